@@ -1,0 +1,159 @@
+//! The configuration: one YAML file, checked against a schema, turned into typed values.
+
+use std::path::PathBuf;
+
+use crate::dataset::Selection;
+use crate::model::{AnalysisMode, ParameterSpace, ShearConvention};
+
+/// Where t = 0 lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeOrigin {
+    /// At the first selected frame.
+    Selection,
+    /// At frame 1 of the file.
+    Acquisition,
+}
+
+/// How contrast and offset depend on the angle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScalingMode {
+    /// Own contrast and offset for every angle.
+    Individual,
+    /// One contrast and one offset for all.
+    Averaged,
+}
+
+impl ScalingMode {
+    /// The name in configuration and results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Individual => "individual",
+            Self::Averaged => "averaged",
+        }
+    }
+}
+
+/// How the data are held and passes are cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strategy {
+    /// In memory, one pass at a time.
+    Standard,
+    /// In memory, sharded, progress per iteration.
+    Large,
+    /// In memory, sharded, passes cut into batches of tiles.
+    Chunked,
+}
+
+impl Strategy {
+    /// The name in configuration and results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Standard => "STANDARD",
+            Self::Large => "LARGE",
+            Self::Chunked => "CHUNKED",
+        }
+    }
+}
+
+/// Settings of the solver.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FitConfig {
+    /// Most iterations on the finest level.
+    pub max_iterations: usize,
+    /// Relative decrease of χ² that counts as none.
+    pub ftol: f64,
+    /// Step in units of the parameters' scale that counts as none.
+    pub xtol: f64,
+    /// Scaled projected gradient that counts as zero.
+    pub gtol: f64,
+    /// Scaling mode asked for; `None` = `auto`.
+    pub scaling: Option<ScalingMode>,
+    /// Whether the program searches globally for its start.
+    pub global_search: bool,
+    /// Number of points kept after screening and refined; `None` = the program's choice.
+    pub n_starts: Option<usize>,
+    /// Seed of the search.
+    pub seed: u64,
+}
+
+/// Settings of memory and processors.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct PerformanceConfig {
+    /// Strategy asked for; `None` = by size.
+    pub strategy: Option<Strategy>,
+    /// Memory limit per node, GB of 1024³ bytes; `None` = environment or machine.
+    pub memory_limit_gb: Option<f64>,
+    /// Threads per rank; `None` = by affinity.
+    pub threads: Option<usize>,
+    /// Whether progress is shown on a terminal.
+    pub progress: bool,
+}
+
+/// What is written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutputConfig {
+    /// Result folder, relative to the working directory.
+    pub directory: PathBuf,
+    /// Write `result.h5`.
+    pub hdf5: bool,
+    /// Write the JSON files.
+    pub json: bool,
+    /// gzip level of `result.h5`, 0 = not compressed.
+    pub compression: u8,
+}
+
+/// What `simulate` makes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SimulationConfig {
+    /// Physical parameters, in the order of [`crate::model::PHYSICAL`].
+    pub parameters: Vec<f64>,
+    /// φ of every matrix, degree.
+    pub phi: Vec<f64>,
+    /// Number of frames in the file.
+    pub n_frames: usize,
+    /// Standard deviation of the noise added to every pair.
+    pub noise: f64,
+    /// Seed of the noise.
+    pub seed: u64,
+    /// Contrast of every angle.
+    pub contrast: Vec<f64>,
+    /// Offset of every angle.
+    pub offset: Vec<f64>,
+}
+
+/// A checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it came from.
+    pub path: PathBuf,
+    /// Transport model.
+    pub mode: AnalysisMode,
+    /// Shear convention.
+    pub convention: ShearConvention,
+    /// Gap of the shear cell, Å; `None` where the configuration names none.
+    pub gap: Option<f64>,
+    /// Where t = 0 lies.
+    pub time_origin: TimeOrigin,
+    /// The data file, resolved; `None` where the configuration names none (simulate needs none).
+    pub data_file: Option<PathBuf>,
+    /// What to take from it.
+    pub selection: Selection,
+    /// Names, bounds, start, fixed values.
+    pub parameters: ParameterSpace,
+    /// Solver settings.
+    pub fit: FitConfig,
+    /// Memory and processors.
+    pub performance: PerformanceConfig,
+    /// Results.
+    pub output: OutputConfig,
+    /// Log level named in the file.
+    pub log_level: Option<log::LevelFilter>,
+    /// What `simulate` makes, where the file says.
+    pub simulation: Option<SimulationConfig>,
+    /// The values in force, defaults and command line included, for `result.h5`.
+    pub effective: serde_json::Value,
+    /// Unknown keys and the like: what to tell the user, each with its place.
+    pub warnings: Vec<String>,
+    /// Keys known from other programs that mean nothing here.
+    pub ignored_keys: Vec<String>,
+}

@@ -1,0 +1,155 @@
+//! Input files: one file per layout, all giving the same [`Dataset`].
+//!
+//! Opening a file reads its metadata, picks the matrices that the selection asks for and checks everything that can be
+//! checked without reading them. Matrices are then read one at a time into a buffer that is reused: beyond it nothing
+//! here grows with the data.
+
+use std::path::PathBuf;
+
+use crate::Result;
+
+/// File layouts that can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// APS-U, written by boost_corr.
+    ApsU,
+    /// Ours, for large runs.
+    Native,
+}
+
+/// What the configuration asks of a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Selection {
+    /// Layout to insist on; `None` = detect.
+    pub layout: Option<Layout>,
+    /// Wavevector magnitude to pick, Å⁻¹; `None` = the file must leave no choice.
+    pub q: Option<f64>,
+    /// First frame, from 1.
+    pub start_frame: usize,
+    /// Last frame, inclusive; `None` = the last of the file.
+    pub end_frame: Option<usize>,
+    /// Time between frames, s; wins over the file's.
+    pub dt: Option<f64>,
+    /// Ranges of φ (min, max) in degree to keep; `None` = all angles. Ranges wrap at ±180.
+    pub phi_ranges: Option<Vec<(f64, f64)>>,
+    /// Keep all angles when no angle lies in the ranges, instead of failing.
+    pub fallback_to_all_angles: bool,
+}
+
+impl Default for Selection {
+    fn default() -> Self {
+        Self {
+            layout: None,
+            q: None,
+            start_frame: 1,
+            end_frame: None,
+            dt: None,
+            phi_ranges: None,
+            fallback_to_all_angles: false,
+        }
+    }
+}
+
+/// One matrix of the file, selected or not.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Slot {
+    /// HDF5 path (with an index where several matrices share a dataset).
+    pub path: String,
+    /// Bin number as the writer counts (from 1); `None` where the layout has no bins.
+    pub bin: Option<i64>,
+    /// Wavevector magnitude, Å⁻¹.
+    pub q: f64,
+    /// Azimuthal angle, degree.
+    pub phi: f64,
+    /// Whether the selection keeps it.
+    pub selected: bool,
+}
+
+/// What reading one matrix found.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct MatrixReport {
+    /// "upper", "lower" or "full".
+    pub triangle: &'static str,
+    /// Selected frames (from 0 in the selection) whose whole row and column are exact zeros: left out as missing.
+    pub dead_frames: Vec<usize>,
+    /// Pairs i < j of fitted frames (all but the selection's first) without a finite value, dead frames included.
+    pub n_missing: u64,
+}
+
+/// The strict upper triangle of one matrix over the selected frames, in a buffer that is reused from matrix to matrix.
+#[derive(Debug, Default)]
+pub struct TwoTime {
+    /// The matrix as stored (row-major, `stride` columns), its upper triangle filled; NaN where data are missing.
+    pub(crate) values: Vec<f32>,
+    /// Row length of `values`.
+    pub(crate) stride: usize,
+    /// Row and column in `values` of selected frame 0.
+    pub(crate) first: usize,
+    /// Number of selected frames.
+    pub(crate) n: usize,
+}
+
+impl TwoTime {
+    /// Number of selected frames N.
+    pub fn n_frames(&self) -> usize {
+        self.n
+    }
+
+    /// c2 of selected frames i < j; NaN = missing.
+    #[inline]
+    pub fn at(&self, i: usize, j: usize) -> f32 {
+        debug_assert!(i < j && j < self.n);
+        self.values[(self.first + i) * self.stride + self.first + j]
+    }
+
+    /// Row i from column i + 1 to the end.
+    #[inline]
+    pub fn row_after(&self, i: usize) -> &[f32] {
+        let start = (self.first + i) * self.stride + self.first;
+        &self.values[start + i + 1..start + self.n]
+    }
+}
+
+/// Reads matrices of one layout.
+pub(crate) trait MatrixReader {
+    /// Reads slot `slot` (an index into [`Dataset::slots`]) for the selected frames.
+    fn read(&self, slot: usize, into: &mut TwoTime) -> Result<()>;
+}
+
+/// An opened file with its selection made.
+pub struct Dataset {
+    /// The file.
+    pub file: PathBuf,
+    /// Its layout.
+    pub layout: Layout,
+    /// All matrices found, in the order of the file.
+    pub slots: Vec<Slot>,
+    /// Indices into `slots` of the selected ones, in the order of the file.
+    pub selected: Vec<usize>,
+    /// Wavevector magnitude of the selected ring, Å⁻¹.
+    pub q: f64,
+    /// Time between frames in use, s.
+    pub dt: f64,
+    /// Where `dt` came from, for people.
+    pub dt_source: String,
+    /// Gap in the file, Å, where the layout has one.
+    pub gap: Option<f64>,
+    /// Frames in the file.
+    pub n_file_frames: usize,
+    /// First selected frame, from 0.
+    pub first_frame: usize,
+    /// Number of selected frames N.
+    pub n_frames: usize,
+    /// One line per thing a user should know: how bins were mapped, how far q is, what was clamped.
+    pub notes: Vec<String>,
+    /// The same for things that may be wrong; also logged as warnings.
+    pub warnings: Vec<String>,
+    pub(crate) reader: Box<dyn MatrixReader>,
+}
+
+impl Dataset {
+    /// φ of the selected matrices, degree.
+    pub fn phi(&self) -> Vec<f64> {
+        self.selected.iter().map(|&s| self.slots[s].phi).collect()
+    }
+}

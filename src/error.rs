@@ -1,0 +1,102 @@
+//! The errors a user can meet, each with its culprit inside and the exit code it leads to.
+
+use std::path::{Path, PathBuf};
+
+/// Result of everything that can fail in a way the user must hear about.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// An error that ends the run. Its text is what follows `error:` on the terminal.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The command line asks for something that doesn't exist or contradicts itself.
+    #[error("{0}")]
+    Usage(String),
+    /// The configuration file is wrong at a known place.
+    #[error("{0}")]
+    Config(ConfigProblem),
+    /// The input data are wrong or missing.
+    #[error("{}{}: {message}", file.display(), path.as_ref().map(|p| format!(", {p}")).unwrap_or_default())]
+    Data {
+        /// The file.
+        file: PathBuf,
+        /// The HDF5 path inside it, where one is to blame.
+        path: Option<String>,
+        /// What was expected, what was found, what to do.
+        message: String,
+    },
+    /// Reading or writing failed.
+    #[error("cannot {action} {}: {message}", path.display())]
+    Io {
+        /// What was tried, as a verb: "write", "create".
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system or library said.
+        message: String,
+    },
+    /// The job needs more memory than it may use.
+    #[error("{0}")]
+    Memory(String),
+    /// A rank failed while computing.
+    #[error("rank {rank}: {message}")]
+    Rank {
+        /// The rank that failed.
+        rank: usize,
+        /// What it said.
+        message: String,
+    },
+}
+
+/// A problem of the configuration file, with the place that causes it.
+#[derive(Debug, Clone)]
+pub struct ConfigProblem {
+    /// The file, or `--set` for a value given on the command line.
+    pub file: PathBuf,
+    /// Line and column, counted from 1; `None` where no single place is to blame.
+    pub place: Option<(usize, usize)>,
+    /// What is wrong and what was expected, one sentence.
+    pub message: String,
+    /// The source line with a marker under the culprit; empty without a place.
+    pub snippet: String,
+}
+
+impl std::fmt::Display for ConfigProblem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if let Some((line, column)) = self.place {
+            write!(f, ":{line}:{column}")?;
+        }
+        write!(f, ": {}", self.message)?;
+        if !self.snippet.is_empty() {
+            write!(f, "\n{}", self.snippet)?;
+        }
+        Ok(())
+    }
+}
+
+impl Error {
+    /// The exit code of the contract: 2 configuration, 3 data, 5 I/O or a failed rank.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Usage(_) | Error::Config(_) | Error::Memory(_) => 2,
+            Error::Data { .. } => 3,
+            Error::Io { .. } | Error::Rank { .. } => 5,
+        }
+    }
+
+    /// An input error naming the file only.
+    pub fn data(file: &Path, message: impl Into<String>) -> Self {
+        Error::Data { file: file.to_path_buf(), path: None, message: message.into() }
+    }
+
+    /// An input error naming the file and the HDF5 path to blame.
+    pub fn data_at(file: &Path, path: impl Into<String>, message: impl Into<String>) -> Self {
+        Error::Data { file: file.to_path_buf(), path: Some(path.into()), message: message.into() }
+    }
+
+    /// A failed read or write.
+    pub fn io(action: &'static str, path: &Path, source: impl std::fmt::Display) -> Self {
+        Error::Io { action, path: path.to_path_buf(), message: source.to_string() }
+    }
+}

@@ -1,0 +1,101 @@
+//! Names, units, bounds and start values of what is fitted.
+
+use super::AnalysisMode;
+
+/// A parameter as users know it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ParameterInfo {
+    /// Name in configuration and results.
+    pub name: &'static str,
+    /// Older spellings that configuration files may use.
+    pub aliases: &'static [&'static str],
+    /// Unit, as printed.
+    pub unit: &'static str,
+    /// Bounds by default.
+    pub bounds: (f64, f64),
+}
+
+const fn info(
+    name: &'static str,
+    aliases: &'static [&'static str],
+    unit: &'static str,
+    min: f64,
+    max: f64,
+) -> ParameterInfo {
+    ParameterInfo { name, aliases, unit, bounds: (min, max) }
+}
+
+/// Most physical parameters any mode has.
+pub const MAX_PHYSICAL: usize = 7;
+
+/// The physical parameters in their fixed order; static modes use the first three.
+pub const PHYSICAL: [ParameterInfo; MAX_PHYSICAL] = [
+    info("D0", &[], "Å²/s", 100.0, 1e5),
+    info("alpha", &[], "1", -2.0, 2.0),
+    info("D_offset", &[], "Å²/s", -1e5, 1e5),
+    info("gamma_dot_t0", &["gamma_dot_0", "gamma_dot0"], "1/s", 1e-6, 0.5),
+    info("beta", &[], "1", -2.0, 2.0),
+    info("gamma_dot_t_offset", &["gamma_dot_offset"], "1/s", -0.1, 0.1),
+    info("phi0", &["phi_0"], "degree", -10.0, 10.0),
+];
+
+/// Contrast of one angle.
+pub const CONTRAST: ParameterInfo = info("contrast", &[], "1", 0.0, 1.0);
+/// Offset (baseline) of one angle.
+pub const OFFSET: ParameterInfo = info("offset", &[], "1", 0.5, 1.5);
+
+/// Bounds, start values and free flags of one fit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ParameterSpace {
+    /// Bounds of the physical parameters, in the order of [`PHYSICAL`].
+    pub bounds: Vec<(f64, f64)>,
+    /// Start values; `None` = the program finds its own.
+    pub start: Option<Vec<f64>>,
+    /// Value of every parameter that isn't fitted, `None` for those that are.
+    pub fixed: Vec<Option<f64>>,
+    /// Bounds of contrast, the same for all angles.
+    pub contrast: (f64, f64),
+    /// Bounds of offset, the same for all angles.
+    pub offset: (f64, f64),
+}
+
+impl ParameterSpace {
+    /// Default bounds, everything free, no start.
+    pub fn for_mode(mode: AnalysisMode) -> Self {
+        let n = mode.n_physical();
+        Self {
+            bounds: PHYSICAL[..n].iter().map(|p| p.bounds).collect(),
+            start: None,
+            fixed: vec![None; n],
+            contrast: CONTRAST.bounds,
+            offset: OFFSET.bounds,
+        }
+    }
+
+    /// Position of a physical parameter by name or older spelling.
+    pub fn index_of(name: &str) -> Option<usize> {
+        PHYSICAL.iter().position(|p| p.name == name || p.aliases.contains(&name))
+    }
+
+    /// Number of physical parameters.
+    pub fn len(&self) -> usize {
+        self.bounds.len()
+    }
+
+    /// Whether there are no physical parameters.
+    pub fn is_empty(&self) -> bool {
+        self.bounds.is_empty()
+    }
+
+    /// Number of physical parameters that are fitted.
+    pub fn n_free(&self) -> usize {
+        self.fixed.iter().filter(|f| f.is_none()).count()
+    }
+
+    /// The values moved into the bounds, fixed ones to their values.
+    pub fn clamp(&self, values: &mut [f64]) {
+        for ((value, &(min, max)), fixed) in values.iter_mut().zip(&self.bounds).zip(&self.fixed) {
+            *value = fixed.unwrap_or_else(|| value.clamp(min, max));
+        }
+    }
+}
