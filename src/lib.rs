@@ -5,6 +5,7 @@
 pub mod config;
 pub mod dataset;
 pub mod error;
+pub mod gram;
 pub mod model;
 
 pub use error::{ConfigProblem, Error, Result};

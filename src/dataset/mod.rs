@@ -90,6 +90,15 @@ pub struct TwoTime {
 }
 
 impl TwoTime {
+    /// From a row-major N×N matrix whose strict upper triangle is filled.
+    ///
+    /// # Panics
+    /// When `values` doesn't hold n² entries.
+    pub fn from_matrix(n: usize, values: Vec<f32>) -> Self {
+        assert_eq!(values.len(), n * n, "entries of an N×N matrix");
+        Self { values, stride: n, first: 0, n }
+    }
+
     /// Number of selected frames N.
     pub fn n_frames(&self) -> usize {
         self.n

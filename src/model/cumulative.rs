@@ -46,6 +46,11 @@ impl Cumulative {
         self.hi.is_empty()
     }
 
+    /// c_i as (hi, lo).
+    pub fn parts(&self, i: usize) -> (f64, f64) {
+        (self.hi[i], self.lo[i])
+    }
+
     /// c_j − c_i, rounded once.
     #[inline]
     pub fn difference(&self, i: usize, j: usize) -> f64 {

@@ -8,7 +8,7 @@ pub(crate) const SINC_SERIES: [f64; 7] =
     [1.0, -1.0 / 6.0, 1.0 / 120.0, -1.0 / 5040.0, 1.0 / 362_880.0, -1.0 / 39_916_800.0, 1.0 / 6_227_020_800.0];
 
 /// Coefficients of sinc'(x)/x in powers of x²: (−1)^(k+1)·2(k+1)/(2k+3)!.
-pub(crate) const DERIVATIVE_SERIES: [f64; 7] = [
+pub(crate) const SINC_DERIVATIVE_SERIES: [f64; 7] = [
     -1.0 / 3.0,
     1.0 / 30.0,
     -1.0 / 840.0,
@@ -29,7 +29,7 @@ pub fn sinc_and_derivative(x: f64, e: f64) -> (f64, f64) {
     let full = x + e;
     if full.abs() < SINC_SERIES_LIMIT {
         let y = full * full;
-        (horner(&SINC_SERIES, y), full * horner(&DERIVATIVE_SERIES, y))
+        (horner(&SINC_SERIES, y), full * horner(&SINC_DERIVATIVE_SERIES, y))
     } else {
         let (s, c) = x.sin_cos();
         let (s, c) = (s + e * c, c - e * s);

@@ -1,0 +1,120 @@
+//! The Gram matrix of each angle: the one thing that is computed from the data.
+//!
+//! For every fitted pair i < j of an angle let z = (∂g/∂θ_1 … ∂g/∂θ_7, g, 1, r), θ in valley coordinates (see
+//! [`crate::model::Basis::Valley`]) and r = c2 − offset₀ − contrast₀·g. The Gram matrix is Σ z·zᵀ: χ², gradient,
+//! normal matrix, optimal contrast and offset and the covariance all follow from it by small dense algebra.
+//! Static modes leave the shear columns zero.
+//!
+//! What comes in: the packed tiles of one rank and a point. What goes out: sums over fixed tree nodes, whose total does
+//! not depend on how tiles were dealt. Cost: about 30 fused multiply-adds a pair.
+
+mod cpu;
+mod kernel;
+mod pack;
+mod plan;
+mod tables;
+#[cfg(test)]
+mod tests;
+pub mod tree;
+
+pub use cpu::{BatchProgress, CpuEngine, Shard};
+pub use pack::{Lane, TileStore, pack_angle};
+pub use plan::{Brick, BrickKind, Level, TilePlan};
+
+use crate::model::MAX_PHYSICAL;
+
+/// Columns of z.
+pub const COLUMNS: usize = MAX_PHYSICAL + 3;
+/// Column of phi0.
+pub const PHI0: usize = MAX_PHYSICAL - 1;
+/// Column of g.
+pub const G: usize = MAX_PHYSICAL;
+/// Column of the constant 1.
+pub const ONE: usize = MAX_PHYSICAL + 1;
+/// Column of the residual r.
+pub const R: usize = MAX_PHYSICAL + 2;
+/// Stored entries of the symmetric matrix.
+pub const ENTRIES: usize = COLUMNS * (COLUMNS + 1) / 2;
+/// Where the entries among g, 1 and r begin: a χ²-only pass fills just these six.
+pub const CHI2_START: usize = ENTRIES - 6;
+
+/// Symmetric (n+3)×(n+3) sums of one angle or one tree node, upper triangle packed by rows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Gram(pub [f64; ENTRIES]);
+
+impl Default for Gram {
+    fn default() -> Self {
+        Self([0.0; ENTRIES])
+    }
+}
+
+impl Gram {
+    /// Position of entry (a, b) in the packed array.
+    #[inline]
+    pub const fn index(a: usize, b: usize) -> usize {
+        let (a, b) = if a <= b { (a, b) } else { (b, a) };
+        a * COLUMNS - a * (a + 1) / 2 + b
+    }
+
+    /// Entry (a, b).
+    #[inline]
+    pub fn at(&self, a: usize, b: usize) -> f64 {
+        self.0[Self::index(a, b)]
+    }
+
+    /// Sets entry (a, b).
+    #[inline]
+    pub fn set(&mut self, a: usize, b: usize, value: f64) {
+        self.0[Self::index(a, b)] = value;
+    }
+
+    /// Adds another node's sums.
+    pub fn add(&mut self, other: &Self) {
+        for (x, y) in self.0.iter_mut().zip(&other.0) {
+            *x += y;
+        }
+    }
+
+    /// Number of pairs summed.
+    pub fn n_pairs(&self) -> f64 {
+        self.at(ONE, ONE)
+    }
+}
+
+/// What a pass computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pass {
+    /// All entries.
+    Gram,
+    /// Only those among g, 1 and r: enough for χ² with optimal contrast and offset.
+    Chi2,
+}
+
+impl Pass {
+    /// The part of the packed array that the pass fills.
+    pub fn filled(self) -> std::ops::Range<usize> {
+        match self {
+            Pass::Gram => 0..ENTRIES,
+            Pass::Chi2 => CHI2_START..ENTRIES,
+        }
+    }
+}
+
+/// Where the pass is evaluated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Point {
+    /// Natural physical parameters, in the order of [`crate::model::PHYSICAL`].
+    pub physical: Vec<f64>,
+    /// (contrast₀, offset₀) of every angle, against which r is taken.
+    pub scaling: Vec<(f64, f64)>,
+}
+
+/// Something that turns a shard of tiles and a point into sums over tree nodes: CPU threads, a GPU.
+pub trait Engine {
+    /// Sums of the maximal tree nodes of this engine's tiles at `level`, point after point, in tree order
+    /// (see [`tree::owned_nodes`]).
+    ///
+    /// # Errors
+    /// What the device behind it can fail with; the CPU engine never fails.
+    fn evaluate(&mut self, level: usize, points: &[Point], pass: Pass) -> crate::Result<Vec<Gram>>;
+}

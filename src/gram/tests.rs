@@ -1,0 +1,221 @@
+//! The Gram pass against sums over the pointwise reference.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::dataset::TwoTime;
+use crate::model::{AnalysisMode, Basis, Experiment, ShearConvention, TimeAxis, reference};
+
+/// Entries may differ from the reference sum by this much of √(G_aa·G_bb).
+const TOLERANCE: f64 = 1e-11;
+
+fn experiment(mode: AnalysisMode, convention: ShearConvention, n_frames: usize, phi: Vec<f64>) -> Experiment {
+    Experiment { mode, convention, q: 0.0054, gap: 2e6, dt: 0.1, phi, n_frames, time_offset: 0 }
+}
+
+/// Noise-like data around 1.15 with a share of missing values.
+fn data(n: usize, seed: u64, missing: f64) -> TwoTime {
+    use rand::{Rng, RngExt, SeedableRng};
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+    let _ = rng.next_u32();
+    let values = (0..n * n)
+        .map(|_| {
+            let value: f32 = rng.random_range(1.0..1.3);
+            if rng.random_bool(missing) { f32::NAN } else { value }
+        })
+        .collect();
+    TwoTime::from_matrix(n, values)
+}
+
+fn engine(
+    e: &Experiment,
+    level: Level,
+    matrices: &[TwoTime],
+    range: std::ops::Range<usize>,
+    threads: usize,
+) -> CpuEngine {
+    let mut store = TileStore::new(&level.plan, range.clone());
+    for (angle, matrix) in matrices.iter().enumerate() {
+        let within = level.plan.within_angle(&range, angle);
+        let base = angle * level.plan.per_angle();
+        let global = base + within.start..base + within.end;
+        if !global.is_empty() {
+            pack_angle(&level, within, matrix, store.lanes_mut(&global));
+            store.mark(&level.plan, &global);
+        }
+    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    CpuEngine::new(e.clone(), vec![Shard { level, store }], pool)
+}
+
+fn whole(e: &Experiment, level: &Level, matrices: &[TwoTime], point: &Point, pass: Pass) -> Vec<Gram> {
+    let all = 0..level.plan.n_tiles();
+    engine(e, level.clone(), matrices, all, 2).evaluate(0, std::slice::from_ref(point), pass).unwrap()
+}
+
+fn by_reference(e: &Experiment, level: &Level, matrices: &[TwoTime], point: &Point) -> Vec<Gram> {
+    let axis = TimeAxis::new(e, &point.physical, Basis::Valley);
+    (0..e.n_angles())
+        .map(|angle| {
+            let mut out = Gram::default();
+            let (contrast, offset) = point.scaling[angle];
+            for (k, &i) in level.frames.iter().enumerate() {
+                for &j in &level.frames[k + 1..] {
+                    let y = f64::from(matrices[angle].at(i, j));
+                    if !y.is_finite() {
+                        continue;
+                    }
+                    let value = reference::pair(e, &axis, angle, i, j);
+                    let mut z = [0.0; COLUMNS];
+                    z[..7].copy_from_slice(&value.dg);
+                    z[G] = value.g;
+                    z[ONE] = 1.0;
+                    z[R] = y - offset - contrast * value.g;
+                    for a in 0..COLUMNS {
+                        for b in a..COLUMNS {
+                            let v = out.at(a, b) + z[a] * z[b];
+                            out.set(a, b, v);
+                        }
+                    }
+                }
+            }
+            out
+        })
+        .collect()
+}
+
+fn assert_close(got: &[Gram], expected: &[Gram], pass: Pass, what: &str) {
+    assert_eq!(got.len(), expected.len());
+    for (angle, (x, y)) in got.iter().zip(expected).enumerate() {
+        assert_eq!(x.n_pairs(), y.n_pairs());
+        for a in 0..COLUMNS {
+            for b in a..COLUMNS {
+                if !pass.filled().contains(&Gram::index(a, b)) {
+                    assert_eq!(x.at(a, b), 0.0);
+                    continue;
+                }
+                let scale = (y.at(a, a) * y.at(b, b)).sqrt();
+                let error = (x.at(a, b) - y.at(a, b)).abs();
+                assert!(
+                    error <= TOLERANCE * scale,
+                    "{what}: angle {angle}, entry ({a}, {b}): {} against {}, {:.1e} of the scale",
+                    x.at(a, b),
+                    y.at(a, b),
+                    error / scale
+                );
+            }
+        }
+    }
+}
+
+fn check(e: &Experiment, level: &Level, matrices: &[TwoTime], physical: &[f64]) {
+    let physical = physical[..e.mode.n_physical()].to_vec();
+    let scaling = (0..e.n_angles()).map(|k| (0.25 + 0.02 * k as f64, 1.01 - 0.005 * k as f64)).collect();
+    let point = Point { physical, scaling };
+    let expected = by_reference(e, level, matrices, &point);
+    for pass in [Pass::Gram, Pass::Chi2] {
+        let what = format!("{:?} {:?} N = {} {pass:?} at {:?}", e.mode, e.convention, e.n_frames, point.physical);
+        assert_close(&whole(e, level, matrices, &point, pass), &expected, pass, &what);
+    }
+}
+
+const MODES: [AnalysisMode; 2] = [AnalysisMode::Static, AnalysisMode::LaminarFlow];
+const CONVENTIONS: [ShearConvention; 2] = [ShearConvention::Homodyne, ShearConvention::Theory];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+    #[test]
+    fn equals_the_sum_over_the_reference(
+        n in 2usize..200, k in 1usize..4, seed in any::<u64>(), missing in prop_oneof![Just(0.0), 0.0..0.3],
+        mode in 0usize..2, convention in 0usize..2,
+        d0 in 2.0f64..5.0, alpha in -2.0f64..2.0, d_offset in -1e5f64..1e5,
+        gamma in -6.0f64..-0.3, beta in -2.0f64..2.0, gamma_offset in -0.1f64..0.1, phi0 in -10.0f64..10.0,
+    ) {
+        let e = experiment(MODES[mode], CONVENTIONS[convention], n, (0..k).map(|a| -70.0 + 55.0 * a as f64).collect());
+        let matrices: Vec<TwoTime> = (0..k).map(|a| data(n, seed ^ a as u64, missing)).collect();
+        let p = [10f64.powf(d0), alpha, d_offset, 10f64.powf(gamma), beta, gamma_offset, phi0];
+        for level in Level::all(n, k) {
+            check(&e, &level, &matrices, &p);
+        }
+    }
+}
+
+#[test]
+fn holds_at_the_extremes_of_the_bounds() {
+    let n = 700;
+    let matrices = vec![data(n, 5, 0.01)];
+    for mode in MODES {
+        for convention in CONVENTIONS {
+            for phi in [0.0, 90.0, 87.0] {
+                let e = experiment(mode, convention, n, vec![phi]);
+                let level = &Level::all(n, 1)[0];
+                for p in [
+                    [1e5, 2.0, 0.0, 0.5, 2.0, 0.0, 0.0],
+                    [1e5, 2.0, 1e5, 0.5, -2.0, 0.1, 10.0],
+                    [100.0, -2.0, 0.0, 1e-6, 2.0, 0.0, 0.0],
+                    [1e5, -2.0, -1e5, 0.5, 2.0, -0.1, -10.0],
+                    [100.0, 2.0, -1e5, 1e-6, -2.0, 1e-3, 0.0],
+                    [2e3, 0.0, 0.0, 1e-3, 0.0, 0.0, 0.0],
+                    [300.0, 0.3, 1e-3, 2e-5, 0.1, 1e-5, 3.0],
+                ] {
+                    check(&e, level, &matrices, &p);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn wide_tiles_hold_too() {
+    let n = 1300;
+    let matrices = vec![data(n, 6, 0.001)];
+    for convention in CONVENTIONS {
+        let e = experiment(AnalysisMode::LaminarFlow, convention, n, vec![20.0]);
+        let level = &Level::all(n, 1)[0];
+        check(&e, level, &matrices, &[3000.0, -0.4, 200.0, 2e-4, -0.3, 1e-5, 1.0]);
+        check(&e, level, &matrices, &[100.0, -0.9, 0.0, 1e-6, 0.5, 1e-6, 1.0]);
+    }
+}
+
+#[test]
+fn a_matrix_without_any_value_gives_zero() {
+    let e = experiment(AnalysisMode::LaminarFlow, ShearConvention::Homodyne, 90, vec![0.0]);
+    let matrices = vec![TwoTime::from_matrix(90, vec![f32::NAN; 8100])];
+    let point = Point { physical: vec![1e3, 0.1, 10.0, 1e-3, 0.2, 1e-4, 1.0], scaling: vec![(0.3, 1.0)] };
+    let level = &Level::all(90, 1)[0];
+    assert_eq!(whole(&e, level, &matrices, &point, Pass::Gram)[0], Gram::default());
+}
+
+#[test]
+fn ranks_threads_batches_and_grouping_of_points_dont_change_the_bits() {
+    let (n, k) = (900, 3);
+    let e = experiment(AnalysisMode::LaminarFlow, ShearConvention::Homodyne, n, vec![0.0, 40.0, 85.0]);
+    let matrices: Vec<TwoTime> = (0..k).map(|a| data(n, a as u64, 0.002)).collect();
+    let level = &Level::all(n, k)[0];
+    let point = Point { physical: vec![2e3, -0.3, 100.0, 1e-3, 0.2, 1e-4, 1.0], scaling: vec![(0.3, 1.0); k] };
+    let expected = whole(&e, level, &matrices, &point, Pass::Gram);
+    let plan = &level.plan;
+    for ranks in [1, 2, 3, 7, 40] {
+        for batched in [false, true] {
+            let ranges = plan.deal(ranks);
+            let mut parts: Vec<Vec<(tree::Node, Gram)>> = vec![Vec::new(); k];
+            for range in ranges {
+                let mut engine = engine(&e, level.clone(), &matrices, range.clone(), 1 + ranks % 2);
+                if batched {
+                    engine.set_batches(20_000, None);
+                }
+                let points = vec![point.clone(); if batched { 1 } else { 2 }];
+                let mut sums = engine.evaluate(0, &points, Pass::Gram).unwrap().into_iter();
+                for (angle, parts) in parts.iter_mut().enumerate() {
+                    let nodes = tree::owned_nodes(plan.per_angle(), &plan.within_angle(&range, angle), u32::MAX);
+                    parts.extend(nodes.into_iter().zip(sums.by_ref()));
+                }
+            }
+            for (angle, parts) in parts.into_iter().enumerate() {
+                let root = tree::Node::root(plan.per_angle());
+                let total = tree::complete(root, plan.per_angle(), &mut parts.into_iter());
+                assert_eq!(total, expected[angle], "{ranks} ranks, batched {batched}");
+            }
+        }
+    }
+}
