@@ -18,10 +18,10 @@ mod tests;
 pub mod tree;
 
 pub use cpu::{BatchProgress, CpuEngine, Shard};
-pub use pack::{Lane, TileStore, pack_angle};
+pub use pack::{Lane, TileStore, as_floats, pack_angle};
 pub use plan::{Brick, BrickKind, Level, TilePlan};
 
-use crate::model::MAX_PHYSICAL;
+use crate::model::{Experiment, MAX_PHYSICAL};
 
 /// Columns of z.
 pub const COLUMNS: usize = MAX_PHYSICAL + 3;
@@ -117,4 +117,19 @@ pub trait Engine {
     /// # Errors
     /// What the device behind it can fail with; the CPU engine never fails.
     fn evaluate(&mut self, level: usize, points: &[Point], pass: Pass) -> crate::Result<Vec<Gram>>;
+}
+
+/// θ → one Gram matrix per angle, over however many ranks: all that solver and sampler see of the data.
+pub trait Objective {
+    /// The measurement.
+    fn experiment(&self) -> &Experiment;
+
+    /// Resolutions on offer, the finest first.
+    fn levels(&self) -> &[Level];
+
+    /// For every point one Gram matrix per angle at `level`.
+    ///
+    /// # Errors
+    /// What a rank or device failed with.
+    fn evaluate(&mut self, level: usize, points: &[Point], pass: Pass) -> crate::Result<Vec<Vec<Gram>>>;
 }

@@ -6,7 +6,6 @@
 use std::ops::Range;
 
 use super::plan::{BrickKind, LANES, Level, Tile, TilePlan};
-use crate::dataset::TwoTime;
 
 /// One row of a panel: 8 neighbouring columns.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -19,8 +18,7 @@ pub fn as_floats(lanes: &[Lane]) -> &[f32] {
     unsafe { std::slice::from_raw_parts(lanes.as_ptr().cast(), lanes.len() * LANES) }
 }
 
-/// The same, to receive into.
-pub fn as_floats_mut(lanes: &mut [Lane]) -> &mut [f32] {
+fn as_floats_mut(lanes: &mut [Lane]) -> &mut [f32] {
     // SAFETY: as above; every bit pattern is a valid f32.
     unsafe { std::slice::from_raw_parts_mut(lanes.as_mut_ptr().cast(), lanes.len() * LANES) }
 }
@@ -74,6 +72,11 @@ impl TileStore {
         &mut self.lanes[self.offsets[a]..self.offsets[b]]
     }
 
+    /// Fills a run of tiles held with packed values from elsewhere; [`Self::mark`] must follow.
+    pub fn receive(&mut self, tiles: &Range<usize>, into: impl FnOnce(&mut [f32])) {
+        into(as_floats_mut(self.lanes_mut(tiles)));
+    }
+
     /// Finds which panels of a run of tiles hold only finite values.
     pub fn mark(&mut self, plan: &TilePlan, tiles: &Range<usize>) {
         for tile in tiles.clone() {
@@ -91,12 +94,15 @@ impl TileStore {
     }
 }
 
-fn pack_tile(tile: &Tile, frames: &[usize], matrix: &TwoTime, out: &mut [Lane]) {
+/// Gives c2 of a frame with all frames behind it, NaN where missing.
+type RowAfter<'a, 'm> = &'a (dyn Fn(usize) -> &'m [f32] + Sync);
+
+fn pack_tile(tile: &Tile, frames: &[usize], row_after: RowAfter<'_, '_>, out: &mut [Lane]) {
     let mut lane = 0;
     for brick in &tile.bricks {
         let contiguous = frames[brick.columns.end - 1] - frames[brick.columns.start] + 1 == brick.columns.len();
         for (r, row) in brick.rows.clone().enumerate() {
-            let values = matrix.row_after(frames[row]);
+            let values = row_after(frames[row]);
             let behind = frames[row] + 1;
             for p in 0..brick.n_panels() {
                 let first = brick.columns.start + p * LANES;
@@ -117,8 +123,9 @@ fn pack_tile(tile: &Tile, frames: &[usize], matrix: &TwoTime, out: &mut [Lane]) 
     }
 }
 
-/// Packs tiles `tiles` (numbers within one angle) of a matrix, one after another, into `out`.
-pub fn pack_angle(level: &Level, tiles: Range<usize>, matrix: &TwoTime, out: &mut [Lane]) {
+/// Packs tiles `tiles` (numbers within one angle) of a matrix, one after another, into `out`. `row_after(i)` gives c2 of
+/// frame i of the selection with frames i + 1 … N − 1.
+pub fn pack_angle(level: &Level, tiles: Range<usize>, row_after: RowAfter<'_, '_>, out: &mut [Lane]) {
     use rayon::prelude::*;
     let mut rest = out;
     let mut jobs = Vec::with_capacity(tiles.len());
@@ -127,5 +134,5 @@ pub fn pack_angle(level: &Level, tiles: Range<usize>, matrix: &TwoTime, out: &mu
         jobs.push((tile, now));
         rest = later;
     }
-    jobs.into_par_iter().for_each(|(tile, out)| pack_tile(tile, &level.frames, matrix, out));
+    jobs.into_par_iter().for_each(|(tile, out)| pack_tile(tile, &level.frames, row_after, out));
 }

@@ -40,7 +40,7 @@ fn engine(
         let base = angle * level.plan.per_angle();
         let global = base + within.start..base + within.end;
         if !global.is_empty() {
-            pack_angle(&level, within, matrix, store.lanes_mut(&global));
+            pack_angle(&level, within, &|i| matrix.row_after(i), store.lanes_mut(&global));
             store.mark(&level.plan, &global);
         }
     }

@@ -1,9 +1,9 @@
 //! What is fixed in a fit: geometry, times, angles, convention.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Which transport model is fitted. The three static names are the same model; they differ in what users call their data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AnalysisMode {
     /// Diffusion only.
@@ -42,7 +42,7 @@ impl AnalysisMode {
 }
 
 /// How the shear rate enters: x = s·cos(phi0 − φ)·ΔC^γ, c2 ∝ sinc(x)^m.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ShearConvention {
     /// s = q·L·dt/(2π), m = 4: what `homodyne` 2.x computes.
@@ -70,7 +70,7 @@ impl ShearConvention {
 }
 
 /// Everything about the measurement that a fit doesn't change.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Experiment {
     /// Transport model.
     pub mode: AnalysisMode,

@@ -1,0 +1,215 @@
+//! Rank 0's side: setting up, dealing tiles, and the objective that the solver sees.
+
+use std::time::{Duration, Instant};
+
+use super::fault::Fault;
+use super::setup::{Dealing, Setup, engine, thread_pool};
+use super::worker::{encode, flatten, operation};
+use super::{ThreadPlan, World, thread_plan};
+use crate::Result;
+use crate::gram::{
+    BatchProgress, CpuEngine, Engine, Gram, Lane, Level, Objective, Pass, Point, TileStore, as_floats, pack_angle, tree,
+};
+use crate::model::Experiment;
+
+/// Drives all ranks from rank 0.
+pub struct Driver<'w> {
+    world: &'w World,
+    setup: Setup,
+    dealing: Dealing,
+    threads: ThreadPlan,
+    pool: Option<rayon::ThreadPool>,
+    stores: Vec<TileStore>,
+    engine: Option<CpuEngine>,
+    buffer: Vec<Lane>,
+    fault: Fault,
+    passes: Vec<u64>,
+    pairs: f64,
+    busy: Duration,
+}
+
+/// Tells the other ranks to end with an exit code; they must be waiting for a command.
+pub fn stop(world: &World, code: u8) {
+    world.broadcast_words(&mut [operation::STOP, code.into(), 0, 0]);
+}
+
+impl<'w> Driver<'w> {
+    /// Tells every rank what will be fitted.
+    ///
+    /// # Errors
+    /// When threads cannot be started.
+    pub fn new(world: &'w World, setup: Setup) -> Result<Self> {
+        let mut bytes = serde_json::to_vec(&setup).unwrap_or_default();
+        world.broadcast_words(&mut [operation::SETUP, bytes.len() as u64, 0, 0]);
+        world.broadcast_bytes(&mut bytes);
+        let threads = thread_plan(world, setup.threads);
+        let dealing = Dealing::new(&setup.experiment, world.size());
+        let stores = dealing.stores(0);
+        let pool = Some(thread_pool(threads.threads)?);
+        let passes = vec![0; dealing.levels.len()];
+        Ok(Self {
+            world,
+            fault: Fault::from_environment(0),
+            setup,
+            dealing,
+            threads,
+            pool,
+            stores,
+            engine: None,
+            buffer: Vec::new(),
+            passes,
+            pairs: 0.0,
+            busy: Duration::ZERO,
+        })
+    }
+
+    /// Packs one matrix and deals it to its owners. Angles must come in order, each once; `row_after(i)` gives c2 of frame i
+    /// with the frames behind it.
+    ///
+    /// # Errors
+    /// When threads cannot be started.
+    pub fn load<'m>(&mut self, angle: usize, row_after: &(dyn Fn(usize) -> &'m [f32] + Sync)) -> Result<()> {
+        self.world.broadcast_words(&mut [operation::LOAD, angle as u64, 0, 0]);
+        for rank in (0..self.world.size()).rev() {
+            for (k, level) in self.dealing.levels.iter().enumerate() {
+                let tiles = self.dealing.tiles(k, rank, angle);
+                if tiles.is_empty() {
+                    continue;
+                }
+                let base = angle * level.plan.per_angle();
+                let within = tiles.start - base..tiles.end - base;
+                let pool = self.pool.as_ref();
+                let pack = |out: &mut [Lane]| match pool {
+                    Some(pool) => pool.install(|| pack_angle(level, within, row_after, out)),
+                    None => pack_angle(level, within, row_after, out),
+                };
+                if rank == 0 {
+                    pack(self.stores[k].lanes_mut(&tiles));
+                    self.stores[k].mark(&level.plan, &tiles);
+                } else {
+                    let n = level.plan.tiles[tiles.start - base..tiles.end - base].iter().map(|t| t.n_lanes).sum();
+                    self.buffer.resize(n, Lane([f32::NAN; 8]));
+                    pack(&mut self.buffer);
+                    self.world.send(rank, as_floats(&self.buffer));
+                }
+            }
+        }
+        if angle + 1 == self.setup.experiment.n_angles() {
+            self.buffer = Vec::new();
+            self.pool = None;
+            let stores = std::mem::take(&mut self.stores);
+            self.engine = Some(engine(&self.setup, &self.dealing, stores, self.threads.threads)?);
+        }
+        Ok(())
+    }
+
+    /// Reports the batches of full-resolution passes on this rank.
+    pub fn on_batch(&mut self, report: BatchProgress) {
+        if let (Some(engine), Some(pairs)) = (&mut self.engine, self.setup.batch_pairs) {
+            engine.set_batches(pairs, Some(report));
+        }
+    }
+
+    /// Batches of a full-resolution pass on this rank.
+    pub fn n_batches(&self) -> usize {
+        self.engine.as_ref().map_or(0, CpuEngine::n_batches)
+    }
+
+    /// Threads of rank 0 and why.
+    pub fn threads(&self) -> &ThreadPlan {
+        &self.threads
+    }
+
+    /// Bytes of data that rank 0 holds.
+    pub fn bytes(&self) -> usize {
+        self.engine.as_ref().map_or_else(|| self.stores.iter().map(TileStore::bytes).sum(), CpuEngine::bytes)
+    }
+
+    /// Bytes of data that all ranks hold together.
+    pub fn bytes_on_all_ranks(&self) -> usize {
+        self.dealing
+            .levels
+            .iter()
+            .map(|l| l.plan.n_angles * l.plan.tiles.iter().map(|t| t.n_lanes).sum::<usize>() * size_of::<Lane>())
+            .sum()
+    }
+
+    /// Passes so far, by level.
+    pub fn passes(&self) -> &[u64] {
+        &self.passes
+    }
+
+    /// Pairs evaluated so far and the time that took.
+    pub fn work(&self) -> (f64, Duration) {
+        (self.pairs, self.busy)
+    }
+}
+
+impl Objective for Driver<'_> {
+    fn experiment(&self) -> &Experiment {
+        &self.setup.experiment
+    }
+
+    fn levels(&self) -> &[Level] {
+        &self.dealing.levels
+    }
+
+    fn evaluate(&mut self, level: usize, points: &[Point], pass: Pass) -> Result<Vec<Vec<Gram>>> {
+        if points.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.fault.check()?;
+        let start = Instant::now();
+        let code = u64::from(pass == Pass::Chi2);
+        self.world.broadcast_words(&mut [operation::EVALUATE, level as u64, code, points.len() as u64]);
+        self.world.broadcast_floats(&mut encode(points));
+        let Some(engine) = &mut self.engine else { return Ok(Vec::new()) };
+        let own = engine.evaluate(level, points, pass)?;
+        let sums = self.collect(level, points.len(), pass, own);
+        self.passes[level] += points.len() as u64;
+        self.pairs += points.len() as f64 * self.dealing.levels[level].plan.n_pairs() as f64;
+        self.busy += start.elapsed();
+        Ok(sums)
+    }
+}
+
+impl Driver<'_> {
+    /// Gathers all ranks' nodes and completes every angle's tree, point by point.
+    fn collect(&self, level: usize, n_points: usize, pass: Pass, own: Vec<Gram>) -> Vec<Vec<Gram>> {
+        let k = self.setup.experiment.n_angles();
+        let (per_angle, width) = (self.dealing.levels[level].plan.per_angle(), pass.filled().len());
+        let nodes: Vec<Vec<Vec<tree::Node>>> = (0..self.world.size())
+            .map(|rank| (0..k).map(|angle| self.dealing.nodes(level, rank, angle)).collect())
+            .collect();
+        let per_point: Vec<usize> =
+            nodes.iter().map(|angles| width * angles.iter().map(Vec::len).sum::<usize>()).collect();
+        let counts: Vec<usize> = per_point.iter().map(|n| n * n_points).collect();
+        let all = self.world.gather(&flatten(&own, pass), &counts);
+        let mut starts: Vec<usize> = counts
+            .iter()
+            .scan(0, |next, &c| {
+                let start = *next;
+                *next += c;
+                Some(start)
+            })
+            .collect();
+        (0..n_points)
+            .map(|_| {
+                (0..k)
+                    .map(|angle| {
+                        let mut parts = Vec::new();
+                        for (rank, start) in starts.iter_mut().enumerate() {
+                            for &node in &nodes[rank][angle] {
+                                let mut gram = Gram::default();
+                                gram.0[pass.filled()].copy_from_slice(&all[*start..*start + width]);
+                                *start += width;
+                                parts.push((node, gram));
+                            }
+                        }
+                        tree::complete(tree::Node::root(per_angle), per_angle, &mut parts.into_iter())
+                    })
+                    .collect()
+            })
+            .collect()
+    }
+}

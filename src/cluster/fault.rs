@@ -1,0 +1,39 @@
+//! Faults on purpose, so that tests can show how a job with a failing rank ends.
+//!
+//! `HOMODYNE_FAULT=RANK:PASS:KIND` makes rank RANK fail when it begins its PASS-th pass (from 1). KIND is `panic`, `error`,
+//! or `kill` (ends the process without a word, as an out-of-memory killer would).
+
+use crate::{Error, Result};
+
+/// Counts passes and fails when told to.
+pub(super) struct Fault {
+    plan: Option<(u64, String)>,
+    passes: u64,
+    rank: usize,
+}
+
+impl Fault {
+    pub fn from_environment(rank: usize) -> Self {
+        let plan = std::env::var("HOMODYNE_FAULT").ok().and_then(|text| {
+            let mut parts = text.splitn(3, ':');
+            let (own, pass, kind) = (parts.next()?, parts.next()?, parts.next()?);
+            (own.parse() == Ok(rank)).then_some((pass.parse().ok()?, kind.to_string()))
+        });
+        Self { plan, passes: 0, rank }
+    }
+
+    /// To be called at the beginning of every pass.
+    pub fn check(&mut self) -> Result<()> {
+        self.passes += 1;
+        match &self.plan {
+            Some((pass, kind)) if *pass == self.passes => match kind.as_str() {
+                "panic" => panic!("a fault was asked for by HOMODYNE_FAULT"),
+                "kill" => std::process::abort(),
+                _ => {
+                    Err(Error::Rank { rank: self.rank, message: "a fault was asked for by HOMODYNE_FAULT".to_string() })
+                }
+            },
+            _ => Ok(()),
+        }
+    }
+}

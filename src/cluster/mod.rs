@@ -1,0 +1,17 @@
+//! Many ranks as one: starting MPI, dealing tiles, the loop in which ranks wait for commands, and the reduction.
+//!
+//! Rank 0 drives; the others sit in [`worker::serve`] and do what they are told: set up, receive tiles, evaluate a point,
+//! stop. Every collective call is made in this room, and the solver above sees only a [`crate::gram::Objective`].
+//! A program started alone is a world of one rank and runs through the same code.
+
+mod driver;
+mod fault;
+mod setup;
+mod threads;
+pub mod worker;
+mod world;
+
+pub use driver::{Driver, stop};
+pub use setup::Setup;
+pub use threads::{ThreadPlan, thread_plan};
+pub use world::World;

@@ -1,0 +1,73 @@
+//! What every rank must know before tiles are dealt, and what it builds from that.
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use crate::gram::{CpuEngine, Level, Shard, TileStore, tree};
+use crate::model::Experiment;
+use crate::{Error, Result};
+
+/// Sent by rank 0 once, after it has opened the data.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Setup {
+    /// The measurement: it fixes levels, tiles and dealing.
+    pub experiment: Experiment,
+    /// Threads a rank asked for on the command line or in the configuration.
+    pub threads: Option<usize>,
+    /// Cut full-resolution passes into batches of about this many pairs on every rank.
+    pub batch_pairs: Option<usize>,
+}
+
+/// Which tiles of which level belong to which rank.
+pub(super) struct Dealing {
+    pub levels: Vec<Level>,
+    /// By level, then rank.
+    pub ranges: Vec<Vec<Range<usize>>>,
+}
+
+impl Dealing {
+    pub fn new(experiment: &Experiment, ranks: usize) -> Self {
+        let levels = Level::all(experiment.n_frames, experiment.n_angles());
+        let ranges = levels.iter().map(|l| l.plan.deal(ranks)).collect();
+        Self { levels, ranges }
+    }
+
+    /// Global numbers of the tiles of one angle that a rank holds at a level; may be empty.
+    pub fn tiles(&self, level: usize, rank: usize, angle: usize) -> Range<usize> {
+        let plan = &self.levels[level].plan;
+        let within = plan.within_angle(&self.ranges[level][rank], angle);
+        let base = angle * plan.per_angle();
+        base + within.start..base + within.end
+    }
+
+    /// Maximal tree nodes that a rank sums at a level, angle by angle.
+    pub fn nodes(&self, level: usize, rank: usize, angle: usize) -> Vec<tree::Node> {
+        let plan = &self.levels[level].plan;
+        tree::owned_nodes(plan.per_angle(), &plan.within_angle(&self.ranges[level][rank], angle), u32::MAX)
+    }
+
+    /// Empty stores for one rank.
+    pub fn stores(&self, rank: usize) -> Vec<TileStore> {
+        self.levels.iter().zip(&self.ranges).map(|(l, r)| TileStore::new(&l.plan, r[rank].clone())).collect()
+    }
+}
+
+/// Builds the engine of a rank from its filled stores.
+pub(super) fn engine(setup: &Setup, dealing: &Dealing, stores: Vec<TileStore>, threads: usize) -> Result<CpuEngine> {
+    let shards = dealing.levels.iter().cloned().zip(stores).map(|(level, store)| Shard { level, store }).collect();
+    let pool = thread_pool(threads)?;
+    let mut engine = CpuEngine::new(setup.experiment.clone(), shards, pool);
+    if let Some(pairs) = setup.batch_pairs {
+        engine.set_batches(pairs, None);
+    }
+    Ok(engine)
+}
+
+pub(super) fn thread_pool(threads: usize) -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|k| format!("gram-{k}"))
+        .build()
+        .map_err(|e| Error::Usage(format!("cannot start {threads} threads: {e}; ask for fewer with `--threads`")))
+}

@@ -1,0 +1,108 @@
+//! The loop of every rank but 0: wait for a command, do it.
+
+use super::fault::Fault;
+use super::setup::{Dealing, Setup, engine};
+use super::{World, thread_plan};
+use crate::gram::{CpuEngine, Engine, Pass, Point, TileStore};
+use crate::{Error, Result};
+
+/// Words of a command: the operation and three operands.
+pub(super) const COMMAND_WORDS: usize = 4;
+
+/// Operations, as sent.
+pub(super) mod operation {
+    /// Operand: bytes of the [`super::Setup`] that follows as JSON.
+    pub const SETUP: u64 = 1;
+    /// Operand: angle whose tiles follow, level by level.
+    pub const LOAD: u64 = 2;
+    /// Operands: level, pass (0 Gram, 1 χ²), number of points; the points follow.
+    pub const EVALUATE: u64 = 3;
+    /// Operand: exit code.
+    pub const STOP: u64 = 4;
+}
+
+/// A point as numbers, to be broadcast.
+pub(super) fn encode(points: &[Point]) -> Vec<f64> {
+    points.iter().flat_map(|p| p.physical.iter().copied().chain(p.scaling.iter().flat_map(|&(c, o)| [c, o]))).collect()
+}
+
+fn decode(floats: &[f64], n_physical: usize, n_angles: usize) -> Vec<Point> {
+    floats
+        .chunks_exact(n_physical + 2 * n_angles)
+        .map(|p| Point {
+            physical: p[..n_physical].to_vec(),
+            scaling: p[n_physical..].chunks_exact(2).map(|s| (s[0], s[1])).collect(),
+        })
+        .collect()
+}
+
+/// Takes the filled part of every Gram, to be gathered.
+pub(super) fn flatten(sums: &[crate::gram::Gram], pass: Pass) -> Vec<f64> {
+    sums.iter().flat_map(|g| g.0[pass.filled()].iter().copied()).collect()
+}
+
+struct Ready {
+    setup: Setup,
+    dealing: Dealing,
+    threads: usize,
+    /// Until the last angle has come.
+    stores: Vec<TileStore>,
+    engine: Option<CpuEngine>,
+}
+
+/// Serves rank 0 until it says stop; returns the exit code it named.
+///
+/// # Errors
+/// What went wrong on this rank; the caller must end the whole job then.
+pub fn serve(world: &World) -> Result<u8> {
+    let mut state: Option<Ready> = None;
+    let mut fault = Fault::from_environment(world.rank());
+    loop {
+        let mut command = [0u64; COMMAND_WORDS];
+        world.broadcast_words(&mut command);
+        let [op, first, second, third] = command;
+        match (op, &mut state) {
+            (operation::SETUP, _) => {
+                let mut bytes = vec![0; first as usize];
+                world.broadcast_bytes(&mut bytes);
+                let setup: Setup = serde_json::from_slice(&bytes)
+                    .map_err(|e| failed(world, format!("cannot read the set-up from rank 0: {e}")))?;
+                let plan = thread_plan(world, setup.threads);
+                let dealing = Dealing::new(&setup.experiment, world.size());
+                let stores = dealing.stores(world.rank());
+                state = Some(Ready { setup, dealing, threads: plan.threads, stores, engine: None });
+            }
+            (operation::LOAD, Some(ready)) => load(world, ready, first as usize)?,
+            (operation::EVALUATE, Some(Ready { setup, engine: Some(engine), .. })) => {
+                fault.check()?;
+                let (n, k) = (setup.experiment.mode.n_physical(), setup.experiment.n_angles());
+                let mut floats = vec![0.0; third as usize * (n + 2 * k)];
+                world.broadcast_floats(&mut floats);
+                let pass = if second == 0 { Pass::Gram } else { Pass::Chi2 };
+                let sums = engine.evaluate(first as usize, &decode(&floats, n, k), pass)?;
+                world.gather(&flatten(&sums, pass), &[]);
+            }
+            (operation::STOP, _) => return Ok(first as u8),
+            _ => return Err(failed(world, format!("unexpected command {command:?} from rank 0"))),
+        }
+    }
+}
+
+fn failed(world: &World, message: String) -> Error {
+    Error::Rank { rank: world.rank(), message }
+}
+
+fn load(world: &World, ready: &mut Ready, angle: usize) -> Result<()> {
+    for (level, store) in ready.stores.iter_mut().enumerate() {
+        let tiles = ready.dealing.tiles(level, world.rank(), angle);
+        if !tiles.is_empty() {
+            store.receive(&tiles, |floats| world.receive(floats));
+            store.mark(&ready.dealing.levels[level].plan, &tiles);
+        }
+    }
+    if angle + 1 == ready.setup.experiment.n_angles() {
+        let stores = std::mem::take(&mut ready.stores);
+        ready.engine = Some(engine(&ready.setup, &ready.dealing, stores, ready.threads)?);
+    }
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! The MPI world: the only file that calls MPI.
+
+use std::io::Write;
+
+use mpi::datatype::PartitionMut;
+use mpi::environment::Universe;
+use mpi::topology::SimpleCommunicator;
+use mpi::traits::*;
+use mpi::{Count, Threading};
+
+use crate::{Error, Result};
+
+/// Most elements in one message: MPI counts are 32-bit.
+const MESSAGE: usize = 1 << 28;
+
+/// All ranks of the job as seen from this one.
+pub struct World {
+    // dropped last: MPI ends with it
+    comm: SimpleCommunicator,
+    local: SimpleCommunicator,
+    _universe: Universe,
+    rank: usize,
+    size: usize,
+}
+
+impl World {
+    /// Starts MPI, or a world of one where the program wasn't launched by mpirun or srun.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when the launcher started several copies that don't know of each other.
+    pub fn start() -> Result<Self> {
+        let (universe, granted) = mpi::initialize_with_threading(Threading::Funneled)
+            .ok_or_else(|| Error::Usage("MPI was already started in this process".into()))?;
+        let comm = universe.world();
+        let (rank, size) = (comm.rank() as usize, comm.size() as usize);
+        let tasks: usize = std::env::var("SLURM_STEP_NUM_TASKS").ok().and_then(|v| v.parse().ok()).unwrap_or(1);
+        if size == 1 && tasks > 1 {
+            return Err(Error::Usage(format!(
+                "srun started {tasks} tasks, but MPI sees only this one: the launcher and this program's MPI don't match; \
+                 try `srun --mpi=pmix` (see `srun --mpi=list`), or start it with mpirun"
+            )));
+        }
+        if granted < Threading::Funneled {
+            log::warn!(
+                "MPI grants no threads beside it ({granted:?}): results may be at risk with more than one thread"
+            );
+        }
+        let local = comm.split_shared(rank as i32);
+        Ok(Self { local, comm, _universe: universe, rank, size })
+    }
+
+    /// This rank, from 0.
+    pub fn rank(&self) -> usize {
+        self.rank
+    }
+
+    /// Number of ranks.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Number of ranks on this node.
+    pub fn ranks_on_node(&self) -> usize {
+        self.local.size() as usize
+    }
+
+    /// Every rank's value, in the order of ranks, among the ranks of this node; a collective call.
+    pub fn all_gather_on_node(&self, values: &[u64]) -> Vec<u64> {
+        let mut all = vec![0; values.len() * self.ranks_on_node()];
+        self.local.all_gather_into(values, &mut all[..]);
+        all
+    }
+
+    /// Copies rank 0's numbers to all; a collective call.
+    pub fn broadcast_words(&self, words: &mut [u64]) {
+        self.comm.process_at_rank(0).broadcast_into(words);
+    }
+
+    /// Copies rank 0's numbers to all; a collective call.
+    pub fn broadcast_floats(&self, floats: &mut [f64]) {
+        for part in floats.chunks_mut(MESSAGE) {
+            self.comm.process_at_rank(0).broadcast_into(part);
+        }
+    }
+
+    /// Copies rank 0's bytes to all; a collective call.
+    pub fn broadcast_bytes(&self, bytes: &mut [u8]) {
+        for part in bytes.chunks_mut(MESSAGE) {
+            self.comm.process_at_rank(0).broadcast_into(part);
+        }
+    }
+
+    /// Sends values to another rank.
+    pub fn send(&self, to: usize, values: &[f32]) {
+        for part in values.chunks(MESSAGE) {
+            self.comm.process_at_rank(to as i32).send(part);
+        }
+    }
+
+    /// Receives as many values as fit from rank 0.
+    pub fn receive(&self, values: &mut [f32]) {
+        for part in values.chunks_mut(MESSAGE) {
+            self.comm.process_at_rank(0).receive_into(part);
+        }
+    }
+
+    /// On rank 0 everybody's numbers, `counts[r]` of them from rank r, one rank after another; a collective call.
+    /// Elsewhere empty (and `counts` isn't looked at).
+    pub fn gather(&self, own: &[f64], counts: &[usize]) -> Vec<f64> {
+        let root = self.comm.process_at_rank(0);
+        if self.rank != 0 {
+            root.gather_varcount_into(own);
+            return Vec::new();
+        }
+        if self.size == 1 {
+            return own.to_vec();
+        }
+        let sizes: Vec<Count> = counts.iter().map(|&c| c as Count).collect();
+        let starts: Vec<Count> = sizes
+            .iter()
+            .scan(0, |next, &c| {
+                let start = *next;
+                *next += c;
+                Some(start)
+            })
+            .collect();
+        let mut all = vec![0.0; counts.iter().sum()];
+        let mut parts = PartitionMut::new(&mut all[..], sizes, &starts[..]);
+        root.gather_varcount_into_root(own, &mut parts);
+        all
+    }
+
+    /// Ends all ranks at once with an exit code.
+    pub fn abort(&self, code: u8) -> ! {
+        let _ = std::io::stdout().flush();
+        let _ = std::io::stderr().flush();
+        if self.size == 1 {
+            std::process::exit(code.into());
+        }
+        self.comm.abort(code.into())
+    }
+}
