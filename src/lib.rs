@@ -8,5 +8,6 @@ pub mod dataset;
 pub mod error;
 pub mod gram;
 pub mod model;
+pub mod solver;
 
 pub use error::{ConfigProblem, Error, Result};

@@ -29,6 +29,9 @@ pub type BatchProgress = Box<dyn FnMut(usize, usize)>;
 /// Tiles summed by one task: large enough to hide the scheduler, small enough to balance.
 const TASK_HEIGHT: u32 = 3;
 
+/// With fewer tasks than this per thread, threads share points rather than one point's tasks.
+const TASKS_PER_THREAD: usize = 8;
+
 thread_local! {
     static SCRATCH: RefCell<Box<Scratch>> = RefCell::new(Scratch::new());
 }
@@ -146,7 +149,7 @@ impl Engine for CpuEngine {
                 .collect()
         };
         let pool = &self.pool;
-        if points.len() > 1 {
+        if points.len() > 1 && tasks.len() < TASKS_PER_THREAD * pool.current_num_threads() {
             // many points on a small level: one task a point
             let sums: Vec<Vec<Gram>> = pool.install(|| {
                 points

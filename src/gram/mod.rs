@@ -10,6 +10,7 @@
 
 mod cpu;
 mod kernel;
+mod local;
 mod pack;
 mod plan;
 mod tables;
@@ -18,6 +19,7 @@ mod tests;
 pub mod tree;
 
 pub use cpu::{BatchProgress, CpuEngine, Shard};
+pub use local::Local;
 pub use pack::{Lane, TileStore, as_floats, pack_angle};
 pub use plan::{Brick, BrickKind, Level, TilePlan};
 

@@ -1,0 +1,364 @@
+//! Finds the minimum of χ²: coarse to fine, from the user's start or from a global search, within bounds.
+//!
+//! The solver sees the data only through [`Objective`]: it asks for Gram matrices at points and does small dense algebra.
+//! Contrast and offset are eliminated after every pass ([`scaling`]); the physical parameters move in valley coordinates
+//! ([`coordinates`]) by Levenberg–Marquardt ([`trust`]). The recipe and its evidence: `docs/solver.md`.
+
+pub mod coordinates;
+pub mod covariance;
+pub mod scaling;
+pub mod search;
+#[cfg(test)]
+mod tests;
+pub mod trust;
+
+use crate::Result;
+use crate::config::{FitConfig, ScalingMode};
+use crate::gram::{Gram, Objective, Pass, Point};
+use crate::model::ParameterSpace;
+use coordinates::Chart;
+use covariance::Covariance;
+use scaling::{Projected, ScalingBounds, project};
+use trust::{Goal, Outcome, Problem, Trust};
+
+/// Damping at which searching begins.
+const SEARCH_DAMPING: f64 = 1e-2;
+/// Damping at which refining begins.
+const REFINE_DAMPING: f64 = 1e-4;
+/// Most passes of one start on a coarse level.
+const COARSE_PASSES: usize = 60;
+/// Decrement at which a coarse level has nothing more to say: the next level's minimum is a standard error away.
+const COARSE_DECREMENT: f64 = 0.02;
+/// Minima whose χ² is within this many s² of the best are carried to the next level: coarse noise may prefer the wrong one.
+const CARRIED_WITHIN: f64 = 25.0;
+/// Most minima carried.
+const MOST_CARRIED: usize = 4;
+/// Two answers nearer than this, in standard errors, are the same minimum.
+const SAME_MINIMUM: f64 = 1.0;
+/// Contrast₀ and offset₀ before anything is known.
+const FIRST_SCALING: (f64, f64) = (0.0, 1.0);
+
+/// What the solver tells while it works.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// The global search begins on a level.
+    Search {
+        /// Level, 0 the finest.
+        level: usize,
+        /// Pairs of the level.
+        n_pairs: usize,
+        /// Points screened.
+        screened: usize,
+        /// Points refined.
+        refined: usize,
+    },
+    /// Work begins on a level.
+    Level {
+        /// Level, 0 the finest.
+        level: usize,
+        /// Pairs of the level.
+        n_pairs: usize,
+        /// Minima carried.
+        carried: usize,
+    },
+    /// A pass was judged.
+    Iteration(Iteration),
+}
+
+/// The best point after a pass.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Iteration {
+    /// Level, 0 the finest.
+    pub level: usize,
+    /// Pass on this level, from 1.
+    pub pass: usize,
+    /// Σr² per degree of freedom (not divided by σ²), of the best start.
+    pub residual_variance: f64,
+    /// Distance to the minimum in standard errors, as the quadratic model sees it.
+    pub decrement: f64,
+    /// Damping.
+    pub damping: f64,
+}
+
+/// Another minimum that the search found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OtherMinimum {
+    /// Where.
+    pub physical: Vec<f64>,
+    /// Σr² there less Σr² at the answer, in units of s².
+    pub excess: f64,
+    /// Level on which it was last compared, 0 the finest.
+    pub level: usize,
+}
+
+/// The answer.
+#[derive(Debug, Clone)]
+pub struct Fit {
+    /// Natural physical parameters.
+    pub physical: Vec<f64>,
+    /// Which of them lie on a bound.
+    pub at_bound: Vec<bool>,
+    /// χ², contrast, offset and normal equations there (residuals not divided by σ).
+    pub projected: Projected,
+    /// Degrees of freedom: pairs less free parameters, scaling ones included.
+    pub degrees_of_freedom: f64,
+    /// How the final level ended.
+    pub outcome: Outcome,
+    /// Every judged pass.
+    pub iterations: Vec<Iteration>,
+    /// Iterations on the finest level.
+    pub fine_iterations: usize,
+    /// Other minima.
+    pub other_minima: Vec<OtherMinimum>,
+    /// Errors and what the data don't determine.
+    pub covariance: Covariance,
+}
+
+/// What the solver needs beside the data.
+#[derive(Debug, Clone)]
+pub struct Task<'a> {
+    /// Bounds, start, fixed values.
+    pub space: &'a ParameterSpace,
+    /// Tolerances, search.
+    pub config: &'a FitConfig,
+    /// Scaling mode in use.
+    pub mode: ScalingMode,
+    /// σ of the data where it is known; `None` scales errors by the residuals' own variance.
+    pub sigma: Option<f64>,
+}
+
+struct Solver<'a, 'o> {
+    task: &'a Task<'a>,
+    objective: &'o mut dyn Objective,
+    observe: &'o mut dyn FnMut(&Event),
+    problem: Problem,
+    iterations: Vec<Iteration>,
+}
+
+/// Fits the physical parameters, contrast and offset.
+///
+/// # Errors
+/// What the objective fails with; a fit that finds no minimum is an [`Outcome`], not an error.
+pub fn fit(task: &Task, objective: &mut dyn Objective, observe: &mut dyn FnMut(&Event)) -> Result<Fit> {
+    let problem = Problem {
+        chart: Chart::new(task.space, objective.experiment().t_ref()),
+        mode: task.mode,
+        scaling: ScalingBounds { contrast: task.space.contrast, offset: task.space.offset },
+    };
+    let mut solver = Solver { task, objective, observe, problem, iterations: Vec::new() };
+    let coarsest = solver.objective.levels().len() - 1;
+    let mut others = Vec::new();
+    let mut carried = solver.begin(coarsest)?;
+    solver.prune(&mut carried, coarsest, &mut others);
+    for level in (0..=coarsest.saturating_sub(1)).rev() {
+        carried = solver.refine(level, &carried)?;
+        solver.prune(&mut carried, level, &mut others);
+    }
+    Ok(solver.conclude(carried, others))
+}
+
+impl Solver<'_, '_> {
+    fn n_pairs(&self, level: usize) -> usize {
+        self.objective.levels()[level].plan.n_pairs()
+    }
+
+    fn start(&self, physical: Vec<f64>, reference: Vec<(f64, f64)>, goal: Goal, passes: usize, mu: f64) -> Trust {
+        Trust::new(self.problem.clone(), goal, passes, mu, physical, reference)
+    }
+
+    /// Runs all starts to their end on one level, a pass for all that still want one at a time.
+    fn run(&mut self, level: usize, starts: &mut [Trust]) -> Result<()> {
+        let mut pass = 0;
+        loop {
+            let (running, points): (Vec<usize>, Vec<Point>) =
+                starts.iter().enumerate().filter_map(|(k, s)| Some((k, s.request()?))).unzip();
+            if points.is_empty() {
+                return Ok(());
+            }
+            pass += 1;
+            let sums = self.objective.evaluate(level, &points, Pass::Gram)?;
+            for (k, grams) in running.into_iter().zip(&sums) {
+                starts[k].receive(grams);
+            }
+            if let Some(best) = starts.iter().min_by(|a, b| a.chi2().total_cmp(&b.chi2())) {
+                let iteration = Iteration {
+                    level,
+                    pass,
+                    residual_variance: best.noise_variance(),
+                    decrement: best.decrement(),
+                    damping: best.damping(),
+                };
+                (self.observe)(&Event::Iteration(iteration.clone()));
+                self.iterations.push(iteration);
+            }
+        }
+    }
+
+    /// First answers on the coarsest level: from the search, or from the user's start.
+    fn begin(&mut self, level: usize) -> Result<Vec<Trust>> {
+        let task = self.task;
+        let n_pairs = self.n_pairs(level);
+        let goal = Goal::Approach(COARSE_DECREMENT);
+        let k = self.objective.experiment().n_angles();
+        let unscaled = vec![FIRST_SCALING; k];
+        let user: Vec<Vec<f64>> = task
+            .space
+            .start
+            .iter()
+            .map(|start| {
+                let mut point = start.clone();
+                task.space.clamp(&mut point);
+                point
+            })
+            .collect();
+        if !task.config.global_search {
+            (self.observe)(&Event::Level { level, n_pairs, carried: 1 });
+            let mut starts: Vec<Trust> = user
+                .into_iter()
+                .map(|p| self.start(p, unscaled.clone(), goal, COARSE_PASSES, SEARCH_DAMPING))
+                .collect();
+            self.run(level, &mut starts)?;
+            return Ok(starts);
+        }
+        let refined = task.config.n_starts.unwrap_or(search::REFINED).max(1);
+        let screened = search::SCREENED.max(refined);
+        (self.observe)(&Event::Search { level, n_pairs, screened, refined });
+        let drawn = search::draw(self.objective.experiment(), task.space, screened, task.config.seed);
+        let points: Vec<Point> =
+            drawn.into_iter().map(|physical| Point { physical, scaling: unscaled.clone() }).collect();
+        let sums = self.objective.evaluate(level, &points, Pass::Chi2)?;
+        let mut ranked: Vec<(f64, Point)> = sums
+            .iter()
+            .zip(points)
+            .map(|(grams, point)| {
+                let seen = self.screen(grams, &point);
+                (seen.chi2, Point { physical: point.physical, scaling: seen.scaling })
+            })
+            .filter(|(chi2, _)| chi2.is_finite())
+            .collect();
+        ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
+        ranked.truncate(refined);
+        let mut starts: Vec<Trust> = ranked
+            .into_iter()
+            .map(|(_, p)| self.start(p.physical, p.scaling, goal, COARSE_PASSES, SEARCH_DAMPING))
+            .collect();
+        starts.extend(user.into_iter().map(|p| self.start(p, unscaled.clone(), goal, COARSE_PASSES, SEARCH_DAMPING)));
+        self.run(level, &mut starts)?;
+        if let Some(best) = starts.iter().min_by(|a, b| a.chi2().total_cmp(&b.chi2())) {
+            let at_bound = self.at_bound(best);
+            let others = search::alternatives(best.physical(), &at_bound, task.space, self.problem.chart.t_ref());
+            let reference = best.reference().to_vec();
+            let mut more: Vec<Trust> = others
+                .into_iter()
+                .map(|p| self.start(p, reference.clone(), goal, COARSE_PASSES, SEARCH_DAMPING))
+                .collect();
+            self.run(level, &mut more)?;
+            starts.extend(more);
+        }
+        Ok(starts)
+    }
+
+    fn screen(&self, grams: &[Gram], point: &Point) -> Projected {
+        project(grams, &point.scaling, self.problem.mode, self.problem.scaling, 0)
+    }
+
+    fn at_bound(&self, answer: &Trust) -> Vec<bool> {
+        let chart = &self.problem.chart;
+        let user = chart.user_held();
+        (0..chart.len()).map(|k| !user[k] && (answer.held()[k] || chart.on_bound(answer.physical(), k))).collect()
+    }
+
+    /// Takes what was found on a coarser level to this one.
+    fn refine(&mut self, level: usize, carried: &[Trust]) -> Result<Vec<Trust>> {
+        let config = self.task.config;
+        let (goal, passes) = if level == 0 {
+            (
+                Goal::Finish { ftol: config.ftol, xtol: config.xtol, gtol: config.gtol },
+                config.max_iterations.saturating_add(1),
+            )
+        } else {
+            (Goal::Approach(COARSE_DECREMENT), COARSE_PASSES)
+        };
+        let n_pairs = self.n_pairs(level);
+        (self.observe)(&Event::Level { level, n_pairs, carried: carried.len() });
+        let mut starts: Vec<Trust> = carried
+            .iter()
+            .map(|c| self.start(c.physical().to_vec(), c.reference().to_vec(), goal, passes, REFINE_DAMPING))
+            .collect();
+        self.run(level, &mut starts)?;
+        Ok(starts)
+    }
+
+    /// Sorts by χ², drops repeated minima and those too far above the best; the latter are remembered.
+    fn prune(&self, found: &mut Vec<Trust>, level: usize, others: &mut Vec<OtherMinimum>) {
+        found.sort_by(|a, b| a.chi2().total_cmp(&b.chi2()));
+        let mut kept: Vec<Trust> = Vec::new();
+        for candidate in found.drain(..) {
+            if kept.iter().any(|k| self.same(k, &candidate)) {
+                continue;
+            }
+            let excess = kept.first().map_or(0.0, |best| (candidate.chi2() - best.chi2()) / best.noise_variance());
+            let usable = candidate.projected().is_some();
+            if kept.is_empty() || (usable && excess < CARRIED_WITHIN && kept.len() < MOST_CARRIED) {
+                kept.push(candidate);
+            } else if usable && candidate.outcome().is_some_and(Outcome::converged) {
+                others.push(OtherMinimum { physical: candidate.physical().to_vec(), excess, level });
+            }
+        }
+        *found = kept;
+    }
+
+    /// Whether two answers are the same minimum, by the metric of the better one.
+    fn same(&self, best: &Trust, other: &Trust) -> bool {
+        let Some(projected) = best.projected() else { return false };
+        let chart = &self.problem.chart;
+        let valley = |p: &[f64]| chart.valley(p);
+        let difference = valley(best.physical()) - valley(other.physical());
+        let distance2 = difference.dot(&(&projected.normal * &difference)) / best.noise_variance();
+        let excess = (other.chi2() - best.chi2()).abs() / best.noise_variance();
+        excess < SAME_MINIMUM && distance2.max(0.0).sqrt() < SAME_MINIMUM
+    }
+
+    fn conclude(self, mut carried: Vec<Trust>, mut others: Vec<OtherMinimum>) -> Fit {
+        let best = carried.remove(0);
+        for other in carried {
+            let excess = (other.chi2() - best.chi2()) / best.noise_variance();
+            others.push(OtherMinimum { physical: other.physical().to_vec(), excess, level: 0 });
+        }
+        others.sort_by(|a, b| a.level.cmp(&b.level).then(a.excess.total_cmp(&b.excess)));
+        let at_bound = self.at_bound(&best);
+        let n = self.problem.chart.len();
+        let projected = best.projected().cloned().unwrap_or_else(|| {
+            // no pass gave a finite χ²: report that instead of numbers
+            let k = self.objective.experiment().n_angles();
+            let mut empty =
+                project(&vec![Gram::default(); k], &vec![FIRST_SCALING; k], self.task.mode, self.problem.scaling, n);
+            empty.chi2 = f64::NAN;
+            empty
+        });
+        let mut held = *best.held();
+        for (flag, &bound) in held.iter_mut().zip(&at_bound) {
+            *flag |= bound;
+        }
+        let free = self.problem.chart.n_free(&held) + projected.n_free_scaling();
+        let degrees_of_freedom = (projected.n_pairs() - free as f64).max(0.0);
+        let s2 = self.task.sigma.map_or_else(
+            || if degrees_of_freedom > 0.0 { projected.chi2 / degrees_of_freedom } else { f64::NAN },
+            |sigma| sigma * sigma,
+        );
+        let covariance = covariance::covariance(&self.problem.chart, best.physical(), &held, &projected, s2);
+        let outcome = best.outcome().unwrap_or(Outcome::Stalled);
+        let fine_iterations = self.iterations.iter().filter(|i| i.level == 0).count();
+        Fit {
+            physical: best.physical().to_vec(),
+            at_bound,
+            projected,
+            degrees_of_freedom,
+            outcome,
+            iterations: self.iterations,
+            fine_iterations,
+            other_minima: others,
+            covariance,
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! Bounded Levenberg–Marquardt from one start on one level, as a machine that asks for passes and is fed their results, so
+//! that many starts can share a pass.
+//!
+//! Steps are scaled to unit diagonal, damped with Nielsen's update, and undamped (Gauss–Newton) as soon as the point is
+//! within a few standard errors of the minimum. Progress is measured by the decrement λ = √(gᵀH⁻¹g)/s: the distance to the
+//! minimum in standard errors. χ² decides about steps while its change is above rounding; below that the decrement does.
+
+use nalgebra::{DMatrix, DVector, SymmetricEigen};
+
+use super::coordinates::{Chart, Held};
+use super::scaling::{Projected, ScalingBounds, project};
+use crate::config::ScalingMode;
+use crate::gram::{Gram, Point};
+
+/// Damping of κ in the step, as a share of s²/κ²: it holds where the data leave the curvature undetermined.
+const KAPPA_DAMPING: f64 = 0.01;
+/// A step shorter than this share, because of a bound, means that the bound is active.
+const SHORTEST_CUT: f64 = 1e-4;
+/// Squared decrement below which steps are tried undamped.
+const NEAR: f64 = 10.0;
+/// Predicted relative decrease of χ² below which rounding hides it and the decrement decides.
+const CHI2_RESOLUTION: f64 = 1e-10;
+/// Largest decrement at which the user's tolerances may declare convergence: a hundredth of a standard error.
+const LARGEST_FINAL_DECREMENT: f64 = 1e-2;
+/// Decrement at which a final fit is as good as double precision makes it.
+const POLISHED: f64 = 1e-7;
+/// Passes after the stopping test that may be spent on polishing.
+const POLISH_PASSES: usize = 2;
+/// Smallest eigenvalue of the scaled normal matrix, relative to the largest, that a step divides by.
+const SINGULAR: f64 = 1e-15;
+
+/// What is fixed for all starts.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    /// Bounds and coordinates.
+    pub chart: Chart,
+    /// Scaling mode.
+    pub mode: ScalingMode,
+    /// Bounds of contrast and offset.
+    pub scaling: ScalingBounds,
+}
+
+/// When to stop.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Goal {
+    /// Find the way: the decrement falls below this.
+    Approach(f64),
+    /// The final answer: the three tolerances, then polishing.
+    Finish {
+        /// Relative decrease of χ².
+        ftol: f64,
+        /// Relative step.
+        xtol: f64,
+        /// Scaled projected gradient.
+        gtol: f64,
+    },
+}
+
+/// How a start ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The decrement, or the decrease of χ², became negligible.
+    Function,
+    /// The projected gradient became negligible.
+    Gradient,
+    /// The step became negligible.
+    Step,
+    /// All passes were used.
+    MaxIterations,
+    /// No step led further although the gradient isn't zero, or χ² isn't finite.
+    Stalled,
+}
+
+impl Outcome {
+    /// Whether a minimum was reached.
+    pub fn converged(self) -> bool {
+        matches!(self, Self::Function | Self::Gradient | Self::Step)
+    }
+
+    /// Why it stopped, for people.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Function => "the decrease of χ² that is left is negligible (function tolerance)",
+            Self::Gradient => "the projected gradient is zero to rounding (gradient tolerance)",
+            Self::Step => "the step is negligible (parameter tolerance)",
+            Self::MaxIterations => "the largest number of iterations was reached",
+            Self::Stalled => "no step lowers χ² although the gradient isn't zero",
+        }
+    }
+}
+
+/// The step planned from the current point.
+#[derive(Debug, Clone)]
+struct Plan {
+    physical: Vec<f64>,
+    held: Held,
+    /// Decrease of Σr² that the quadratic model predicts for the step as cut.
+    predicted: f64,
+    cut: bool,
+}
+
+/// One start on one level.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    problem: Problem,
+    goal: Goal,
+    max_passes: usize,
+    physical: Vec<f64>,
+    reference: Vec<(f64, f64)>,
+    current: Option<Projected>,
+    plan: Option<Plan>,
+    held: Held,
+    decrement: f64,
+    mu: f64,
+    nu: f64,
+    undamped_allowed: bool,
+    passes: usize,
+    polishing: Option<(Outcome, usize)>,
+    outcome: Option<Outcome>,
+}
+
+impl Trust {
+    /// A start at `physical` (inside the bounds), residuals first taken against `reference`, damping `mu`.
+    pub fn new(
+        problem: Problem,
+        goal: Goal,
+        max_passes: usize,
+        mu: f64,
+        physical: Vec<f64>,
+        reference: Vec<(f64, f64)>,
+    ) -> Self {
+        let held = problem.chart.user_held();
+        Self {
+            problem,
+            goal,
+            max_passes: max_passes.max(1),
+            physical,
+            reference,
+            current: None,
+            plan: None,
+            held,
+            decrement: f64::INFINITY,
+            mu,
+            nu: 2.0,
+            undamped_allowed: true,
+            passes: 0,
+            polishing: None,
+            outcome: None,
+        }
+    }
+
+    /// The point at which a pass is wanted; `None` when finished.
+    pub fn request(&self) -> Option<Point> {
+        if self.outcome.is_some() {
+            return None;
+        }
+        let physical = self.plan.as_ref().map_or(&self.physical, |p| &p.physical);
+        Some(Point { physical: physical.clone(), scaling: self.reference.clone() })
+    }
+
+    /// The result of the pass asked for.
+    pub fn receive(&mut self, grams: &[Gram]) {
+        self.passes += 1;
+        let n = self.problem.chart.len();
+        let new = project(grams, &self.reference, self.problem.mode, self.problem.scaling, n);
+        let usable = new.chi2.is_finite() && new.normal.iter().chain(new.gradient.iter()).all(|v| v.is_finite());
+        let plan = self.plan.take();
+        match (plan, usable) {
+            (None, true) => self.accept(self.physical.clone(), new),
+            (None, false) => self.outcome = Some(Outcome::Stalled),
+            (Some(_), false) => self.reject(),
+            (Some(plan), true) => self.judge(plan, new),
+        }
+        if self.outcome.is_none() && self.passes >= self.max_passes {
+            self.outcome = Some(self.polishing.map_or(Outcome::MaxIterations, |(outcome, _)| outcome));
+        }
+    }
+
+    fn judge(&mut self, plan: Plan, new: Projected) {
+        let Some(current) = &self.current else { return };
+        let actual = current.chi2 - new.chi2;
+        if plan.predicted > CHI2_RESOLUTION * current.chi2 {
+            let ratio = actual / plan.predicted;
+            if actual > 0.0 {
+                self.mu *= (1.0f64 - (2.0 * ratio - 1.0).powi(3)).max(1.0 / 3.0);
+                self.nu = 2.0;
+                // a step that gained far less than promised isn't near enough for undamped ones
+                self.undamped_allowed = ratio > 0.25;
+                self.accept(plan.physical, new);
+            } else {
+                self.reject();
+            }
+            return;
+        }
+        // χ² can't tell any more: the decrement must fall
+        let mut ahead = self.clone();
+        ahead.accept(plan.physical, new);
+        if ahead.outcome.is_some() || ahead.decrement < 0.5 * self.decrement {
+            *self = ahead;
+        } else {
+            self.outcome = Some(self.polishing.map_or(
+                if self.decrement < LARGEST_FINAL_DECREMENT { Outcome::Function } else { Outcome::Stalled },
+                |(outcome, _)| outcome,
+            ));
+        }
+    }
+
+    fn accept(&mut self, physical: Vec<f64>, new: Projected) {
+        self.reference.clone_from(&new.scaling);
+        self.physical = physical;
+        self.current = Some(new);
+        self.prepare();
+    }
+
+    fn reject(&mut self) {
+        if self.polishing.is_some() {
+            self.outcome = self.polishing.map(|(outcome, _)| outcome);
+            return;
+        }
+        self.undamped_allowed = false;
+        self.mu = self.mu.max(1e-6) * self.nu;
+        self.nu *= 2.0;
+        if self.mu > 1e12 {
+            self.outcome =
+                Some(if self.decrement < LARGEST_FINAL_DECREMENT { Outcome::Function } else { Outcome::Stalled });
+            return;
+        }
+        self.prepare();
+    }
+
+    /// Plans the next step from the current point, and tests whether one is needed.
+    fn prepare(&mut self) {
+        let Some(current) = self.current.clone() else { return };
+        let chart = &self.problem.chart;
+        let s2 = self.noise_variance();
+        let mut held = chart.user_held();
+        let mut base = self.physical.clone();
+        loop {
+            let n = chart.n_free(&held);
+            if n == 0 {
+                (self.held, self.decrement, self.outcome) = (held, 0.0, Some(Outcome::Gradient));
+                self.physical = base;
+                return;
+            }
+            let tangents = chart.tangents(&base, &held);
+            let normal = tangents.transpose() * &current.normal * &tangents;
+            let gradient = tangents.transpose() * &current.gradient;
+            let kappa = chart.kappa_weights(&base, &held);
+            let damped = &normal + DMatrix::from_diagonal(&kappa.map(|k| KAPPA_DAMPING * s2 * k * k));
+            let system = Scaled::new(&damped);
+            let newton = system.solve(&gradient, 0.0);
+            let decrement2 = gradient.dot(&newton).max(0.0) / s2;
+            let undamped = self.undamped_allowed && decrement2 < NEAR;
+            let step = if undamped { newton } else { system.solve(&gradient, self.mu) };
+            let (physical, fraction, culprit) = chart.advance(&base, &held, &step);
+            if let Some(k) = culprit.filter(|_| fraction < SHORTEST_CUT) {
+                held[k] = true;
+                chart.snap(&mut base, k);
+                continue;
+            }
+            let taken = &step * fraction;
+            let predicted = 2.0 * gradient.dot(&taken) - taken.dot(&(&normal * &taken));
+            (self.held, self.decrement) = (held, decrement2.sqrt());
+            let cut = fraction < 1.0;
+            if !cut && self.reached(&current, &system, &gradient, &physical) {
+                return;
+            }
+            self.plan = Some(Plan { physical, held, predicted, cut });
+            return;
+        }
+    }
+
+    /// Whether the goal is reached at the current point, with an uncut step to `next` planned.
+    fn reached(&mut self, current: &Projected, system: &Scaled, gradient: &DVector<f64>, next: &[f64]) -> bool {
+        let outcome = match self.goal {
+            Goal::Approach(decrement) => (self.decrement < decrement).then_some(Outcome::Function),
+            Goal::Finish { ftol, xtol, gtol } => {
+                let left = self.decrement * self.decrement * self.noise_variance() / current.chi2;
+                let steepest = system.scaled_gradient(gradient) / current.chi2.sqrt();
+                let longest = self
+                    .physical
+                    .iter()
+                    .zip(next)
+                    .map(|(a, b)| (a - b).abs() / a.abs().max(f64::MIN_POSITIVE))
+                    .fold(0.0, f64::max);
+                let test = if self.decrement >= LARGEST_FINAL_DECREMENT {
+                    None
+                } else if steepest <= gtol {
+                    Some(Outcome::Gradient)
+                } else if left <= ftol {
+                    Some(Outcome::Function)
+                } else if longest <= xtol {
+                    Some(Outcome::Step)
+                } else {
+                    None
+                };
+                match (self.polishing, test) {
+                    _ if self.decrement < POLISHED => {
+                        Some(self.polishing.map_or(Outcome::Gradient, |(outcome, _)| outcome))
+                    }
+                    (Some((outcome, left)), _) => {
+                        self.polishing = Some((outcome, left.saturating_sub(1)));
+                        (left == 0).then_some(outcome)
+                    }
+                    (None, Some(outcome)) => {
+                        self.polishing = Some((outcome, POLISH_PASSES - 1));
+                        None
+                    }
+                    (None, None) => None,
+                }
+            }
+        };
+        self.outcome = outcome;
+        outcome.is_some()
+    }
+
+    /// s²: Σr² over the degrees of freedom.
+    pub fn noise_variance(&self) -> f64 {
+        self.current.as_ref().map_or(f64::INFINITY, |c| {
+            let free = self.problem.chart.n_free(&self.problem.chart.user_held()) + c.n_free_scaling();
+            let dof = (c.n_pairs() - free as f64).max(1.0);
+            // noise-free data leave only their rounding; zero would make every distance infinite
+            (c.chi2 / dof).max(1e-30)
+        })
+    }
+
+    /// The point reached.
+    pub fn physical(&self) -> &[f64] {
+        &self.physical
+    }
+
+    /// Normal equations there; `None` before the first usable pass.
+    pub fn projected(&self) -> Option<&Projected> {
+        self.current.as_ref()
+    }
+
+    /// Σr² there.
+    pub fn chi2(&self) -> f64 {
+        self.current.as_ref().map_or(f64::INFINITY, |c| c.chi2)
+    }
+
+    /// Parameters held, by the user or at a bound.
+    pub fn held(&self) -> &Held {
+        &self.held
+    }
+
+    /// Distance to the minimum in standard errors, as the quadratic model sees it.
+    pub fn decrement(&self) -> f64 {
+        self.decrement
+    }
+
+    /// Damping in force.
+    pub fn damping(&self) -> f64 {
+        self.mu
+    }
+
+    /// Passes so far.
+    pub fn passes(&self) -> usize {
+        self.passes
+    }
+
+    /// How it ended; `None` while running.
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.outcome
+    }
+
+    /// Contrast and offset that residuals are taken against.
+    pub fn reference(&self) -> &[(f64, f64)] {
+        &self.reference
+    }
+
+    /// Whether the step being tried was cut short by a bound.
+    pub fn cut(&self) -> bool {
+        self.plan.as_ref().is_some_and(|p| p.cut)
+    }
+
+    /// What the step being tried holds.
+    pub fn planned_held(&self) -> Option<&Held> {
+        self.plan.as_ref().map(|p| &p.held)
+    }
+}
+
+/// A normal matrix scaled to unit diagonal, in its eigenbasis.
+struct Scaled {
+    scale: DVector<f64>,
+    eigen: SymmetricEigen<f64, nalgebra::Dyn>,
+}
+
+impl Scaled {
+    fn new(normal: &DMatrix<f64>) -> Self {
+        // reduced diagonals may come out slightly negative by rounding
+        let scale = normal.diagonal().map(|d| if d > 0.0 { d.sqrt() } else { 1.0 });
+        let scaled = DMatrix::from_fn(normal.nrows(), normal.ncols(), |i, j| normal[(i, j)] / (scale[i] * scale[j]));
+        Self { scale, eigen: SymmetricEigen::new(scaled) }
+    }
+
+    /// (H + μ·diag H)⁻¹·g.
+    fn solve(&self, gradient: &DVector<f64>, mu: f64) -> DVector<f64> {
+        let g = gradient.component_div(&self.scale);
+        let floor = SINGULAR * self.eigen.eigenvalues.max().max(SINGULAR);
+        let mut along = self.eigen.eigenvectors.transpose() * g;
+        for (a, &value) in along.iter_mut().zip(self.eigen.eigenvalues.iter()) {
+            *a = if value > floor || mu > 0.0 { *a / (value.max(floor) + mu) } else { 0.0 };
+        }
+        (&self.eigen.eigenvectors * along).component_div(&self.scale)
+    }
+
+    /// Largest component of the gradient in units of its own scale.
+    fn scaled_gradient(&self, gradient: &DVector<f64>) -> f64 {
+        gradient.component_div(&self.scale).amax()
+    }
+}
