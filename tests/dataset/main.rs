@@ -1,0 +1,10 @@
+//! Reading and writing two-time files: real ones, and every bad input a user can meet.
+
+mod aps_u;
+mod damaged;
+mod golden;
+mod matrices;
+mod native;
+mod selection;
+mod support;
+mod write;
