@@ -3,8 +3,10 @@
 mod aps_u;
 mod damaged;
 mod golden;
+mod inspect;
 mod matrices;
 mod native;
 mod selection;
+mod simulate;
 mod support;
 mod write;
