@@ -3,6 +3,7 @@
 //! See `ARCHITECTURE.md` for the rooms and the way of the data through them.
 
 pub mod cluster;
+pub mod commands;
 pub mod config;
 pub mod dataset;
 pub mod error;

@@ -4,9 +4,21 @@
 //! checked without reading them. Matrices are then read one at a time into a buffer that is reused: beyond it nothing
 //! here grows with the data.
 
+mod aps_u;
+mod hdf;
+mod native;
+mod open;
+mod selection;
+mod triangle;
+pub mod write;
+
+use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::Result;
+
+pub(crate) use selection::{rings, short};
+pub use write::{WriteSpec, write_file};
 
 /// File layouts that can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +27,16 @@ pub enum Layout {
     ApsU,
     /// Ours, for large runs.
     Native,
+}
+
+impl Layout {
+    /// The name for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ApsU => "APS-U",
+            Self::Native => "native",
+        }
+    }
 }
 
 /// What the configuration asks of a file.
@@ -120,9 +142,9 @@ impl TwoTime {
 }
 
 /// Reads matrices of one layout.
-pub(crate) trait MatrixReader {
-    /// Reads slot `slot` (an index into [`Dataset::slots`]) for the selected frames.
-    fn read(&self, slot: usize, into: &mut TwoTime) -> Result<()>;
+pub(crate) trait MatrixReader: Send {
+    /// Reads frames `frames` (from 0 in the file) of slot `slot` (an index into [`Dataset::slots`]) as they are stored.
+    fn read(&self, slot: usize, frames: Range<usize>, into: &mut TwoTime) -> Result<()>;
 }
 
 /// An opened file with its selection made.
@@ -135,9 +157,9 @@ pub struct Dataset {
     pub slots: Vec<Slot>,
     /// Indices into `slots` of the selected ones, in the order of the file.
     pub selected: Vec<usize>,
-    /// Wavevector magnitude of the selected ring, Å⁻¹.
+    /// Wavevector magnitude of the selected ring, Å⁻¹; NaN where inspection shows several rings.
     pub q: f64,
-    /// Time between frames in use, s.
+    /// Time between frames in use, s; NaN where inspection found none.
     pub dt: f64,
     /// Where `dt` came from, for people.
     pub dt_source: String,
@@ -154,6 +176,16 @@ pub struct Dataset {
     /// The same for things that may be wrong; also logged as warnings.
     pub warnings: Vec<String>,
     pub(crate) reader: Box<dyn MatrixReader>,
+}
+
+impl std::fmt::Debug for Dataset {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dataset")
+            .field("file", &self.file)
+            .field("layout", &self.layout)
+            .field("selected", &self.selected)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Dataset {

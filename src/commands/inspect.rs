@@ -1,0 +1,161 @@
+//! `inspect`: what a file holds, what a selection takes from it, and where every number came from.
+
+use std::io::Write;
+use std::path::Path;
+
+use crate::dataset::{Dataset, MatrixReport, Selection, TwoTime, rings, short};
+use crate::{Error, Result};
+
+/// Prints what was found in `file` on `out`.
+///
+/// Without a q in the selection all rings are shown. Matrices that can't be used are reported in their line, and the
+/// first such error is returned at the end. Errors: those of [`Dataset::open`], except for several rings and a missing
+/// time step, which are shown.
+pub fn inspect(file: &Path, selection: &Selection, out: &mut impl Write) -> Result<()> {
+    let dataset = Dataset::open_for_inspection(file, selection)?;
+    let mut trouble = None;
+    print(&dataset, file, &mut trouble, out).map_err(|e| Error::io("write", Path::new("standard output"), e))?;
+    trouble.map_or(Ok(()), Err)
+}
+
+fn print(d: &Dataset, file: &Path, trouble: &mut Option<Error>, out: &mut impl Write) -> std::io::Result<()> {
+    let last = d.first_frame + d.n_frames;
+    writeln!(out, "file      {}", file.display())?;
+    writeln!(out, "size      {}", byte_text(std::fs::metadata(file)?.len()))?;
+    writeln!(out, "layout    {}", d.layout.name())?;
+    writeln!(
+        out,
+        "frames    {} in the file, {} to {last} selected ({})",
+        d.n_file_frames,
+        d.first_frame + 1,
+        d.n_frames
+    )?;
+    if d.dt.is_nan() {
+        writeln!(out, "dt        {}", d.dt_source)?;
+    } else {
+        writeln!(out, "dt        {} s ({})", d.dt, d.dt_source)?;
+    }
+    if let Some(gap) = d.gap {
+        writeln!(out, "gap       {gap} Å")?;
+    }
+    let ring = |q: f64| {
+        let count = d.slots.iter().filter(|s| short(s.q) == short(q)).count();
+        format!("{} Å⁻¹ ({count} {})", short(q), if count == 1 { "matrix" } else { "matrices" })
+    };
+    let found: Vec<String> = rings(d.slots.iter().map(|s| s.q)).into_iter().map(ring).collect();
+    writeln!(out, "q rings   {}", found.join(", "))?;
+
+    let mut table = Table::new(&["slot", "path", "bin", "q (Å⁻¹)", "phi (deg)", "selected"], &[1]);
+    for (k, s) in d.slots.iter().enumerate() {
+        let bin = s.bin.map_or_else(|| "-".to_owned(), |b| b.to_string());
+        let selected = if s.selected { "yes" } else { "no" };
+        table.row([(k + 1).to_string(), s.path.clone(), bin, short(s.q), short(s.phi), selected.to_owned()]);
+    }
+    writeln!(out, "\nmatrices")?;
+    table.print(out)?;
+
+    let columns = ["slot", "triangle", "dead", "missing", "min", "mean", "max"];
+    let mut table = Table::new(&columns, &[1]);
+    let (mut remarks, mut buffer) = (Vec::new(), TwoTime::default());
+    for (k, &slot) in d.selected.iter().enumerate() {
+        let name = (slot + 1).to_string();
+        match d.read(k, &mut buffer) {
+            Ok(report) => {
+                let [min, mean, max] = spread(&buffer).map(|v| format!("{v:.4}"));
+                let dead = report.dead_frames.len().to_string();
+                table.row([name, report.triangle.to_owned(), dead, report.n_missing.to_string(), min, mean, max]);
+                if !report.dead_frames.is_empty() {
+                    remarks.push(format!("slot {}: dead frames {}", slot + 1, dead_text(&report, d.first_frame)));
+                }
+            }
+            Err(error) => {
+                table.row([name, "unusable".to_owned(), "-".into(), "-".into(), "-".into(), "-".into(), "-".into()]);
+                remarks.push(format!("slot {}: {error}", slot + 1));
+                trouble.get_or_insert(error);
+            }
+        }
+    }
+    writeln!(out, "\nselected matrices, off the diagonal")?;
+    table.print(out)?;
+    for remark in remarks {
+        writeln!(out, "  {remark}")?;
+    }
+    for (title, lines) in [("notes", &d.notes), ("warnings", &d.warnings)] {
+        if !lines.is_empty() {
+            writeln!(out, "\n{title}")?;
+            lines.iter().try_for_each(|line| writeln!(out, "  {line}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Smallest, mean and largest finite value of the strict upper triangle.
+fn spread(m: &TwoTime) -> [f64; 3] {
+    let (mut min, mut max, mut sum, mut count) = (f64::INFINITY, f64::NEG_INFINITY, 0.0, 0_u64);
+    for i in 0..m.n_frames() {
+        for v in m.row_after(i).iter().filter(|v| v.is_finite()).map(|&v| f64::from(v)) {
+            min = min.min(v);
+            max = max.max(v);
+            sum += v;
+            count += 1;
+        }
+    }
+    [min, sum / count as f64, max]
+}
+
+/// Dead frames as the user counts them, from 1 in the file, runs joined: "3, 17–19".
+fn dead_text(report: &MatrixReport, first_frame: usize) -> String {
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    for frame in report.dead_frames.iter().map(|f| f + first_frame + 1) {
+        match runs.last_mut() {
+            Some((_, end)) if *end + 1 == frame => *end = frame,
+            _ => runs.push((frame, frame)),
+        }
+    }
+    let runs: Vec<String> = runs.iter().map(|(a, b)| if a == b { a.to_string() } else { format!("{a}–{b}") }).collect();
+    runs.join(", ")
+}
+
+/// A size for people.
+pub(super) fn byte_text(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["bytes", "KiB", "MiB", "GiB"];
+    let mut size = bytes as f64;
+    let mut unit = 0;
+    while size >= 1024.0 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} bytes") } else { format!("{size:.1} {}", UNITS[unit]) }
+}
+
+/// Columns as wide as their widest cell; numbers to the right, text columns to the left.
+struct Table {
+    rows: Vec<Vec<String>>,
+    left: &'static [usize],
+}
+
+impl Table {
+    fn new(header: &[&str], left: &'static [usize]) -> Self {
+        Self { rows: vec![header.iter().map(|&h| h.to_owned()).collect()], left }
+    }
+
+    fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.rows.push(cells.into());
+    }
+
+    fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
+        let width = |c: usize| self.rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..self.rows[0].len()).map(width).collect();
+        for row in &self.rows {
+            let mut line = String::new();
+            for (c, cell) in row.iter().enumerate() {
+                let padding = " ".repeat(widths[c] - cell.chars().count());
+                let cell = if self.left.contains(&c) { format!("{cell}{padding}") } else { format!("{padding}{cell}") };
+                line.push_str("  ");
+                line.push_str(&cell);
+            }
+            writeln!(out, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,232 @@
+//! Typed access to an HDF5 file whose every failure names the file, the HDF5 path, what was expected and what was found.
+
+use std::ops::Range;
+use std::path::Path;
+
+use hdf5::types::{FixedAscii, FixedUnicode, TypeDescriptor, VarLenAscii, VarLenUnicode};
+use hdf5::{Container, Hyperslab};
+
+use super::TwoTime;
+use crate::{Error, Result};
+
+/// Longest fixed-size string read from metadata, bytes; names in q maps are a few letters long.
+const MAX_NAME: usize = 256;
+
+/// An open HDF5 file together with the name that its errors carry.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub file: &'a Path,
+    pub h5: &'a hdf5::File,
+}
+
+impl Source<'_> {
+    /// An error blaming an HDF5 path.
+    pub fn error(&self, path: &str, message: impl Into<String>) -> Error {
+        Error::data_at(self.file, path, message)
+    }
+
+    /// Whether a link of that absolute path exists.
+    pub fn exists(&self, path: &str) -> bool {
+        // the library can only ask for the last component of a path whose others exist
+        let mut walked = String::new();
+        path.split('/').filter(|part| !part.is_empty()).all(|part| {
+            walked.push('/');
+            walked.push_str(part);
+            self.h5.link_exists(&walked)
+        })
+    }
+
+    /// Opens a dataset that must be there.
+    pub fn dataset(&self, path: &str) -> Result<hdf5::Dataset> {
+        if !self.exists(path) {
+            return Err(self.error(path, "this dataset is missing"));
+        }
+        self.h5.dataset(path).map_err(|e| self.error(path, format!("cannot be opened as a dataset: {}", reason(e))))
+    }
+
+    /// Names in a group that must be there.
+    pub fn members(&self, path: &str) -> Result<Vec<String>> {
+        if !self.exists(path) {
+            return Err(self.error(path, "this group is missing"));
+        }
+        self.h5
+            .group(path)
+            .and_then(|group| group.member_names())
+            .map_err(|e| self.error(path, format!("expected a group, which cannot be opened: {}", reason(e))))
+    }
+
+    /// A list of finite floating-point numbers, (n), (1, n) or (n, 1).
+    pub fn floats(&self, path: &str) -> Result<Vec<f64>> {
+        let dataset = self.dataset(path)?;
+        match type_of(&dataset) {
+            Ok(TypeDescriptor::Float(_)) => {}
+            other => return Err(self.error(path, format!("expected floating-point numbers, found {}", text(&other)))),
+        }
+        let values: Vec<f64> = self.list(path, &dataset)?;
+        match values.iter().position(|v| !v.is_finite()) {
+            Some(at) => Err(self.error(path, format!("expected finite numbers, found {} at index {at}", values[at]))),
+            None => Ok(values),
+        }
+    }
+
+    /// A list of integers of any width, (n), (1, n) or (n, 1).
+    pub fn integers(&self, path: &str) -> Result<Vec<i64>> {
+        let dataset = self.dataset(path)?;
+        match type_of(&dataset) {
+            Ok(TypeDescriptor::Integer(_) | TypeDescriptor::Unsigned(_)) => self.list(path, &dataset),
+            other => Err(self.error(path, format!("expected integers, found {}", text(&other)))),
+        }
+    }
+
+    fn list<T: hdf5::H5Type>(&self, path: &str, dataset: &hdf5::Dataset) -> Result<Vec<T>> {
+        let shape = dataset.shape();
+        let longest = shape.iter().copied().max().unwrap_or(0);
+        if shape.is_empty() || shape.len() > 2 || shape.iter().product::<usize>() != longest || longest == 0 {
+            return Err(self.error(path, format!("expected a list, found {}", shape_text(&shape))));
+        }
+        dataset.read_raw().map_err(|e| self.error(path, format!("cannot be read: {}", reason(e))))
+    }
+
+    /// One number of any type, where the dataset exists.
+    pub fn number(&self, path: &str) -> Result<Option<f64>> {
+        if !self.exists(path) {
+            return Ok(None);
+        }
+        self.one(path, &*self.dataset(path)?).map(Some)
+    }
+
+    /// An attribute of the root group that holds one number, where it exists.
+    pub fn root_number(&self, name: &str) -> Result<Option<f64>> {
+        match self.h5.attr(name) {
+            Ok(attribute) => self.one(&format!("/ attribute {name}"), &attribute).map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn one(&self, path: &str, container: &Container) -> Result<f64> {
+        match type_of(container) {
+            Ok(TypeDescriptor::Float(_) | TypeDescriptor::Integer(_) | TypeDescriptor::Unsigned(_)) => {}
+            other => return Err(self.error(path, format!("expected a number, found {}", text(&other)))),
+        }
+        if container.size() != 1 {
+            let found = shape_text(&container.shape());
+            return Err(self.error(path, format!("expected one number, found {found}")));
+        }
+        let values: Vec<f64> =
+            container.read_raw().map_err(|e| self.error(path, format!("cannot be read: {}", reason(e))))?;
+        Ok(values[0])
+    }
+
+    /// A list of strings of any HDF5 kind.
+    pub fn strings(&self, path: &str) -> Result<Vec<String>> {
+        self.strings_of(path, &*self.dataset(path)?)
+    }
+
+    /// A string attribute of a dataset, where it exists.
+    pub fn attribute_text(&self, path: &str, name: &str) -> Result<Option<String>> {
+        match self.dataset(path)?.attr(name) {
+            Ok(attribute) => Ok(self.strings_of(&format!("{path} attribute {name}"), &attribute)?.pop()),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn strings_of(&self, path: &str, container: &Container) -> Result<Vec<String>> {
+        fn read<T: hdf5::H5Type + AsRef<str>>(container: &Container) -> hdf5::Result<Vec<String>> {
+            Ok(container.read_raw::<T>()?.iter().map(|s| s.as_ref().to_owned()).collect())
+        }
+        let strings = match type_of(container) {
+            Ok(TypeDescriptor::VarLenUnicode) => read::<VarLenUnicode>(container),
+            Ok(TypeDescriptor::VarLenAscii) => read::<VarLenAscii>(container),
+            Ok(TypeDescriptor::FixedAscii(n)) if n <= MAX_NAME => read::<FixedAscii<MAX_NAME>>(container),
+            Ok(TypeDescriptor::FixedUnicode(n)) if n <= MAX_NAME => read::<FixedUnicode<MAX_NAME>>(container),
+            other => return Err(self.error(path, format!("expected text, found {}", text(&other)))),
+        };
+        strings.map_err(|e| self.error(path, format!("cannot be read: {}", reason(e))))
+    }
+
+    /// Opens a dataset of float32 or float64 numbers with `rank` dimensions, the last two of which are N × N with
+    /// N > 0; returns its shape too.
+    pub fn square(&self, path: &str, rank: usize) -> Result<(hdf5::Dataset, Vec<usize>)> {
+        let dataset = self.dataset(path)?;
+        match type_of(&dataset) {
+            Ok(TypeDescriptor::Float(_)) => {}
+            other => {
+                return Err(self.error(path, format!("expected float32 or float64 values, found {}", text(&other))));
+            }
+        }
+        let shape = dataset.shape();
+        let wanted = if rank == 2 { "(N, N)" } else { "(K, N, N)" };
+        let square = shape.len() == rank && shape[rank - 1] == shape[rank - 2] && !shape.contains(&0);
+        if !square {
+            return Err(self.error(path, format!("expected the shape {wanted}, found {}", shape_text(&shape))));
+        }
+        Ok((dataset, shape))
+    }
+}
+
+/// Reads frames × frames of a matrix, or of matrix `index` of a stack, as float32, in one HDF5 call: a chunk that holds
+/// a whole matrix is decompressed once, contiguous data outside the frames aren't touched.
+pub(super) fn read_frames(
+    dataset: &hdf5::Dataset,
+    index: Option<usize>,
+    frames: Range<usize>,
+    into: &mut TwoTime,
+) -> hdf5::Result<()> {
+    let n = frames.len();
+    if index.is_none() && dataset.shape() == [n, n] {
+        into.values.resize(n * n, 0.0);
+        dataset.as_reader().read_into_raw(&mut into.values)?;
+    } else {
+        // the old buffer goes before its successor comes: never two matrices at once
+        into.values = Vec::new();
+        let selection = match index {
+            None => Hyperslab::from((frames.clone(), frames)),
+            Some(k) => Hyperslab::from((k, frames.clone(), frames)),
+        };
+        let block: ndarray::Array2<f32> = dataset.read_slice(selection)?;
+        into.values = block.into_raw_vec_and_offset().0;
+    }
+    (into.stride, into.first, into.n) = (n, 0, n);
+    Ok(())
+}
+
+/// What HDF5 said, in one line. Where the operating system refused, its words only: the library adds the time, addresses
+/// and line breaks.
+pub(super) fn reason(error: impl std::fmt::Display) -> String {
+    let said = error.to_string();
+    let system =
+        said.split_once("error message = '").and_then(|(_, rest)| rest.split_once('\'')).map(|(words, _)| words);
+    system.map_or_else(|| said.split_whitespace().collect::<Vec<_>>().join(" "), str::to_owned)
+}
+
+fn type_of(container: &Container) -> hdf5::Result<TypeDescriptor> {
+    container.dtype()?.to_descriptor()
+}
+
+fn text(found: &hdf5::Result<TypeDescriptor>) -> String {
+    match found {
+        Ok(descriptor) => descriptor.to_string(),
+        Err(e) => format!("a type that cannot be read ({})", reason(e)),
+    }
+}
+
+/// A shape for people: "(3, 100, 100)", "a scalar".
+pub(super) fn shape_text(shape: &[usize]) -> String {
+    match shape {
+        [] => "a scalar".to_owned(),
+        [n] => format!("the shape ({n},)"),
+        _ => format!("the shape ({})", shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reason;
+
+    #[test]
+    fn reasons_are_one_line_of_what_matters() {
+        let full = "H5Dwrite(): can't write data: file write failed: time = Sun Nov 22\n, filename = 'x', errno = 28, error message = 'No space left on device', buf = 0x7f";
+        assert_eq!(reason(full), "No space left on device");
+        assert_eq!(reason("H5Dread(): can't\n read"), "H5Dread(): can't read");
+    }
+}

@@ -1,0 +1,72 @@
+//! The native layout: `/c2` (K, N, N) float32, chunked by row blocks, `/phi` (K) in degree, root attributes `q` (Å⁻¹),
+//! `dt` (s) and `gap` (Å). Written by `simulate` and `convert`.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use super::aps_u::unreadable;
+use super::hdf::{Source, read_frames};
+use super::selection::Found;
+use super::{MatrixReader, Slot, TwoTime};
+use crate::Result;
+
+/// The stack of matrices.
+pub(super) const C2: &str = "/c2";
+const PHI: &str = "/phi";
+const SIGMA: &str = "/sigma";
+
+/// Reads and checks all metadata.
+pub(super) fn find(source: Source) -> Result<Found> {
+    let (dataset, shape) = source.square(C2, 3)?;
+    let phi = source.floats(PHI)?;
+    if phi.len() != shape[0] {
+        return Err(
+            source.error(PHI, format!("expected {} angles, one per matrix of {C2}, found {}", shape[0], phi.len()))
+        );
+    }
+    let Some(q) = positive(source, "q", "Å⁻¹")? else {
+        return Err(source.error("/ attribute q", "is missing; expected the wavevector magnitude in Å⁻¹"));
+    };
+    let dt = positive(source, "dt", "s")?.map(|dt| (dt, "file: attribute dt".to_owned()));
+    let gap = positive(source, "gap", "Å")?;
+    let mut warnings = Vec::new();
+    if source.exists(SIGMA) {
+        warnings.push(format!("{SIGMA} is there but isn't used yet: all pairs weigh the same"));
+    }
+    let slot = |(k, phi): (usize, f64)| Slot { path: format!("{C2}[{k}]"), bin: None, q, phi, selected: false };
+    let slots = phi.into_iter().enumerate().map(slot).collect();
+    let reader = Reader { file: source.file.to_path_buf(), dataset };
+    Ok(Found {
+        slots,
+        map_q: vec![q],
+        n_frames: shape[1],
+        dt,
+        gap,
+        notes: Vec::new(),
+        warnings,
+        reader: Box::new(reader),
+    })
+}
+
+fn positive(source: Source, name: &str, unit: &str) -> Result<Option<f64>> {
+    let value = source.root_number(name)?;
+    match value {
+        Some(v) if !(v.is_finite() && v > 0.0) => {
+            Err(source
+                .error(&format!("/ attribute {name}"), format!("expected a positive number in {unit}, found {v}")))
+        }
+        _ => Ok(value),
+    }
+}
+
+struct Reader {
+    file: PathBuf,
+    dataset: hdf5::Dataset,
+}
+
+impl MatrixReader for Reader {
+    fn read(&self, slot: usize, frames: Range<usize>, into: &mut TwoTime) -> Result<()> {
+        read_frames(&self.dataset, Some(slot), frames, into)
+            .map_err(|e| unreadable(&self.file, &format!("{C2}[{slot}]"), &e))
+    }
+}

@@ -1,0 +1,143 @@
+//! Opening a file: is it HDF5 and whole, which layout does it have, and what does the selection take from it.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use super::hdf::{Source, reason};
+use super::selection::{Found, Purpose, select};
+use super::{Dataset, Layout, Selection, aps_u, native};
+use crate::{Error, Result};
+
+/// First bytes of every HDF5 superblock.
+const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
+
+/// A layout, the HDF5 object that only it has, and how to read its metadata.
+struct Known {
+    layout: Layout,
+    marker: &'static str,
+    find: fn(Source) -> Result<Found>,
+}
+
+const KNOWN: [Known; 2] = [
+    Known { layout: Layout::ApsU, marker: aps_u::MAP, find: aps_u::find },
+    Known { layout: Layout::Native, marker: native::C2, find: native::find },
+];
+
+impl Dataset {
+    /// Opens a file, detects its layout (or insists on the selection's) and picks the matrices and frames selected.
+    ///
+    /// Reads metadata only. Errors: [`Error::Data`] for a file that is missing, damaged, of no known layout, inconsistent,
+    /// or has nothing at the selected q or φ; [`Error::Usage`] for frame ranges that select too little; [`Error::Io`] for
+    /// a file that may not be read.
+    pub fn open(file: &Path, selection: &Selection) -> Result<Self> {
+        let dataset = Self::open_as(file, selection, Purpose::Fit)?;
+        for warning in &dataset.warnings {
+            log::warn!("{}: {warning}", file.display());
+        }
+        Ok(dataset)
+    }
+
+    /// Like [`Dataset::open`], but keeps all rings where the selection names no q and several are there (`q` is NaN
+    /// then), and does without a time between frames (`dt` is NaN then). For looking at a file, not for fitting it.
+    pub fn open_for_inspection(file: &Path, selection: &Selection) -> Result<Self> {
+        Self::open_as(file, selection, Purpose::Inspect)
+    }
+
+    fn open_as(file: &Path, selection: &Selection, purpose: Purpose) -> Result<Self> {
+        let h5 = open_hdf5(file)?;
+        let source = Source { file, h5: &h5 };
+        let known = detect(source, selection.layout)?;
+        let found = (known.find)(source)?;
+        select(file, known.layout, found, selection, purpose)
+    }
+}
+
+fn detect(source: Source, wanted: Option<Layout>) -> Result<&'static Known> {
+    let there: Vec<&Known> = KNOWN.iter().filter(|k| source.exists(k.marker)).collect();
+    let listing = || {
+        let mut names = source.h5.member_names().unwrap_or_default();
+        names.sort_unstable();
+        if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+    };
+    if let Some(layout) = wanted {
+        return there.into_iter().find(|k| k.layout == layout).ok_or_else(|| {
+            let marker = KNOWN.iter().find(|k| k.layout == layout).map_or("", |k| k.marker);
+            let message = format!(
+                "is not of the {} layout asked for (experimental_data.file_format): it has no {marker}; \
+                 at its top level: {}",
+                layout.name(),
+                listing()
+            );
+            Error::data(source.file, message)
+        });
+    }
+    match there[..] {
+        [one] => Ok(one),
+        [] => {
+            let layouts: Vec<String> = KNOWN.iter().map(|k| format!("{} ({})", k.layout.name(), k.marker)).collect();
+            let message = format!(
+                "has no two-time data in a layout that can be read, which are {}; at its top level: {}",
+                layouts.join(", "),
+                listing()
+            );
+            Err(Error::data(source.file, message))
+        }
+        _ => {
+            let layouts: Vec<String> = there.iter().map(|k| format!("{} ({})", k.layout.name(), k.marker)).collect();
+            let message = format!(
+                "holds data in several layouts: {}; say which one with experimental_data.file_format",
+                layouts.join(", ")
+            );
+            Err(Error::data(source.file, message))
+        }
+    }
+}
+
+/// Opens the file with HDF5, telling apart what can be wrong with it as a whole.
+fn open_hdf5(file: &Path) -> Result<hdf5::File> {
+    let mut raw = File::open(file).map_err(|e| match e.kind() {
+        ErrorKind::NotFound => Error::data(file, "no such file"),
+        _ => Error::io("read", file, e),
+    })?;
+    let metadata = raw.metadata().map_err(|e| Error::io("read", file, e))?;
+    if metadata.is_dir() {
+        return Err(Error::data(file, "is a folder; expected an HDF5 file"));
+    }
+    if metadata.len() == 0 {
+        return Err(Error::data(file, "is empty; expected an HDF5 file"));
+    }
+    if !has_signature(&mut raw, metadata.len()).map_err(|e| Error::io("read", file, e))? {
+        return Err(Error::data(file, "is not an HDF5 file, or its first bytes are lost: it has no HDF5 signature"));
+    }
+    drop(raw);
+    hdf5::File::open(file).map_err(|e| {
+        let (full, said) = (e.to_string(), reason(e));
+        if full.contains("truncated") {
+            Error::data(file, format!("is truncated; copy it again, or wait for its writer ({said})"))
+        } else if full.contains("unable to lock") {
+            let message = format!(
+                "it is open in a program that writes it, or can't be locked here; \
+                 HDF5_USE_FILE_LOCKING=FALSE reads it without a lock ({said})"
+            );
+            Error::io("read", file, message)
+        } else {
+            Error::data(file, format!("is damaged: its HDF5 superblock or root group cannot be read ({said})"))
+        }
+    })
+}
+
+/// Looks for the signature where HDF5 does: at 0, 512, 1024, 2048 … (a user block may come first).
+fn has_signature(raw: &mut File, length: u64) -> std::io::Result<bool> {
+    let mut at = 0;
+    let mut bytes = [0; 8];
+    while at + 8 <= length {
+        raw.seek(SeekFrom::Start(at))?;
+        raw.read_exact(&mut bytes)?;
+        if bytes == SIGNATURE {
+            return Ok(true);
+        }
+        at = if at == 0 { 512 } else { 2 * at };
+    }
+    Ok(false)
+}

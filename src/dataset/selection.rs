@@ -1,0 +1,266 @@
+//! What a selection takes from a file, whatever its layout: the q ring, the angles, the frames, the time step.
+
+use std::path::Path;
+
+use super::{Dataset, Layout, MatrixReader, Selection, Slot};
+use crate::{Error, Result};
+
+/// Values of q closer than this, relatively, are the same ring.
+const SAME_RING: f64 = 1e-6;
+/// How far q may be from the only ring there is, relatively.
+const SINGLE_RING_TOLERANCE: f64 = 0.1;
+/// A ring farther than this from the q asked for, relatively, is worth a warning: D would be off by twice as much.
+const FAR_RING: f64 = 0.05;
+/// Time steps in configuration and file farther apart than this, relatively, are worth a warning.
+const SAME_DT: f64 = 1e-6;
+/// Angles closer than this, degree, count as lying on the edge of a range.
+const ANGLE_ROUNDING: f64 = 1e-9;
+/// Fewest frames a fit can use: frame 0 takes no part, and a pair needs two.
+const MIN_FRAMES: usize = 3;
+
+const Q_KEY: &str = "analyzer_parameters.scattering.wavevector_q";
+const DT_KEY: &str = "analyzer_parameters.dt";
+
+/// What a layout found in a file.
+pub(super) struct Found {
+    /// All matrices, in the order of the file.
+    pub slots: Vec<Slot>,
+    /// All rings of the q map, Å⁻¹, those without matrices included.
+    pub map_q: Vec<f64>,
+    /// Frames in the file.
+    pub n_frames: usize,
+    /// Time between frames, s, and where it came from.
+    pub dt: Option<(f64, String)>,
+    /// Gap, Å.
+    pub gap: Option<f64>,
+    pub notes: Vec<String>,
+    pub warnings: Vec<String>,
+    pub reader: Box<dyn MatrixReader>,
+}
+
+/// What a file is opened for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// One ring, a known time step.
+    Fit,
+    /// Whatever there is.
+    Inspect,
+}
+
+/// Makes the selection.
+pub(super) fn select(
+    file: &Path,
+    layout: Layout,
+    mut found: Found,
+    selection: &Selection,
+    purpose: Purpose,
+) -> Result<Dataset> {
+    let ring = match selection.q {
+        Some(q) => Some(nearest_ring(file, &mut found, q)?),
+        None => only_ring(file, &found, purpose)?,
+    };
+    for slot in &mut found.slots {
+        slot.selected = ring.is_none_or(|ring| same(slot.q, ring, SAME_RING));
+    }
+    filter_angles(file, &mut found, selection)?;
+    let (first_frame, n_frames) = frames(file, &mut found, selection)?;
+    let (dt, dt_source) = time_step(file, &mut found, selection, purpose)?;
+    Ok(Dataset {
+        file: file.to_path_buf(),
+        layout,
+        selected: (0..found.slots.len()).filter(|&s| found.slots[s].selected).collect(),
+        slots: found.slots,
+        q: ring.unwrap_or(f64::NAN),
+        dt,
+        dt_source,
+        gap: found.gap,
+        n_file_frames: found.n_frames,
+        first_frame,
+        n_frames,
+        notes: found.notes,
+        warnings: found.warnings,
+        reader: found.reader,
+    })
+}
+
+fn same(a: f64, b: f64, tolerance: f64) -> bool {
+    (a - b).abs() <= tolerance * a.abs().max(b.abs())
+}
+
+/// A number to six digits, without trailing zeros.
+pub(crate) fn short(x: f64) -> String {
+    format!("{x:.5e}").parse::<f64>().map_or_else(|_| x.to_string(), |rounded| rounded.to_string())
+}
+
+/// The distinct values of q, ascending.
+pub(crate) fn rings(q: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut rings: Vec<f64> = q.collect();
+    rings.sort_by(f64::total_cmp);
+    rings.dedup_by(|a, b| same(*a, *b, SAME_RING));
+    rings
+}
+
+fn ring_list(slots: &[Slot]) -> String {
+    let list: Vec<String> = rings(slots.iter().map(|s| s.q)).into_iter().map(short).collect();
+    format!("{} Å⁻¹", list.join(", "))
+}
+
+/// The ring nearest to q, unless it is farther than half the spacing to its neighbour in the map (a tenth of q for the
+/// only ring): then another ring was meant, one that isn't in the file.
+fn nearest_ring(file: &Path, found: &mut Found, q: f64) -> Result<f64> {
+    let stored = rings(found.slots.iter().map(|s| s.q));
+    let distance = |ring: &f64| (ring - q).abs();
+    let Some(&ring) = stored.iter().min_by(|a, b| distance(a).total_cmp(&distance(b))) else {
+        return Err(Error::data(file, "holds no matrices"));
+    };
+    let known = rings(found.map_q.iter().copied().chain(stored.iter().copied()));
+    let spacing = known
+        .iter()
+        .filter(|&&other| !same(other, ring, SAME_RING))
+        .map(|other| (other - ring).abs())
+        .min_by(f64::total_cmp);
+    let reach = spacing.map_or(SINGLE_RING_TOLERANCE * ring, |s| 0.5 * s);
+    let off = 100.0 * (ring - q).abs() / q.abs();
+    if q.is_nan() || distance(&ring) > reach * (1.0 + SAME_RING) {
+        let message = format!(
+            "no matrix at {Q_KEY} = {q} Å⁻¹: the nearest ring, {} Å⁻¹, is {} % away; rings in the file: {}",
+            short(ring),
+            short((10.0 * off).round() / 10.0),
+            ring_list(&found.slots)
+        );
+        return Err(Error::data(file, message));
+    }
+    let text = format!(
+        "q ring {} Å⁻¹ is the nearest to {Q_KEY} = {q} Å⁻¹, {off:.3} % away; the ring's q is used",
+        short(ring)
+    );
+    if off > 100.0 * FAR_RING {
+        found.warnings.push(text);
+    } else {
+        found.notes.push(text);
+    }
+    Ok(ring)
+}
+
+/// The only ring; several are all kept for inspection (`None`) and an error otherwise.
+fn only_ring(file: &Path, found: &Found, purpose: Purpose) -> Result<Option<f64>> {
+    match rings(found.slots.iter().map(|s| s.q))[..] {
+        [] => Err(Error::data(file, "holds no matrices")),
+        [ring] => Ok(Some(ring)),
+        _ if purpose == Purpose::Inspect => Ok(None),
+        _ => {
+            let message = format!("holds several q rings: {}; choose one with {Q_KEY}", ring_list(&found.slots));
+            Err(Error::data(file, message))
+        }
+    }
+}
+
+/// Whether φ lies in a range, edges included, all in degree and modulo 360; a range whose end is below its start wraps.
+fn in_range(phi: f64, (min, max): (f64, f64)) -> bool {
+    let width = if max < min { (max - min).rem_euclid(360.0) } else { max - min };
+    let from_start = (phi - min).rem_euclid(360.0);
+    from_start <= width + ANGLE_ROUNDING || from_start >= 360.0 - ANGLE_ROUNDING
+}
+
+fn filter_angles(file: &Path, found: &mut Found, selection: &Selection) -> Result<()> {
+    let Some(ranges) = &selection.phi_ranges else { return Ok(()) };
+    let kept = |slot: &Slot| slot.selected && ranges.iter().any(|&range| in_range(slot.phi, range));
+    let n_before = found.slots.iter().filter(|s| s.selected).count();
+    let n_kept = found.slots.iter().filter(|s| kept(s)).count();
+    let ranges_text: Vec<String> = ranges.iter().map(|(min, max)| format!("{min} to {max}")).collect();
+    let ranges_text = ranges_text.join(", ");
+    if n_kept > 0 {
+        found.slots.iter_mut().for_each(|s| s.selected = kept(s));
+        found.notes.push(format!("φ filter ({ranges_text} degree) keeps {n_kept} of {n_before} angles"));
+        return Ok(());
+    }
+    let angles: Vec<String> = found.slots.iter().filter(|s| s.selected).map(|s| short(s.phi)).collect();
+    let message = format!(
+        "no angle lies in phi_filtering.target_ranges ({ranges_text} degree); angles in the file: {}",
+        angles.join(", ")
+    );
+    if !selection.fallback_to_all_angles {
+        return Err(Error::data(file, message));
+    }
+    found.warnings.push(format!("{message}; all angles are used (phi_filtering.fallback_to_all_angles)"));
+    Ok(())
+}
+
+/// First selected frame, from 0, and the number of frames.
+fn frames(file: &Path, found: &mut Found, selection: &Selection) -> Result<(usize, usize)> {
+    let n = found.n_frames;
+    if n < MIN_FRAMES {
+        return Err(Error::data(file, format!("has {n} frames; a fit needs at least {MIN_FRAMES}")));
+    }
+    let start = selection.start_frame;
+    let asked = selection.end_frame.unwrap_or(n);
+    let end = asked.min(n);
+    if asked > n {
+        found.warnings.push(format!(
+            "analyzer_parameters.end_frame {asked} lies beyond the file, which has {n} frames; \
+             frame {n} is the last one used"
+        ));
+    }
+    if start < 1 || start >= end || end - start + 1 < MIN_FRAMES {
+        let message = format!(
+            "analyzer_parameters.start_frame {start} to end_frame {end} are not at least {MIN_FRAMES} frames; {} has frames 1 to {n}",
+            file.display()
+        );
+        return Err(Error::Usage(message));
+    }
+    Ok((start - 1, end - start + 1))
+}
+
+fn time_step(file: &Path, found: &mut Found, selection: &Selection, purpose: Purpose) -> Result<(f64, String)> {
+    match (selection.dt, &found.dt) {
+        (Some(dt), _) if !(dt.is_finite() && dt > 0.0) => {
+            Err(Error::Usage(format!("{DT_KEY}: expected a positive time in seconds, found {dt}")))
+        }
+        (Some(dt), in_file) => {
+            if let Some((other, source)) = in_file
+                && !same(dt, *other, SAME_DT)
+            {
+                found.warnings.push(format!("{DT_KEY} = {dt} s is used, but the file says {other} s ({source})"));
+            }
+            Ok((dt, format!("configuration: {DT_KEY}")))
+        }
+        (None, Some((dt, source))) => Ok((*dt, source.clone())),
+        (None, None) if purpose == Purpose::Inspect => Ok((f64::NAN, format!("not in the file; a fit needs {DT_KEY}"))),
+        (None, None) => Err(Error::data(file, format!("has no time between frames; give it with {DT_KEY} (seconds)"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn angles_wrap() {
+        for (phi, range, inside) in [
+            (359.0, (-10.0, 10.0), true),
+            (-1.0, (-10.0, 10.0), true),
+            (11.0, (-10.0, 10.0), false),
+            (-10.0, (-10.0, 10.0), true),
+            (10.0, (-10.0, 10.0), true),
+            (-175.0, (170.0, 190.0), true),
+            (-175.0, (170.0, -170.0), true),
+            (0.0, (170.0, -170.0), false),
+            (123.0, (-180.0, 180.0), true),
+            (-180.0, (90.0, 180.0), true),
+        ] {
+            assert_eq!(in_range(phi, range), inside, "{phi} in {range:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        assert_eq!(short(0.0025892932882706082), "0.00258929");
+        assert_eq!(short(0.0054), "0.0054");
+        assert_eq!(short(-148.6142440472529), "-148.614");
+    }
+
+    #[test]
+    fn rounding_makes_no_rings() {
+        assert_eq!(rings([0.0054, 0.0027, 0.0054 + 1e-12].into_iter()).len(), 2);
+    }
+}

@@ -1,0 +1,88 @@
+//! The native layout and its bad inputs.
+
+use std::path::Path;
+
+use homodyne_mpi::dataset::{Dataset, Layout, Selection};
+use ndarray::Array3;
+
+use super::support::{assert_data_error, assert_values, open, scratch, value};
+
+fn native(file: &Path) -> hdf5::File {
+    let h5 = hdf5::File::create(file).unwrap();
+    let c2 = Array3::from_shape_fn((2, 12, 12), |(k, i, j)| value(k, i, j));
+    h5.new_dataset_builder().chunk((1, 5, 12)).with_data(&c2).create("c2").unwrap();
+    h5.new_dataset_builder().with_data(&[-20.0, 70.0]).create("phi").unwrap();
+    for (name, v) in [("q", 0.0054), ("dt", 0.1), ("gap", 2e6)] {
+        attribute(&h5, name, v);
+    }
+    h5
+}
+
+fn attribute(h5: &hdf5::File, name: &str, value: f64) {
+    let _ = h5.delete_attr(name);
+    h5.new_attr::<f64>().create(name).unwrap().write_scalar(&value).unwrap();
+}
+
+#[test]
+fn a_native_file_is_read() {
+    let (_folder, file) = scratch("x.h5");
+    native(&file);
+    let dataset = open(&file).unwrap();
+    assert_eq!((dataset.layout, dataset.q, dataset.dt, dataset.gap), (Layout::Native, 0.0054, 0.1, Some(2e6)));
+    assert_eq!(dataset.phi(), [-20.0, 70.0]);
+    (0..2).for_each(|k| assert_values(&dataset, k, k));
+    let part = Selection { start_frame: 4, end_frame: Some(9), ..Selection::default() };
+    let dataset = Dataset::open(&file, &part).unwrap();
+    (0..2).for_each(|k| assert_values(&dataset, k, k));
+}
+
+#[test]
+fn sigma_is_announced_as_unused() {
+    let (_folder, file) = scratch("x.h5");
+    let h5 = native(&file);
+    h5.new_dataset::<f32>().shape((2, 12, 12)).create("sigma").unwrap();
+    drop(h5);
+    assert!(open(&file).unwrap().warnings.iter().any(|w| w.contains("/sigma")));
+}
+
+#[test]
+fn bad_contents_are_named() {
+    let (_folder, file) = scratch("x.h5");
+    let check = |change: &dyn Fn(&hdf5::File), parts: &[&str]| {
+        let h5 = native(&file);
+        change(&h5);
+        drop(h5);
+        assert_data_error(open(&file), &file, parts);
+    };
+    let c2 = |h5: &hdf5::File, shape: &[usize]| {
+        h5.unlink("c2").unwrap();
+        h5.new_dataset::<f32>().shape(shape.to_vec()).create("c2").unwrap();
+    };
+    check(&|h5| c2(h5, &[12, 12]), &["/c2", "(K, N, N)", "(12, 12)"]);
+    check(&|h5| c2(h5, &[2, 12, 11]), &["/c2", "(2, 12, 11)"]);
+    check(&|h5| c2(h5, &[0, 12, 12]), &["/c2", "(0, 12, 12)"]);
+    check(&|h5| c2(h5, &[3, 12, 12]), &["/phi", "expected 3 angles", "found 2"]);
+    check(
+        &|h5| {
+            h5.unlink("c2").unwrap();
+            h5.new_dataset::<u16>().shape((2, 12, 12)).create("c2").unwrap();
+        },
+        &["/c2", "uint16"],
+    );
+    check(&|h5| h5.unlink("phi").unwrap(), &["/phi", "is missing"]);
+    check(
+        &|h5| {
+            h5.unlink("phi").unwrap();
+            h5.new_dataset_builder().with_data(&[0.0, f64::NAN]).create("phi").unwrap();
+        },
+        &["/phi", "NaN"],
+    );
+    check(&|h5| h5.delete_attr("q").unwrap(), &["attribute q", "is missing"]);
+    check(&|h5| h5.delete_attr("dt").unwrap(), &["analyzer_parameters.dt"]);
+    for (name, v) in [("q", f64::NAN), ("q", -1.0), ("dt", 0.0), ("gap", f64::INFINITY)] {
+        check(&|h5| attribute(h5, name, v), &[&format!("attribute {name}"), "positive"]);
+    }
+    let other = Selection { q: Some(0.006), ..Selection::default() };
+    native(&file);
+    assert_data_error(Dataset::open(&file, &other), &file, &["0.0054"]);
+}
