@@ -1,6 +1,26 @@
 //! The configuration: one YAML file, checked against a schema, turned into typed values.
 
+mod check;
+mod choices;
+mod document;
+mod effective;
+mod keys;
+mod load;
+mod node;
+mod overrides;
+mod parameters;
+mod parse;
+mod schema;
+mod selection;
+mod simulation;
+mod source;
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
+
+pub use load::load;
+pub use overrides::Overrides;
 
 use crate::dataset::Selection;
 use crate::model::{AnalysisMode, ParameterSpace, ShearConvention};

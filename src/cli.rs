@@ -1,0 +1,289 @@
+//! The command line as clap types; no logic beyond saying what isn't there yet.
+
+mod examples;
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use examples::{EXAMPLES, INSPECT_EXAMPLES, SIMULATE_EXAMPLES};
+
+/// Fits XPCS two-time correlation data to transport models, on one machine or over many nodes.
+///
+/// Without a command: fit. The same program runs alone, under mpirun and under srun.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "homodyne-mpi", version, after_help = EXAMPLES)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do; nothing = fit.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Arguments of the fit.
+    #[command(flatten)]
+    pub fit: FitArgs,
+}
+
+/// What to do besides fitting.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Make data with known parameters, to try a fit on.
+    Simulate(SimulateArgs),
+    /// Show what a data file holds and what a fit would take from it.
+    Inspect(InspectArgs),
+    /// Convert a data file to another layout.
+    #[command(hide = true)]
+    Convert(Rest),
+    /// Compare two results.
+    #[command(hide = true)]
+    Compare(Rest),
+    /// Write or check a configuration file.
+    #[command(hide = true)]
+    Config(Rest),
+    /// Show or measure devices.
+    #[command(hide = true)]
+    Device(Rest),
+    /// List or verify checkpoints.
+    #[command(hide = true)]
+    Checkpoint(Rest),
+    /// Measure this machine.
+    #[command(hide = true)]
+    Benchmark(Rest),
+}
+
+/// Arguments of the fit.
+#[derive(Debug, Clone, Args)]
+pub struct FitArgs {
+    /// Configuration file (YAML, the same that `homodyne` reads).
+    #[arg(short, long, value_name = "FILE", required = true)]
+    pub config: Option<PathBuf>,
+    /// Folder for results [default: output.directory of the configuration, else ./homodyne_results].
+    #[arg(short, long, value_name = "DIR")]
+    pub output_dir: Option<PathBuf>,
+    /// Data file, instead of the one that the configuration names.
+    #[arg(long, value_name = "FILE")]
+    pub data_file: Option<PathBuf>,
+    /// Way to fit [default: optimization.method of the configuration, else nlsq].
+    #[arg(long, value_name = "METHOD")]
+    pub method: Option<Method>,
+    /// Where to compute.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: DeviceKind,
+    /// Threads per rank [default: the configuration, else SLURM_CPUS_PER_TASK, else the cores this rank may use].
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub threads: Option<usize>,
+    /// How to hold the data and cut the passes [default: by size].
+    #[arg(long, value_name = "STRATEGY", ignore_case = true)]
+    pub strategy: Option<StrategyName>,
+    /// Set a value of the configuration, in YAML; may be repeated.
+    #[arg(long, value_name = "KEY.PATH=VALUE")]
+    pub set: Vec<String>,
+    /// True values written by `simulate`, printed beside the fitted ones.
+    #[arg(long, value_name = "FILE")]
+    pub truth: Option<PathBuf>,
+    /// How much is said.
+    #[command(flatten)]
+    pub verbosity: Verbosity,
+    /// What other versions can do.
+    #[command(flatten)]
+    pub later: LaterArgs,
+}
+
+/// Arguments of `simulate`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = SIMULATE_EXAMPLES)]
+pub struct SimulateArgs {
+    /// Configuration file with a `simulation` section.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Data file to write.
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Layout of the file: `aps-u` as boost_corr writes it, `native` for large runs.
+    #[arg(long, value_name = "LAYOUT", default_value = "aps-u")]
+    pub layout: LayoutName,
+    /// Set a value of the configuration, in YAML; may be repeated.
+    #[arg(long, value_name = "KEY.PATH=VALUE")]
+    pub set: Vec<String>,
+    /// How much is said.
+    #[command(flatten)]
+    pub verbosity: Verbosity,
+}
+
+/// Arguments of `inspect`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = INSPECT_EXAMPLES)]
+pub struct InspectArgs {
+    /// Data file.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Configuration whose selection of frames, q and angles to apply.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Wavevector magnitude to pick, 1/Å [default: the configuration's, else none is picked].
+    #[arg(long, value_name = "Q", value_parser = positive)]
+    pub q: Option<f64>,
+    /// Time between frames, s [default: the configuration's, else the file's].
+    #[arg(long, value_name = "SECONDS", value_parser = positive)]
+    pub dt: Option<f64>,
+    /// Draw the matrices.
+    #[arg(long, hide = true)]
+    pub plot: bool,
+    /// How much is said.
+    #[command(flatten)]
+    pub verbosity: Verbosity,
+}
+
+/// How much is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+pub struct Verbosity {
+    /// Say more; -vv says everything.
+    #[arg(short, long, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// Say nothing but errors.
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+}
+
+/// Options of the contract that this version parses only to refuse them by name.
+#[derive(Debug, Clone, Args)]
+pub struct LaterArgs {
+    /// Go on from a checkpoint.
+    #[arg(long, value_name = "auto|never|PATH", hide = true)]
+    pub resume: Option<String>,
+    /// Stop with a checkpoint after this time.
+    #[arg(long, value_name = "TIME", hide = true)]
+    pub max_time: Option<String>,
+    /// Check everything, compute nothing.
+    #[arg(long, hide = true)]
+    pub dry_run: bool,
+    /// Write a trace of the run.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub trace: Option<PathBuf>,
+    /// Write the memory over time.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub memory_profile: Option<PathBuf>,
+}
+
+/// Whatever stands behind a command that isn't there yet.
+#[derive(Debug, Clone, Args)]
+#[command(disable_help_flag = true)]
+pub struct Rest {
+    /// Not looked at.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    pub rest: Vec<String>,
+}
+
+/// Way to fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Method {
+    /// Bounded nonlinear least squares.
+    Nlsq,
+    /// Sampling of the posterior.
+    #[value(hide = true, alias = "mcmc", alias = "cmc")]
+    Nuts,
+    /// Both, one after the other.
+    #[value(hide = true)]
+    Both,
+}
+
+/// Where to compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DeviceKind {
+    /// The best there is.
+    Auto,
+    /// The CPU cores.
+    Cpu,
+    /// NVIDIA GPUs.
+    #[value(hide = true)]
+    Cuda,
+}
+
+/// How to hold the data and cut the passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StrategyName {
+    /// By size.
+    Auto,
+    /// In memory, one pass at a time.
+    Standard,
+    /// In memory, sharded.
+    Large,
+    /// In memory, sharded, passes cut into batches.
+    Chunked,
+    /// From the file in every pass.
+    #[value(hide = true)]
+    Streaming,
+}
+
+/// Layout of a file to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LayoutName {
+    /// APS-U, as boost_corr writes it.
+    ApsU,
+    /// Ours, for large runs.
+    Native,
+}
+
+impl Method {
+    /// The name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nlsq => "nlsq",
+            Self::Nuts => "nuts",
+            Self::Both => "both",
+        }
+    }
+}
+
+impl StrategyName {
+    /// The name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Standard => "standard",
+            Self::Large => "large",
+            Self::Chunked => "chunked",
+            Self::Streaming => "streaming",
+        }
+    }
+}
+
+/// What to tell a user who asks for something that this version doesn't have; `None` where all of it is there.
+pub fn unavailable(cli: &Cli) -> Option<String> {
+    let fit = &cli.fit;
+    let asked = match &cli.command {
+        Some(Command::Simulate(_)) => None,
+        Some(Command::Inspect(inspect)) => inspect.plot.then_some("inspect --plot"),
+        Some(Command::Convert(_)) => Some("convert"),
+        Some(Command::Compare(_)) => Some("compare"),
+        Some(Command::Config(_)) => Some("config"),
+        Some(Command::Device(_)) => Some("device"),
+        Some(Command::Checkpoint(_)) => Some("checkpoint"),
+        Some(Command::Benchmark(_)) => Some("benchmark"),
+        None => [
+            (fit.method == Some(Method::Nuts), "--method nuts"),
+            (fit.method == Some(Method::Both), "--method both"),
+            (fit.device == DeviceKind::Cuda, "--device cuda"),
+            (fit.strategy == Some(StrategyName::Streaming), "--strategy streaming"),
+            (fit.later.resume.is_some(), "--resume"),
+            (fit.later.max_time.is_some(), "--max-time"),
+            (fit.later.dry_run, "--dry-run"),
+            (fit.later.trace.is_some(), "--trace"),
+            (fit.later.memory_profile.is_some(), "--memory-profile"),
+        ]
+        .into_iter()
+        .find_map(|(asked, name)| asked.then_some(name)),
+    };
+    asked.map(|name| format!("`{name}` isn't available in this version"))
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&n| n >= 1).ok_or_else(|| "expected a whole number from 1".to_string())
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let value = text.parse::<f64>().ok().filter(|v| v.is_finite() && *v > 0.0);
+    value.ok_or_else(|| "expected a number greater than 0".to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,47 @@
+//! What stands below the help texts.
+
+/// Below the help of the fit.
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  homodyne-mpi --config flow.yaml
+      fit the data file that flow.yaml names, results in ./homodyne_results/nlsq
+  srun homodyne-mpi --config flow.yaml --output-dir run7 --data-file scan7.hdf
+      the same over all ranks of a job, with another file and folder
+  homodyne-mpi --config flow.yaml --set optimization.nlsq.max_iterations=200 \\
+               --set 'initial_parameters.values=null'
+      change settings without touching the file
+  homodyne-mpi inspect scan7.hdf
+      show what a data file holds
+  homodyne-mpi simulate --config flow.yaml --out simulated.h5
+      make data to try a fit on
+
+Exit codes:
+  0 converged   2 command line or configuration wrong   3 input data wrong or missing
+  4 finished but not converged   5 a rank or I/O failed";
+
+/// Below the help of `simulate`.
+pub(super) const SIMULATE_EXAMPLES: &str = "\
+The `simulation` section of the configuration says what to make:
+  simulation:
+    frames: 500
+    angles: [0, 45, 90]            # degree
+    parameters: {D0: 1000, alpha: 0.1, D_offset: 10}
+    contrast: 0.3                  # one number, or a list with one per angle
+    offset: 1.0
+    noise: 0.01                    # standard deviation of c2
+    seed: 42
+
+The true values are written beside the data as JSON; give them to a fit by `--truth` to see both side by side.
+
+Examples:
+  homodyne-mpi simulate --config flow.yaml --out simulated.h5
+  homodyne-mpi simulate --config flow.yaml --out big.h5 --layout native --set simulation.frames=8000";
+
+/// Below the help of `inspect`.
+pub(super) const INSPECT_EXAMPLES: &str = "\
+Examples:
+  homodyne-mpi inspect scan7.hdf
+  homodyne-mpi inspect scan7.hdf --q 0.0054
+      which matrices a fit at this wavevector would take
+  homodyne-mpi inspect scan7.hdf --config flow.yaml
+      which ones a fit with this configuration would take";

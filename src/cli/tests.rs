@@ -1,0 +1,106 @@
+//! What is parsed, refused and shown.
+
+use super::*;
+use clap::CommandFactory as _;
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(std::iter::once("homodyne-mpi").chain(line.split_whitespace()))
+}
+
+#[test]
+fn the_definition_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn without_a_command_the_arguments_are_those_of_a_fit() {
+    let cli = parse(
+        "--config a.yaml --output-dir o --data-file d.h5 --method nlsq --device cpu --threads 4 \
+         --strategy CHUNKED --set a.b=1 --set c=[1,2] --truth t.json -vv",
+    )
+    .unwrap();
+    assert!(cli.command.is_none());
+    assert_eq!(cli.fit.config, Some("a.yaml".into()));
+    assert_eq!(cli.fit.threads, Some(4));
+    assert_eq!(cli.fit.strategy.map(StrategyName::name), Some("chunked"));
+    assert_eq!(cli.fit.method.map(Method::name), Some("nlsq"));
+    assert_eq!(cli.fit.set, ["a.b=1", "c=[1,2]"]);
+    assert_eq!(cli.fit.verbosity, Verbosity { verbose: 2, quiet: false });
+    assert_eq!(unavailable(&cli), None);
+}
+
+#[test]
+fn commands_take_their_arguments() {
+    let Some(Command::Simulate(simulate)) = parse("simulate --config a.yaml --out s.h5 -q").unwrap().command else {
+        panic!()
+    };
+    assert_eq!((simulate.layout, simulate.verbosity.quiet), (LayoutName::ApsU, true));
+    let Some(Command::Inspect(inspect)) = parse("inspect f.hdf --q 0.0054 --dt 0.1").unwrap().command else { panic!() };
+    assert_eq!((inspect.q, inspect.dt, inspect.config), (Some(0.0054), Some(0.1), None));
+}
+
+#[test]
+fn mistakes_exit_2() {
+    for line in [
+        "",
+        "-v",
+        "--config",
+        "--config a --threads 0",
+        "--config a --method magic",
+        "--config a --device gpu",
+        "--config a -v -q",
+        "simulate --config a",
+        "simulate --out a",
+        "inspect",
+        "inspect f --q nan",
+        "inspect f --dt 0",
+        "nonsense",
+    ] {
+        assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+    }
+}
+
+#[test]
+fn what_is_not_there_yet_is_parsed_and_named() {
+    for (line, name) in [
+        ("--config a --resume auto", "--resume"),
+        ("--config a --max-time 1h", "--max-time"),
+        ("--config a --dry-run", "--dry-run"),
+        ("--config a --trace t", "--trace"),
+        ("--config a --memory-profile m", "--memory-profile"),
+        ("--config a --method mcmc", "--method nuts"),
+        ("--config a --method cmc", "--method nuts"),
+        ("--config a --method both", "--method both"),
+        ("--config a --device cuda", "--device cuda"),
+        ("--config a --strategy streaming", "--strategy streaming"),
+        ("inspect f --plot", "inspect --plot"),
+        ("convert a b --to native", "convert"),
+        ("compare a b", "compare"),
+        ("config init", "config"),
+        ("config check --config a", "config"),
+        ("device status", "device"),
+        ("checkpoint list", "checkpoint"),
+        ("benchmark --help", "benchmark"),
+    ] {
+        let cli = parse(line).unwrap_or_else(|e| panic!("{line}: {e}"));
+        assert_eq!(unavailable(&cli), Some(format!("`{name}` isn't available in this version")), "{line}");
+    }
+}
+
+#[test]
+fn the_help_shows_only_what_works() {
+    let mut command = Cli::command();
+    let mut help = command.render_long_help().to_string();
+    for sub in ["simulate", "inspect"] {
+        help += &command.find_subcommand_mut(sub).unwrap().render_long_help().to_string();
+    }
+    for hidden in ["resume", "max-time", "dry-run", "--trace", "memory-profile", "convert", "compare", "checkpoint"] {
+        assert!(!help.contains(hidden), "{hidden}");
+    }
+    for hidden in ["benchmark", "nuts", "cuda", "streaming", "--plot", "mcmc"] {
+        assert!(!help.contains(hidden), "{hidden}");
+    }
+    for shown in ["--config <FILE>", "--set <KEY.PATH=VALUE>", "--truth", "simulate", "inspect", "Exit codes"] {
+        assert!(help.contains(shown), "{shown}");
+    }
+}

@@ -1,0 +1,94 @@
+//! The document held against the schema: unknown keys, keys without meaning, values of the wrong kind.
+
+use super::document::{Document, Unknown};
+use super::keys::ITEM_KEYS;
+use super::node::{Node, Value};
+use super::schema::{Known, find, nearest, nearest_of};
+use crate::Result;
+
+/// Walks the whole document. Unknown keys are left in [`Document::unknown`]; the idle ones come back, each with the
+/// reason.
+///
+/// # Errors
+/// A value of the wrong kind, or a value where a section belongs.
+pub(super) fn check(document: &mut Document) -> Result<Vec<String>> {
+    let shared: &Document = document;
+    let mut walk = Walk { document: shared, unknown: Vec::new(), idle: Vec::new() };
+    walk.section(&shared.root, "")?;
+    let Walk { unknown, idle, .. } = walk;
+    document.unknown = unknown;
+    Ok(idle)
+}
+
+struct Walk<'a> {
+    document: &'a Document,
+    unknown: Vec<Unknown>,
+    idle: Vec<String>,
+}
+
+impl Walk<'_> {
+    fn section(&mut self, section: &Node, path: &str) -> Result<()> {
+        let Value::Section(entries) = &section.value else { return Ok(()) };
+        for entry in entries {
+            let (key, node) = (&entry.key, &entry.node);
+            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            // `a.b: 1` written as one key is not `b` in the section `a`, and nobody would read it.
+            let known = if key.contains('.') { None } else { find(&path) };
+            match known {
+                None => {
+                    let meant = nearest(&path);
+                    self.unknown.push(Unknown { path, place: entry.place, meant });
+                }
+                Some(Known::Idle(reason)) => self.idle.push(format!("{path}: {reason}")),
+                Some(Known::Used(kind)) => {
+                    if !node.is_null() && !kind.fits(node) {
+                        return Err(self.document.wrong(&path, node, kind.words()));
+                    }
+                    self.items(node, &path);
+                }
+                Some(Known::Section { used }) => match node.value {
+                    Value::Section(_) => self.section(node, &path)?,
+                    Value::Null => {}
+                    _ if used => return Err(self.document.wrong(&path, node, "a section of keys")),
+                    _ => self.idle.push(format!("{path}: nothing in this section matters here")),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Keys of the sections inside a list.
+    fn items(&mut self, node: &Node, path: &str) {
+        let (Some((_, keys)), Value::List(items)) = (ITEM_KEYS.iter().find(|(p, _)| *p == path), &node.value) else {
+            return;
+        };
+        for (i, item) in items.iter().enumerate() {
+            let Value::Section(entries) = &item.value else { continue };
+            for entry in entries.iter().filter(|e| !keys.contains(&e.key.as_str())) {
+                let path = format!("{path}[{i}].{}", entry.key);
+                self.unknown.push(Unknown { path, place: entry.place, meant: nearest_of(&entry.key, keys) });
+            }
+        }
+    }
+}
+
+impl Document {
+    /// One line per unknown key, with its place.
+    pub(super) fn unknown_keys(&self) -> Vec<String> {
+        let line = |u: &Unknown| format!("{}: {}", self.source.show(u.place), u.message());
+        self.unknown.iter().map(line).collect()
+    }
+}
+
+impl Unknown {
+    /// What is wrong with the key, without its place.
+    pub(super) fn message(&self) -> String {
+        match self.meant {
+            Some(meant) if meant == self.path => {
+                format!("unknown key `{meant}`; write it as nested sections, one name per line")
+            }
+            Some(meant) => format!("unknown key `{}`; did you mean `{meant}`?", self.path),
+            None => format!("unknown key `{}`", self.path),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Keys that hold one word out of a few, and the words whose time hasn't come.
+
+use super::document::{Document, Spot};
+use crate::Result;
+
+struct Choice {
+    path: &'static str,
+    /// Words that work, as `old/new` where several spellings mean the same; the last one is what readers get.
+    ready: &'static [&'static str],
+    /// Words with a meaning that this version doesn't have yet.
+    later: &'static [&'static str],
+    /// What to do instead of a later one.
+    remedy: &'static str,
+}
+
+const CHOICES: &[Choice] = &[
+    Choice {
+        path: "analysis_mode",
+        ready: &["static", "static_isotropic", "static_anisotropic", "laminar_flow"],
+        later: &[],
+        remedy: "",
+    },
+    Choice { path: "analyzer_parameters.time_origin", ready: &["selection", "acquisition"], later: &[], remedy: "" },
+    Choice { path: "model.shear_convention", ready: &["homodyne", "theory"], later: &[], remedy: "" },
+    Choice {
+        path: "logging.level",
+        ready: &["off", "critical/error", "warn/warning", "info", "debug", "trace"],
+        later: &[],
+        remedy: "",
+    },
+    Choice {
+        path: "experimental_data.file_format",
+        ready: &["hdf5/auto", "aps_u", "native"],
+        later: &[
+            "aps_old",
+            "aps_8idi",
+            "aps_8id_i",
+            "npz",
+            "nxxpcs",
+            "nexus",
+            "chx",
+            "esrf",
+            "id02",
+            "euxfel",
+            "matlab",
+        ],
+        remedy: "only `aps_u` and `native` files can be read; set `file_format: auto` if this is one of them",
+    },
+    Choice {
+        path: "optimization.method",
+        ready: &["nlsq"],
+        later: &["nuts", "mcmc", "cmc", "both"],
+        remedy: "set `method: nlsq`",
+    },
+    Choice {
+        path: "optimization.nlsq.loss",
+        ready: &["linear"],
+        later: &["soft_l1", "huber", "cauchy"],
+        remedy: "set `loss: linear` (plain least squares)",
+    },
+    Choice {
+        path: "optimization.nlsq.anti_degeneracy.per_angle_mode",
+        ready: &["auto", "averaged", "individual"],
+        later: &["constant", "fourier"],
+        remedy: "set `per_angle_mode: auto`, `averaged` or `individual`",
+    },
+    Choice {
+        path: "performance.strategy_override",
+        ready: &["auto", "standard", "large", "chunked"],
+        later: &["streaming"],
+        remedy: "set `strategy_override: chunked` or leave the choice to the program with `null`",
+    },
+    Choice { path: "device.kind", ready: &["auto", "cpu"], later: &["cuda"], remedy: "set `kind: auto` or `cpu`" },
+    Choice { path: "device.precision", ready: &["f64"], later: &["mixed"], remedy: "set `precision: f64`" },
+    Choice { path: "distributed.io", ready: &["root"], later: &["parallel"], remedy: "set `io: root`" },
+];
+
+impl Document {
+    /// The word at a path of the table above, in any case, `-` as good as `_`; `None` where it is left to the default.
+    pub(super) fn choice(&self, path: &str) -> Result<Option<&'static str>> {
+        let choice = CHOICES.iter().find(|c| c.path == path);
+        debug_assert!(choice.is_some(), "{path} isn't in the table");
+        let (Some(choice), Some(Spot { value, place })) = (choice, self.text(path)?) else { return Ok(None) };
+        let word = value.trim().to_lowercase().replace('-', "_");
+        if let Some(ready) = choice.ready.iter().find(|r| r.split('/').any(|spelling| spelling == word)) {
+            return Ok(ready.rsplit('/').next());
+        }
+        let key = path.rsplit('.').next().unwrap_or(path);
+        if choice.later.contains(&word.as_str()) {
+            let message = format!("`{key}: {value}` isn't available yet; {}", choice.remedy);
+            return Err(self.error(place, message));
+        }
+        let words: Vec<&'static str> = choice.ready.iter().flat_map(|r| r.split('/')).collect();
+        Err(self.no_such(path, value, place, &words))
+    }
+
+    /// Refuses what this version would have to ignore although it changes the result.
+    pub(super) fn refuse_unavailable(&self) -> Result<()> {
+        for choice in CHOICES {
+            self.choice(choice.path)?;
+        }
+        let refuse = |path: &str, what: &str, remedy: &str| match self.get(path) {
+            Some(node) => Err(self.error(node.place, format!("{what} isn't available yet; {remedy}"))),
+            None => Ok(()),
+        };
+        if self.flag("noise_estimation.enabled", false)? {
+            refuse("noise_estimation.enabled", "noise estimation", "set `enabled: false`")?;
+        }
+        if self.list("data_filtering.exclude_frames")?.is_some_and(|frames| !frames.is_empty()) {
+            let remedy = "remove the key, or choose other frames by `start_frame` and `end_frame`";
+            refuse("data_filtering.exclude_frames", "leaving out frames", remedy)?;
+        }
+        // A lag of one frame is the shortest there is: the diagonal never takes part.
+        if self.whole("data_filtering.min_lag_frames", 0, i64::MAX)?.is_some_and(|lag| lag.value > 1) {
+            refuse("data_filtering.min_lag_frames", "leaving out short lags", "remove the key")?;
+        }
+        if self.whole("data_filtering.max_lag_frames", 1, i64::MAX)?.is_some() {
+            refuse("data_filtering.max_lag_frames", "leaving out long lags", "remove the key")?;
+        }
+        let threshold = "optimization.nlsq.anti_degeneracy.constant_scaling_threshold";
+        let mode = self.choice("optimization.nlsq.anti_degeneracy.per_angle_mode")?.unwrap_or("auto");
+        if mode == "auto" && self.whole(threshold, 0, i64::MAX)?.is_some_and(|t| t.value != AVERAGED_FROM) {
+            let remedy = "set it to 3, or `per_angle_mode` to `averaged` or `individual`";
+            refuse(threshold, "another threshold for `per_angle_mode: auto`", remedy)?;
+        }
+        Ok(())
+    }
+}
+
+/// Number of angles from which `per_angle_mode: auto` shares contrast and offset.
+const AVERAGED_FROM: i64 = 3;

@@ -1,0 +1,140 @@
+//! Typed access to the tree: every accessor says what it expected, what it found and where.
+
+use super::node::{Node, Place};
+use super::schema::{Kind, nearest_of};
+use super::source::Source;
+use crate::{Error, Result};
+
+/// A value with the place to blame for it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Spot<T> {
+    pub(super) value: T,
+    pub(super) place: Place,
+}
+
+/// A key that the schema doesn't know.
+#[derive(Debug, Clone)]
+pub(super) struct Unknown {
+    pub(super) path: String,
+    pub(super) place: Place,
+    /// The known key that was most likely meant.
+    pub(super) meant: Option<&'static str>,
+}
+
+/// A parsed configuration: its text for messages, its tree with the command line's values in it.
+#[derive(Debug)]
+pub(super) struct Document {
+    pub(super) source: Source,
+    pub(super) root: Node,
+    /// Unknown keys, for the message about a missing one.
+    pub(super) unknown: Vec<Unknown>,
+}
+
+impl Document {
+    /// The node at a dotted path; `None` where there is none or it is `null`.
+    pub(super) fn get(&self, path: &str) -> Option<&Node> {
+        path.split('.').try_fold(&self.root, |node, key| node.get(key)).filter(|node| !node.is_null())
+    }
+
+    /// An error about a place.
+    pub(super) fn error(&self, place: Place, message: impl Into<String>) -> Error {
+        self.source.problem(place, message)
+    }
+
+    /// The error for a value of the wrong kind.
+    pub(super) fn wrong(&self, path: &str, node: &Node, expected: &str) -> Error {
+        self.error(node.place, format!("`{path}` must be {expected}, found {}", node.words()))
+    }
+
+    /// The error for a required key that isn't there, with the misspelt one where there is a candidate.
+    pub(super) fn missing(&self, path: &str, purpose: &str) -> Error {
+        let section =
+            |meant: &str| path.strip_prefix(meant).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        match self.unknown.iter().find(|u| u.meant.is_some_and(section)) {
+            Some(u) => {
+                let meant = u.meant.unwrap_or_default();
+                let message = format!("`{path}` is missing ({purpose}); does `{}` mean `{meant}`?", u.path);
+                self.error(u.place, message)
+            }
+            None => self.source.whole(format!("`{path}` is missing; {purpose}")),
+        }
+    }
+
+    /// A node read by `take`, or the error that the kind wasn't met.
+    fn read<'a, T>(&'a self, path: &str, kind: Kind, take: impl Fn(&'a Node) -> Option<T>) -> Result<Option<Spot<T>>> {
+        let Some(node) = self.get(path) else { return Ok(None) };
+        let value = take(node).ok_or_else(|| self.wrong(path, node, kind.words()))?;
+        Ok(Some(Spot { value, place: node.place }))
+    }
+
+    pub(super) fn flag(&self, path: &str, default: bool) -> Result<bool> {
+        Ok(self.read(path, Kind::Flag, Node::as_flag)?.map_or(default, |s| s.value))
+    }
+
+    /// A finite number.
+    pub(super) fn number(&self, path: &str) -> Result<Option<Spot<f64>>> {
+        self.get(path).map(|node| self.finite(path, node)).transpose()
+    }
+
+    /// A finite number above zero.
+    pub(super) fn positive(&self, path: &str, unit: &str) -> Result<Option<f64>> {
+        let Some(spot) = self.number(path)? else { return Ok(None) };
+        if spot.value > 0.0 {
+            return Ok(Some(spot.value));
+        }
+        let message = format!("`{path}` must be greater than 0{unit}, found {}", figure(spot.value));
+        Err(self.error(spot.place, message))
+    }
+
+    /// A whole number within a range.
+    pub(super) fn whole(&self, path: &str, least: i64, most: i64) -> Result<Option<Spot<i64>>> {
+        let Some(spot) = self.read(path, Kind::Whole, Node::as_whole)? else { return Ok(None) };
+        if (least..=most).contains(&spot.value) {
+            return Ok(Some(spot));
+        }
+        let range = if most == i64::MAX { format!("at least {least}") } else { format!("from {least} to {most}") };
+        Err(self.error(spot.place, format!("`{path}` must be {range}, found {}", spot.value)))
+    }
+
+    pub(super) fn text(&self, path: &str) -> Result<Option<Spot<&str>>> {
+        self.read(path, Kind::Text, Node::as_text)
+    }
+
+    pub(super) fn list(&self, path: &str) -> Result<Option<&[Node]>> {
+        Ok(self.read(path, Kind::List, Node::as_list)?.map(|s| s.value))
+    }
+
+    /// A node that must hold a finite number; `path` names it in messages.
+    pub(super) fn finite(&self, path: &str, node: &Node) -> Result<Spot<f64>> {
+        match node.as_number() {
+            Some(value) if value.is_finite() => Ok(Spot { value, place: node.place }),
+            Some(_) => Err(self.wrong(path, node, "a finite number")),
+            None => Err(self.wrong(path, node, Kind::Number.words())),
+        }
+    }
+
+    /// The error for a word that isn't among those that can be.
+    pub(super) fn no_such(&self, path: &str, word: &str, place: Place, words: &[&'static str]) -> Error {
+        let list = words.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", ");
+        let hint = nearest_of(word, words).map(|w| format!("; did you mean `{w}`?")).unwrap_or_default();
+        self.error(place, format!("`{path}` can be {list}, found `{word}`{hint}"))
+    }
+}
+
+/// A number as people write it: no long tails of zeros.
+pub(super) fn figure(value: f64) -> String {
+    if value == 0.0 || (1e-3..1e6).contains(&value.abs()) { format!("{value}") } else { format!("{value:e}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_short() {
+        for (value, text) in [(0.0, "0"), (100.0, "100"), (1e-6, "1e-6"), (0.5, "0.5"), (-1e5, "-100000"), (2e6, "2e6")]
+        {
+            assert_eq!(figure(value), text);
+        }
+    }
+}

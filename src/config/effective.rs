@@ -1,0 +1,110 @@
+//! The values in force, under the names of the configuration file.
+
+use serde_json::{Map, Value, json};
+
+use super::{Config, ScalingMode, SimulationConfig, Strategy, TimeOrigin};
+use crate::dataset::Layout;
+use crate::model::PHYSICAL;
+
+/// The configuration in force, defaults and command line included: as YAML (which JSON is) it gives the same fit again.
+pub(super) fn effective(config: &Config) -> Value {
+    let selection = &config.selection;
+    let mut value = json!({
+        "analysis_mode": config.mode.name(),
+        "analyzer_parameters": {
+            "dt": selection.dt,
+            "start_frame": selection.start_frame,
+            "end_frame": selection.end_frame.map_or(json!(-1), |end| json!(end)),
+            "time_origin": match config.time_origin {
+                TimeOrigin::Selection => "selection",
+                TimeOrigin::Acquisition => "acquisition",
+            },
+            "scattering": { "wavevector_q": selection.q },
+            "geometry": { "stator_rotor_gap": config.gap },
+        },
+        "model": { "shear_convention": config.convention.name() },
+        "experimental_data": {
+            "file_path": config.data_file.as_ref().map(|path| path.to_string_lossy()),
+            "file_format": match selection.layout {
+                None => "auto",
+                Some(Layout::ApsU) => "aps_u",
+                Some(Layout::Native) => "native",
+            },
+        },
+        "phi_filtering": phi_filtering(config),
+        "initial_parameters": initial_parameters(config),
+        "parameter_space": { "bounds": bounds(config) },
+        "optimization": {
+            "method": "nlsq",
+            "nlsq": {
+                "max_iterations": config.fit.max_iterations,
+                "tolerance": config.fit.ftol,
+                "xtol": config.fit.xtol,
+                "gtol": config.fit.gtol,
+                "loss": "linear",
+                "anti_degeneracy": { "per_angle_mode": config.fit.scaling.map_or("auto", ScalingMode::name) },
+                "multi_start": {
+                    "enable": config.fit.global_search,
+                    "n_starts": config.fit.n_starts,
+                    "seed": config.fit.seed,
+                },
+            },
+        },
+        "performance": {
+            "strategy_override": config.performance.strategy.map(Strategy::name),
+            "memory_limit_gb": config.performance.memory_limit_gb,
+            "enable_progress": config.performance.progress,
+            "computation": { "cpu_threads": config.performance.threads.map_or(json!("auto"), |n| json!(n)) },
+        },
+        "output": {
+            "directory": config.output.directory.to_string_lossy(),
+            "compress_hdf5": config.output.compression > 0,
+            "compression_level": config.output.compression,
+            "formats": { "hdf5": config.output.hdf5, "json": config.output.json },
+        },
+        "logging": { "level": config.log_level.map(|level| level.as_str()) },
+    });
+    if let Some(simulation) = &config.simulation {
+        value["simulation"] = simulated(simulation);
+    }
+    value
+}
+
+fn phi_filtering(config: &Config) -> Value {
+    let ranges = config.selection.phi_ranges.as_deref();
+    let range = |&(min, max): &(f64, f64)| json!({ "min_angle": min, "max_angle": max });
+    json!({
+        "enabled": ranges.is_some(),
+        "target_ranges": ranges.unwrap_or_default().iter().map(range).collect::<Vec<_>>(),
+        "fallback_to_all_angles": config.selection.fallback_to_all_angles,
+    })
+}
+
+fn initial_parameters(config: &Config) -> Value {
+    let space = &config.parameters;
+    let names: Vec<&str> = PHYSICAL[..space.len()].iter().map(|p| p.name).collect();
+    let fixed: Map<String, Value> =
+        names.iter().zip(&space.fixed).filter_map(|(name, value)| Some((name.to_string(), json!((*value)?)))).collect();
+    json!({ "parameter_names": names, "values": space.start, "fixed_parameters": fixed })
+}
+
+fn bounds(config: &Config) -> Value {
+    let space = &config.parameters;
+    let physical = PHYSICAL.iter().zip(&space.bounds).map(|(p, &b)| (p.name, b));
+    let scaling = [("contrast", space.contrast), ("offset", space.offset)];
+    physical.chain(scaling).map(|(name, (min, max))| json!({ "name": name, "min": min, "max": max })).collect()
+}
+
+fn simulated(simulation: &SimulationConfig) -> Value {
+    let parameters: Map<String, Value> =
+        PHYSICAL.iter().zip(&simulation.parameters).map(|(p, value)| (p.name.to_string(), json!(value))).collect();
+    json!({
+        "frames": simulation.n_frames,
+        "angles": simulation.phi,
+        "noise": simulation.noise,
+        "seed": simulation.seed,
+        "parameters": parameters,
+        "contrast": simulation.contrast,
+        "offset": simulation.offset,
+    })
+}

@@ -1,0 +1,250 @@
+//! The table of all keys that a configuration file may hold.
+//!
+//! One group per kind or reason, keys without their prefix. Keys of the Python package that mean nothing here stand with
+//! the reason, so that existing files pass without a warning and their owners can still find out what became of a
+//! setting.
+
+use super::schema::{Kind, Known};
+
+/// Keys that share a prefix and a fate.
+pub(super) struct Group {
+    /// Section they stand in; empty at the top level.
+    pub(super) prefix: &'static str,
+    /// What becomes of them.
+    pub(super) known: Known,
+    /// Paths below the prefix, separated by blanks.
+    pub(super) keys: &'static str,
+}
+
+const fn used(prefix: &'static str, kind: Kind, keys: &'static str) -> Group {
+    Group { prefix, known: Known::Used(kind), keys }
+}
+
+const fn idle(prefix: &'static str, reason: &'static str, keys: &'static str) -> Group {
+    Group { prefix, known: Known::Idle(reason), keys }
+}
+
+/// All keys.
+pub(super) const GROUPS: &[Group] = &[
+    used("", Kind::Text, "analysis_mode"),
+    used("analyzer_parameters", Kind::Number, "dt geometry.stator_rotor_gap scattering.wavevector_q"),
+    used("analyzer_parameters", Kind::Whole, "start_frame end_frame"),
+    used("analyzer_parameters", Kind::Text, "time_origin"),
+    used("data_filtering", Kind::List, "exclude_frames"),
+    used("data_filtering", Kind::Whole, "min_lag_frames max_lag_frames"),
+    used("device", Kind::Text, "kind precision"),
+    used("distributed", Kind::Text, "io"),
+    used("experimental_data", Kind::Text, "file_path data_folder_path data_file_name file_format"),
+    used("initial_parameters", Kind::Any, "values fixed_parameters"),
+    used("initial_parameters", Kind::List, "parameter_names active_parameters"),
+    used("logging", Kind::Text, "level"),
+    used("model", Kind::Text, "shear_convention"),
+    used("noise_estimation", Kind::Flag, "enabled"),
+    used("optimization", Kind::Text, "method"),
+    used("optimization.nlsq", Kind::Whole, "max_iterations"),
+    used("optimization.nlsq", Kind::Number, "tolerance xtol gtol"),
+    used("optimization.nlsq", Kind::Text, "loss"),
+    used("optimization.nlsq.anti_degeneracy", Kind::Text, "per_angle_mode"),
+    used("optimization.nlsq.anti_degeneracy", Kind::Whole, "constant_scaling_threshold"),
+    used("optimization.nlsq", Kind::Flag, "multi_start.enable cmaes.enable"),
+    used("optimization.nlsq.multi_start", Kind::Whole, "n_starts seed"),
+    used("output", Kind::Text, "directory base_directory"),
+    used("output", Kind::Flag, "compress_hdf5 formats.hdf5 formats.json"),
+    used("output", Kind::Whole, "compression_level"),
+    used("parameter_space", Kind::List, "bounds"),
+    used("performance", Kind::Any, "computation.cpu_threads"),
+    used("performance", Kind::Flag, "enable_progress"),
+    used("performance", Kind::Number, "memory_limit_gb"),
+    used("performance", Kind::Text, "strategy_override"),
+    used("phi_filtering", Kind::Flag, "enabled fallback_to_all_angles"),
+    used("phi_filtering", Kind::List, "target_ranges"),
+    used("simulation", Kind::Whole, "frames seed"),
+    used("simulation", Kind::List, "angles"),
+    used("simulation", Kind::Number, "noise"),
+    used("simulation", Kind::Any, "parameters contrast offset"),
+    used("validation", Kind::Flag, "strict_mode"),
+    idle("", "only layouts that are not available in this version list a q per bin", "q_tolerance_fraction"),
+    idle("device", "only a CPU engine is available in this version", "memory_fraction"),
+    idle("experimental_data", "only layouts that are not available in this version have it", "exchange_key"),
+    idle(
+        "optimization.nuts",
+        "sampling is not available in this version",
+        "max_tree_depth num_chains num_samples num_warmup seed target_accept_prob",
+    ),
+    idle("output", "fitted matrices are not written in this version", "max_npz_entries"),
+    idle("performance", "numbers are always checked in this version", "fast_mode"),
+    idle(
+        "metadata",
+        "describes the file, not the analysis",
+        "analysis_mode complexity config_version description diagonal_correction generated_at generated_by \
+         integration_method nlsq_cmc_physics_match parameter_count physics_model shear_model template_type",
+    ),
+    idle(
+        "analysis_settings",
+        "describes the model; `analysis_mode` chooses it",
+        "model_description.parameters model_description.physics model_description.type",
+    ),
+    idle(
+        "experimental_data",
+        "the data file itself holds the angles and its layout",
+        "cache_compression cache_file_path cache_filename_template data_type phi_angles_file phi_angles_path",
+    ),
+    idle(
+        "initial_parameters.per_angle_scaling",
+        "contrast and offset are solved for in closed form, without a start",
+        "contrast offset",
+    ),
+    idle("initial_parameters", "units are fixed", "units"),
+    idle(
+        "logging",
+        "the log goes to the terminal; `logging.level` and `-v` set how much",
+        "console.colors console.enabled console.format console.level console.show_progress enabled \
+         file.backup_count file.enabled file.filename file.level file.max_size_mb file.path modules",
+    ),
+    idle(
+        "noise_estimation",
+        "noise estimation is not available in this version",
+        "adam_config.convergence_threshold adam_config.early_stopping adam_config.learning_rate \
+         adam_config.max_epochs model per_angle.min_angles_required per_angle.validate_coverage \
+         posterior_samples validation.check_convergence validation.reasonable_range validation.warn_outliers",
+    ),
+    idle(
+        "optimization.cmc",
+        "sampling is not available in this version",
+        "backend backend_config.checkpoint_dir backend_config.checkpoint_frequency \
+         backend_config.enable_checkpoints backend_config.keep_last_checkpoints backend_config.name \
+         backend_config.resume_from_checkpoint combination.method combination.min_success_rate \
+         combination.min_success_rate_warning combination.validate_results constant_scaling_threshold enable \
+         heartbeat_timeout min_points_for_cmc per_angle_mode per_shard_mcmc.adaptive_sampling \
+         per_shard_mcmc.chain_method per_shard_mcmc.enable_jax_profiling per_shard_mcmc.jax_profile_dir \
+         per_shard_mcmc.max_tree_depth per_shard_mcmc.min_samples per_shard_mcmc.min_warmup \
+         per_shard_mcmc.num_chains per_shard_mcmc.num_samples per_shard_mcmc.num_warmup \
+         per_shard_mcmc.target_accept_prob per_shard_timeout prior_tempering \
+         reparameterization.bimodal_min_separation reparameterization.bimodal_min_weight \
+         reparameterization.enable_d_total reparameterization.enable_log_gamma run_id \
+         sharding.max_points_per_shard sharding.min_points_per_param sharding.min_points_per_shard \
+         sharding.num_shards sharding.seed_base sharding.strategy validation.heterogeneity_abort \
+         validation.max_between_shard_kl validation.max_divergence_rate validation.max_parameter_cv \
+         validation.max_per_shard_rhat validation.min_per_shard_ess validation.min_success_rate \
+         validation.nlsq_prior_width_factor validation.require_nlsq_warmstart validation.strict_mode \
+         validation.use_nlsq_informed_priors",
+    ),
+    idle(
+        "optimization.mcmc",
+        "sampling is not available in this version",
+        "backend dense_mass_matrix initial_values.percentile_fallback.contrast_high_pct \
+         initial_values.percentile_fallback.contrast_low_pct initial_values.percentile_fallback.offset_pct \
+         max_tree_depth num_chains num_samples num_warmup progress_bar target_accept_prob",
+    ),
+    idle(
+        "optimization.nlsq.anti_degeneracy",
+        "the solver needs no remedies against degeneracy: scaling is eliminated exactly",
+        "enable fourier_auto_threshold fourier_order gradient_monitoring.consecutive_triggers \
+         gradient_monitoring.enable gradient_monitoring.ratio_threshold gradient_monitoring.response \
+         hierarchical.enable hierarchical.max_outer_iterations hierarchical.outer_tolerance \
+         hierarchical.per_angle_max_iterations hierarchical.physical_max_iterations \
+         regularization.auto_tune_lambda regularization.enable regularization.lambda regularization.max_cv \
+         regularization.mode regularization.target_contribution regularization.target_cv \
+         shear_weighting.alpha shear_weighting.enable shear_weighting.min_weight shear_weighting.normalize \
+         shear_weighting.update_frequency",
+    ),
+    idle(
+        "optimization.nlsq.cmaes",
+        "the global search is of another kind; `enable` turns it on",
+        "auto_select data_chunk_size max_generations max_restarts memory_limit_gb normalization_epsilon \
+         normalize popsize population_batch_size preset refine_with_nlsq refinement_ftol refinement_gtol \
+         refinement_loss refinement_max_nfev refinement_workflow refinement_xtol restart_strategy \
+         scale_threshold sigma sigma_warmstart tol_fun tol_x warmstart_auto_skip warmstart_skip_threshold",
+    ),
+    idle(
+        "optimization.nlsq.multi_start",
+        "the global search is of another kind; `enable`, `n_starts` and `seed` set it up",
+        "degeneracy_threshold n_workers refine_top_k refinement_ftol sampling_strategy screen_keep_fraction \
+         use_screening",
+    ),
+    idle(
+        "optimization.nlsq.hybrid_streaming",
+        "the data are never streamed through a stochastic optimiser",
+        "checkpoint_frequency chunk_size cost_increase_tolerance enable enable_adaptive_warmup_lr \
+         enable_checkpoints enable_cost_guard enable_step_clipping enable_warm_start_detection \
+         gauss_newton_max_iterations gauss_newton_tol log_frequency max_warmup_iterations \
+         max_warmup_step_size normalization_strategy normalize regularization_factor trust_region_initial \
+         validate_numerics verbose warm_start_threshold warmup_iterations warmup_learning_rate \
+         warmup_lr_careful warmup_lr_refinement",
+    ),
+    idle(
+        "optimization.nlsq",
+        "the solver scales its steps and reports its quality by itself",
+        "diagnostics.check_gradients diagnostics.enabled diagnostics.log_jacobian_norms \
+         diagnostics.sample_size goal memory_fraction progress.enable progress.log_interval progress.verbose \
+         quality_validation.bounds_tolerance quality_validation.enable \
+         quality_validation.reduced_chi_squared_threshold quality_validation.warn_on_bounds_hit \
+         quality_validation.warn_on_convergence_failure quality_validation.warn_on_max_restarts \
+         trust_region_scale verbose workflow x_scale_map",
+    ),
+    idle(
+        "optimization.recovery",
+        "the solver needs no retries",
+        "enable lambda_growth log_retries lr_decay max_attempts trust_decay",
+    ),
+    idle("optimization.sequential", "all angles are fitted together", "min_success_rate weighting"),
+    idle(
+        "optimization.stratification",
+        "all pairs are used; nothing is sampled",
+        "check_memory_safety collect_diagnostics enabled force_sequential_fallback log_diagnostics \
+         max_imbalance_ratio target_chunk_size use_index_based",
+    ),
+    idle(
+        "optimization.streaming",
+        "checkpoints and batches are not available in this version",
+        "adaptive_batching batch_size checkpoint_dir checkpoint_frequency enable_checkpoints \
+         enable_fault_tolerance keep_last_checkpoints max_retries_per_batch min_success_rate \
+         resume_from_checkpoint",
+    ),
+    idle("output.formats", "not written in this version", "csv"),
+    idle("output", "results go straight into `output.directory`", "create_subdirs timestamp_dirs"),
+    idle("parameter_space", "`analysis_mode` chooses the model", "model priors"),
+    idle(
+        "performance",
+        "memory and processors are managed by `performance.strategy_override` and `memory_limit_gb`",
+        "computation.enable_jit computation.vectorization_level memory_optimization.cache_strategy \
+         memory_optimization.chunk_size memory_optimization.enable_caching memory_optimization.enabled \
+         memory_optimization.max_memory_usage_gb",
+    ),
+    idle(
+        "phi_filtering",
+        "the ranges alone decide",
+        "algorithm quality_control.max_angle_spread quality_control.min_angles_required \
+         quality_control.require_orthogonal_angles quality_control.validate_coverage tolerance",
+    ),
+    idle(
+        "plotting",
+        "pictures are not drawn in this version",
+        "angle_correlation angle_coverage color_scale.fixed_max color_scale.fixed_min color_scale.mode \
+         color_scale.percentile_max color_scale.percentile_min color_scale.pin_legacy_range \
+         correlation_function datashader.canvas_height datashader.canvas_width dpi fit_quality fit_surface \
+         format matplotlib.interpolation matplotlib.savefig_kwargs.bbox_inches \
+         matplotlib.savefig_kwargs.pad_inches matplotlib.use_tight_layout parameter_distributions \
+         preview_mode residual_analysis save_plots show_plots style",
+    ),
+    idle(
+        "quality_control",
+        "the data are always checked",
+        "angle_quality.check_angle_distribution angle_quality.min_angles_per_range \
+         angle_quality.validate_angle_coverage enabled multi_angle_validation.check_correlation_consistency \
+         multi_angle_validation.detect_anomalous_angles multi_angle_validation.validate_angle_dependencies",
+    ),
+    idle(
+        "validation",
+        "always checked",
+        "angle_validation.min_angle_count angle_validation.require_multiple_angles \
+         angle_validation.validate_angle_ranges check_file_existence check_mode_compatibility \
+         validate_parameter_ranges",
+    ),
+];
+
+/// The keys of a list's items, where the items are sections.
+pub(super) const ITEM_KEYS: &[(&str, &[&str])] = &[
+    ("parameter_space.bounds", &["name", "min", "max", "type", "prior_mu", "prior_sigma", "unit", "description"]),
+    ("phi_filtering.target_ranges", &["min_angle", "max_angle", "description"]),
+];

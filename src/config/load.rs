@@ -1,0 +1,170 @@
+//! From a configuration file and the command line to a checked [`Config`].
+
+use std::path::{Path, PathBuf};
+
+use super::check::check;
+use super::document::{Document, Spot};
+use super::node::Place;
+use super::overrides::Overrides;
+use super::parse::parse;
+use super::source::Source;
+use super::{Config, FitConfig, OutputConfig, PerformanceConfig, ScalingMode, Strategy, TimeOrigin};
+use super::{effective, parameters, selection, simulation};
+use crate::model::{AnalysisMode, ShearConvention};
+use crate::{Error, Result};
+
+/// Iterations where the file names no limit.
+const MAX_ITERATIONS: usize = 100;
+/// The three stopping tolerances where the file names none.
+const TOLERANCE: f64 = 1e-8;
+/// Seed of the global search where the file names none.
+const SEED: u64 = 42;
+/// Result folder where nothing names one.
+const RESULTS: &str = "./homodyne_results";
+/// gzip level of `result.h5` where the file names none: beyond it time grows and size hardly shrinks.
+const COMPRESSION: u8 = 4;
+
+/// Reads and checks a configuration.
+///
+/// # Errors
+/// [`Error::Config`] with the place and the line to blame: no file, no YAML, a value of the wrong kind or out of its
+/// range, a setting that this version would have to ignore although it changes the result; with
+/// `validation.strict_mode: true` unknown keys, too.
+pub fn load(path: &Path, overrides: &Overrides) -> Result<Config> {
+    from_source(Source::read(path)?, overrides)
+}
+
+pub(super) fn from_source(source: Source, overrides: &Overrides) -> Result<Config> {
+    let mut root = parse(&source)?;
+    overrides.apply(&mut root)?;
+    let mut document = Document { source, root, unknown: Vec::new() };
+    let ignored_keys = check(&mut document)?;
+    let document = &document;
+    refuse_unknown(document)?;
+    document.refuse_unavailable()?;
+
+    let mode = mode(document)?;
+    let (parameters, more_warnings) = parameters::space(document, mode)?;
+    let mut warnings = document.unknown_keys();
+    warnings.extend(more_warnings);
+    let mut config = Config {
+        path: document.source.file.clone(),
+        mode,
+        convention: match document.choice("model.shear_convention")? {
+            Some("theory") => ShearConvention::Theory,
+            _ => ShearConvention::Homodyne,
+        },
+        gap: selection::gap(document, mode.has_shear())?,
+        time_origin: match document.choice("analyzer_parameters.time_origin")? {
+            Some("acquisition") => TimeOrigin::Acquisition,
+            _ => TimeOrigin::Selection,
+        },
+        data_file: selection::data_file(document)?,
+        selection: selection::selection(document)?,
+        fit: fit(document, parameters.start.is_none())?,
+        performance: performance(document)?,
+        output: output(document)?,
+        log_level: log_level(document)?,
+        simulation: simulation::simulation(document, mode, parameters.start.as_deref())?,
+        parameters,
+        effective: serde_json::Value::Null,
+        warnings,
+        ignored_keys,
+    };
+    config.effective = effective::effective(&config);
+    Ok(config)
+}
+
+/// Under `validation.strict_mode` the first unknown key is an error.
+fn refuse_unknown(document: &Document) -> Result<()> {
+    if !document.flag("validation.strict_mode", false)? {
+        return Ok(());
+    }
+    let Some(first) = document.unknown.first() else { return Ok(()) };
+    let message = match document.unknown.len() - 1 {
+        0 => first.message(),
+        more => format!("{} ({more} more unknown)", first.message()),
+    };
+    Err(document.error(first.place, message))
+}
+
+fn mode(document: &Document) -> Result<AnalysisMode> {
+    let word = document.choice("analysis_mode")?;
+    AnalysisMode::ALL.into_iter().find(|mode| Some(mode.name()) == word).ok_or_else(|| {
+        let names = AnalysisMode::ALL.map(AnalysisMode::name).join(", ");
+        document.missing("analysis_mode", &format!("it is one of {names}"))
+    })
+}
+
+fn fit(document: &Document, no_start: bool) -> Result<FitConfig> {
+    let tolerance =
+        |key: &str| Ok::<_, Error>(document.positive(&format!("optimization.nlsq.{key}"), "")?.unwrap_or(TOLERANCE));
+    let max_iterations = document.whole("optimization.nlsq.max_iterations", 1, i64::MAX)?;
+    let n_starts = document.whole("optimization.nlsq.multi_start.n_starts", 1, i64::MAX)?;
+    let seed = document.whole("optimization.nlsq.multi_start.seed", 0, i64::MAX)?;
+    let asked = document.flag("optimization.nlsq.multi_start.enable", false)?
+        | document.flag("optimization.nlsq.cmaes.enable", false)?;
+    Ok(FitConfig {
+        max_iterations: max_iterations.map_or(MAX_ITERATIONS, |spot| spot.value as usize),
+        ftol: tolerance("tolerance")?,
+        xtol: tolerance("xtol")?,
+        gtol: tolerance("gtol")?,
+        scaling: match document.choice("optimization.nlsq.anti_degeneracy.per_angle_mode")? {
+            Some("averaged") => Some(ScalingMode::Averaged),
+            Some("individual") => Some(ScalingMode::Individual),
+            _ => None,
+        },
+        global_search: no_start | asked,
+        n_starts: n_starts.map(|spot| spot.value as usize),
+        seed: seed.map_or(SEED, |spot| spot.value as u64),
+    })
+}
+
+fn performance(document: &Document) -> Result<PerformanceConfig> {
+    Ok(PerformanceConfig {
+        strategy: match document.choice("performance.strategy_override")? {
+            Some("standard") => Some(Strategy::Standard),
+            Some("large") => Some(Strategy::Large),
+            Some("chunked") => Some(Strategy::Chunked),
+            _ => None,
+        },
+        memory_limit_gb: document.positive("performance.memory_limit_gb", " (in GB of 1024³ bytes), or null")?,
+        threads: threads(document)?,
+        progress: document.flag("performance.enable_progress", true)?,
+    })
+}
+
+fn threads(document: &Document) -> Result<Option<usize>> {
+    const PATH: &str = "performance.computation.cpu_threads";
+    let Some(node) = document.get(PATH) else { return Ok(None) };
+    match (node.as_whole(), node.as_text(), node.place) {
+        (Some(n), _, _) if n >= 1 => Ok(Some(n as usize)),
+        (_, Some(word), _) if word.eq_ignore_ascii_case("auto") => Ok(None),
+        (_, _, Place::Option("--threads")) => Err(document.error(node.place, "at least 1 thread is needed")),
+        _ => Err(document.wrong(PATH, node, "a whole number from 1, or `auto`")),
+    }
+}
+
+fn output(document: &Document) -> Result<OutputConfig> {
+    let folder = |path| Ok::<_, Error>(document.text(path)?.filter(|spot| !spot.value.trim().is_empty()));
+    let directory = folder("output.directory")?.or(folder("output.base_directory")?);
+    let level = document.whole("output.compression_level", 0, 9)?.map_or(COMPRESSION, |spot| spot.value as u8);
+    Ok(OutputConfig {
+        directory: PathBuf::from(directory.map_or(RESULTS, |Spot { value, .. }| value)),
+        hdf5: document.flag("output.formats.hdf5", true)?,
+        json: document.flag("output.formats.json", true)?,
+        compression: if document.flag("output.compress_hdf5", true)? { level } else { 0 },
+    })
+}
+
+fn log_level(document: &Document) -> Result<Option<log::LevelFilter>> {
+    use log::LevelFilter as Level;
+    Ok(document.choice("logging.level")?.map(|word| match word {
+        "off" => Level::Off,
+        "error" => Level::Error,
+        "warning" => Level::Warn,
+        "debug" => Level::Debug,
+        "trace" => Level::Trace,
+        _ => Level::Info,
+    }))
+}

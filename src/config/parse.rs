@@ -1,0 +1,226 @@
+//! From YAML text to a tree of nodes.
+//!
+//! Numbers follow YAML 1.2, so `1e-6` is one (PyYAML takes it for text); anchors, aliases and merge keys are resolved,
+//! and a value that came through one keeps the place where it is written. The parser limits depth, size and the
+//! unfolding of aliases, so no file can exhaust the stack or the memory.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_yaml::{NonFiniteFloatPolicy, Spanned};
+
+use super::node::{Entry, Node, Place, Value};
+use super::source::Source;
+use crate::{ConfigProblem, Error, Result};
+
+/// Reads a whole file; it must hold a section.
+pub(super) fn parse(source: &Source) -> Result<Node> {
+    let root = read(source.text()).map_err(|(place, message)| match place {
+        Some(place) => source.problem(place, message),
+        None => source.whole(message),
+    })?;
+    match root.value {
+        Value::Section(_) => Ok(root),
+        Value::Null => Err(source.whole("the file is empty; it must at least name an `analysis_mode`")),
+        _ => {
+            let message = format!("expected `key: value` lines, found {}", root.words());
+            Err(source.problem(root.place, message))
+        }
+    }
+}
+
+/// Reads the value of `--set key.path=value`.
+pub(super) fn parse_option(text: &str, option: &'static str) -> Result<Node> {
+    let read = read(text).map_err(|(_, message)| {
+        let message = format!("cannot read the value `{text}`: {message}");
+        Error::Config(ConfigProblem { file: PathBuf::from(option), place: None, message, snippet: String::new() })
+    })?;
+    Ok(read.moved_to(option))
+}
+
+fn read(text: &str) -> std::result::Result<Node, (Option<Place>, String)> {
+    let options = serde_yaml::options! {
+        strict_booleans: true,
+        with_snippet: false,
+        // Judged where they are used, by a message that names the key.
+        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
+    };
+    serde_yaml::from_str_with_options::<Spanned<Value>>(text, options).map(Node::from).map_err(|error| {
+        let place = error.location().map(|l| Place::File(l.line() as usize, l.column() as usize));
+        (place, in_plain_words(&error))
+    })
+}
+
+/// What the parser complains about, in words for people who don't know the parser.
+fn in_plain_words(error: &serde_yaml::Error) -> String {
+    use serde_yaml::Error as Yaml;
+    match error.without_snippet() {
+        Yaml::DuplicateMappingKey { key: Some(key), .. } => format!("the key `{key}` stands here a second time"),
+        Yaml::DuplicateMappingKey { .. } => "the key stands here a second time".into(),
+        Yaml::MultipleDocuments { .. } => "a second document begins here; one file holds one configuration".into(),
+        Yaml::Budget { .. } => "the file is nested too deeply or too large to be a configuration".into(),
+        other => {
+            let text = other.to_string();
+            let end = text.rfind(" at line ").unwrap_or(text.len());
+            format!("not valid YAML: {}", &text[..end])
+        }
+    }
+}
+
+impl From<Spanned<Value>> for Node {
+    fn from(spanned: Spanned<Value>) -> Self {
+        let place = place_of(&spanned);
+        Self { value: spanned.value, place }
+    }
+}
+
+fn place_of<T>(spanned: &Spanned<T>) -> Place {
+    Place::File(spanned.defined.line() as usize, spanned.defined.column() as usize)
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a YAML value")
+    }
+
+    fn visit_unit<E>(self) -> std::result::Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> std::result::Result<Value, E> {
+        Ok(Value::Flag(flag))
+    }
+
+    fn visit_i64<E>(self, whole: i64) -> std::result::Result<Value, E> {
+        Ok(Value::Whole(whole))
+    }
+
+    fn visit_u64<E>(self, whole: u64) -> std::result::Result<Value, E> {
+        Ok(i64::try_from(whole).map_or(Value::Number(whole as f64), Value::Whole))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> std::result::Result<Value, E> {
+        Ok(Value::Number(number))
+    }
+
+    fn visit_str<E>(self, text: &str) -> std::result::Result<Value, E> {
+        Ok(Value::Text(text.to_string()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> std::result::Result<Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element::<Spanned<Value>>()? {
+            items.push(Node::from(item));
+        }
+        Ok(Value::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> std::result::Result<Value, A::Error> {
+        let mut entries = Vec::new();
+        while let Some((key, node)) = access.next_entry::<Spanned<Value>, Spanned<Value>>()? {
+            let place = place_of(&key);
+            let key = match key.value {
+                Value::Text(text) => text,
+                Value::Whole(whole) => whole.to_string(),
+                Value::Number(number) => number.to_string(),
+                Value::Flag(flag) => flag.to_string(),
+                Value::Null => "null".to_string(),
+                Value::List(_) | Value::Section(_) => return Err(A::Error::custom("a key must be a name")),
+            };
+            entries.push(Entry { key, place, node: Node::from(node) });
+        }
+        Ok(Value::Section(entries))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(text: &str) -> Node {
+        parse(&Source::new("c.yaml".into(), text)).unwrap()
+    }
+
+    fn error(text: &str) -> String {
+        parse(&Source::new("c.yaml".into(), text)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn scalars_are_read_as_people_mean_them() {
+        let root = tree("a: 1e-6\nb: 1_000\nc: .5\nd: True\ne: yes\nf: ~\ng: 'x'\nh: 5e3\ni: 010\nj: -2\nk: \"1e-6\"");
+        assert_eq!(root.get("a").unwrap().as_number(), Some(1e-6));
+        assert_eq!(root.get("b").unwrap().as_whole(), Some(1000));
+        assert_eq!(root.get("c").unwrap().as_number(), Some(0.5));
+        assert_eq!(root.get("d").unwrap().as_flag(), Some(true));
+        assert_eq!(root.get("e").unwrap().as_flag(), Some(true));
+        assert!(root.get("f").unwrap().is_null());
+        assert_eq!(root.get("g").unwrap().as_text(), Some("x"));
+        assert_eq!(root.get("h").unwrap().as_whole(), Some(5000));
+        assert_eq!(root.get("i").unwrap().as_whole(), Some(10));
+        assert_eq!(root.get("j").unwrap().as_whole(), Some(-2));
+        assert_eq!(root.get("k").unwrap().as_number(), None);
+    }
+
+    #[test]
+    fn every_node_knows_its_place() {
+        let root = tree("a:\n  b: [1, 2]\n1: x\ntrue: y\n");
+        let Value::Section(entries) = &root.value else { panic!() };
+        assert_eq!(entries[0].place, Place::File(1, 1));
+        let b = root.get("a").unwrap().get("b").unwrap();
+        assert_eq!(b.place, Place::File(2, 6));
+        let Value::List(items) = &b.value else { panic!() };
+        assert_eq!(items[1].place, Place::File(2, 10));
+        assert_eq!(root.get("1").unwrap().as_text(), Some("x"));
+        assert_eq!(root.get("true").unwrap().as_text(), Some("y"));
+    }
+
+    #[test]
+    fn anchors_and_merge_keys_keep_the_place_of_the_value() {
+        let root = tree("base: &b {x: 1, y: 2}\nuse:\n  <<: *b\n  y: 3\nalso: *b\n");
+        let merged = root.get("use").unwrap();
+        assert_eq!(merged.get("x").unwrap().place, Place::File(1, 14));
+        assert_eq!(merged.get("y").unwrap().as_whole(), Some(3));
+        assert_eq!(root.get("also").unwrap().get("y").unwrap().as_whole(), Some(2));
+    }
+
+    #[test]
+    fn broken_files_say_where() {
+        for (text, expected) in [
+            ("", "c.yaml: the file is empty"),
+            ("# nothing\n", "c.yaml: the file is empty"),
+            ("a: 1\nb: 2\na: 3\n", "c.yaml:3:1: the key `a` stands here a second time"),
+            ("a: 1\n---\nb: 2\n", "c.yaml:3:1: a second document"),
+            ("a: \"open", "c.yaml:1:4: not valid YAML: unclosed quote"),
+            ("a: *nope", "c.yaml:1:4: not valid YAML: alias references unknown anchor"),
+            ("a: b: c", "c.yaml:1:5: not valid YAML"),
+            ("- 1\n- 2", "c.yaml:1:1: expected `key: value` lines, found a list of 2"),
+            ("just text", "c.yaml:1:1: expected `key: value` lines"),
+        ] {
+            assert!(error(text).starts_with(expected), "{text:?}: {}", error(text));
+        }
+        assert!(error("? [1, 2]\n: 3\n").contains("a key must be a name"));
+        assert!(error("a: 1\nb: [1\nc: 2").contains('^'), "a syntax error shows its line");
+    }
+
+    #[test]
+    fn deep_and_explosive_files_are_refused() {
+        let deep: String = (0..500).map(|i| format!("{}a:\n", " ".repeat(i))).collect();
+        assert!(error(&deep).contains("nested too deeply"));
+        assert!(error(&format!("a: {}", "[".repeat(100_000))).starts_with("c.yaml:1:"));
+        let laughs: String = (1..40).fold("a0: &a0 [x, x]\n".into(), |text, i| {
+            format!("{text}a{i}: &a{i} [{0}, {0}, {0}]\n", format_args!("*a{}", i - 1))
+        });
+        assert!(error(&laughs).starts_with("c.yaml"));
+    }
+}

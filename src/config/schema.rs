@@ -1,0 +1,168 @@
+//! What a key must hold and whether it means anything here; the keys themselves are in [`super::keys`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+use super::keys::GROUPS;
+use super::node::Node;
+
+/// What a value must be. `null` always stands for the default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// `true` or `false` (`yes`, `no`, `on`, `off` too, which PyYAML reads as such).
+    Flag,
+    /// A whole number; `5000.0` and `5e3` are accepted.
+    Whole,
+    /// A number.
+    Number,
+    /// Text.
+    Text,
+    /// A list.
+    List,
+    /// Several kinds are possible; whoever reads the value decides.
+    Any,
+}
+
+impl Kind {
+    /// The kind in words, for "must be …".
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Flag => "`true` or `false`",
+            Self::Whole => "a whole number",
+            Self::Number => "a number",
+            Self::Text => "text",
+            Self::List => "a list",
+            Self::Any => "a value",
+        }
+    }
+
+    /// Whether the value is of this kind.
+    pub(super) fn fits(self, node: &Node) -> bool {
+        match self {
+            Self::Flag => node.as_flag().is_some(),
+            Self::Whole => node.as_whole().is_some(),
+            Self::Number => node.as_number().is_some(),
+            Self::Text => node.as_text().is_some(),
+            Self::List => node.as_list().is_some(),
+            Self::Any => true,
+        }
+    }
+}
+
+/// What becomes of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    /// Read; its value must be of the kind.
+    Used(Kind),
+    /// Accepted with any value and without effect, for the reason.
+    Idle(&'static str),
+    /// A section; whether anything inside it is read.
+    Section {
+        /// Whether any key inside is read.
+        used: bool,
+    },
+}
+
+static TABLE: LazyLock<BTreeMap<String, Known>> = LazyLock::new(|| {
+    let join = |prefix: &str, key: &str| if prefix.is_empty() { key.to_string() } else { format!("{prefix}.{key}") };
+    GROUPS.iter().flat_map(|g| g.keys.split_whitespace().map(move |k| (join(g.prefix, k), g.known))).collect()
+});
+
+static SECTIONS: LazyLock<BTreeMap<String, bool>> = LazyLock::new(|| {
+    let mut sections = BTreeMap::new();
+    for (path, known) in TABLE.iter() {
+        for (dot, _) in path.match_indices('.') {
+            *sections.entry(path[..dot].to_string()).or_insert(false) |= matches!(known, Known::Used(_));
+        }
+    }
+    sections
+});
+
+/// What the schema says about a dotted path; `None` = no such key.
+pub(super) fn find(path: &str) -> Option<Known> {
+    let section = || SECTIONS.get(path).map(|&used| Known::Section { used });
+    TABLE.get(path).copied().or_else(section)
+}
+
+/// All keys with what becomes of them, by path.
+#[cfg(test)]
+pub(super) fn keys() -> impl Iterator<Item = (&'static str, Known)> {
+    TABLE.iter().map(|(path, &known)| (path.as_str(), known))
+}
+
+/// The known path that a user most likely meant.
+///
+/// A key that is right but stands in the wrong section counts as near as a key that is slightly misspelt in the right
+/// one; beyond that, nothing is better than a wild guess.
+pub(super) fn nearest(path: &str) -> Option<&'static str> {
+    const NEAR: f64 = 0.65;
+    let last = |p: &str| p.rsplit('.').next().unwrap_or(p).to_lowercase();
+    let mine = (path.to_lowercase(), last(path));
+    let paths: BTreeSet<&'static str> =
+        TABLE.keys().map(String::as_str).chain(SECTIONS.keys().map(String::as_str)).collect();
+    paths
+        .into_iter()
+        .map(|candidate| {
+            let whole = strsim::normalized_damerau_levenshtein(&mine.0, &candidate.to_lowercase());
+            let end = strsim::normalized_damerau_levenshtein(&mine.1, &last(candidate));
+            let score = if end == 1.0 { 0.7 + 0.3 * whole } else { 0.6 * end + 0.4 * whole };
+            (score, candidate)
+        })
+        .filter(|&(score, _)| score >= NEAR)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+/// The word that a user most likely meant.
+pub(super) fn nearest_of<'a>(word: &str, words: &[&'a str]) -> Option<&'a str> {
+    // Half of the letters: `D1` is near `D0`.
+    const NEAR: f64 = 0.5;
+    let word = word.to_lowercase();
+    words
+        .iter()
+        .map(|&w| (strsim::normalized_damerau_levenshtein(&word, &w.to_lowercase()), w))
+        .filter(|&(score, _)| score >= NEAR)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, w)| w)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_key_is_listed_twice_or_inside_another() {
+        let listed = GROUPS.iter().map(|g| g.keys.split_whitespace().count()).sum::<usize>();
+        assert_eq!(listed, TABLE.len());
+        for section in SECTIONS.keys() {
+            assert!(!TABLE.contains_key(section), "{section} is both a key and a section");
+        }
+    }
+
+    #[test]
+    fn paths_are_told_apart() {
+        assert_eq!(find("analyzer_parameters.dt"), Some(Known::Used(Kind::Number)));
+        assert!(matches!(find("optimization.cmc.backend"), Some(Known::Idle(_))));
+        assert_eq!(find("optimization.nlsq"), Some(Known::Section { used: true }));
+        assert_eq!(find("plotting.matplotlib"), Some(Known::Section { used: false }));
+        assert_eq!(find("analyzer_parameters.dtt"), None);
+    }
+
+    #[test]
+    fn the_nearest_key_is_what_was_meant() {
+        for (typed, meant) in [
+            ("analysis_mod", "analysis_mode"),
+            ("analyser_parameters", "analyzer_parameters"),
+            ("analyzer_parameters.Dt", "analyzer_parameters.dt"),
+            ("analyzer_parameters.strat_frame", "analyzer_parameters.start_frame"),
+            ("dt", "analyzer_parameters.dt"),
+            ("analyzer_parameters.wavevector_q", "analyzer_parameters.scattering.wavevector_q"),
+            ("optimization.max_iterations", "optimization.nlsq.max_iterations"),
+            ("optimization.nlsq.multistart", "optimization.nlsq.multi_start"),
+            ("output.formats.jsn", "output.formats.json"),
+        ] {
+            assert_eq!(nearest(typed), Some(meant), "{typed}");
+        }
+        assert_eq!(nearest("zzz.qqqqqq"), None);
+    }
+}

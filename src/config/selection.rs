@@ -1,0 +1,105 @@
+//! What to take from which file: frames, wavevector, angles, and where the file lies.
+
+use std::path::{Path, PathBuf};
+
+use super::document::{Document, figure};
+use super::node::{Place, Value};
+use crate::Result;
+use crate::dataset::{Layout, Selection};
+
+/// The selection that the document describes.
+///
+/// # Errors
+/// Frames that are none or run backwards, q or dt that aren't positive, angle ranges without both ends.
+pub(super) fn selection(document: &Document) -> Result<Selection> {
+    let start = document.whole("analyzer_parameters.start_frame", 1, i64::MAX)?;
+    let start_frame = start.map_or(1, |spot| spot.value);
+    let end = document.whole("analyzer_parameters.end_frame", -1, i64::MAX)?.filter(|spot| spot.value != -1);
+    if let Some(end) = end {
+        if end.value == 0 {
+            let message = "`analyzer_parameters.end_frame` must be a frame from 1, or -1 for the last, found 0";
+            return Err(document.error(end.place, message));
+        }
+        if start_frame >= end.value {
+            let message = format!(
+                "`analyzer_parameters.start_frame` ({start_frame}) must be less than `end_frame` ({}); -1 means the last",
+                end.value
+            );
+            return Err(document.error(start.map_or(end.place, |spot| spot.place), message));
+        }
+    }
+    Ok(Selection {
+        layout: match document.choice("experimental_data.file_format")? {
+            Some("aps_u") => Some(Layout::ApsU),
+            Some("native") => Some(Layout::Native),
+            _ => None,
+        },
+        q: document.positive("analyzer_parameters.scattering.wavevector_q", " (in 1/Å), or null to take the file's")?,
+        start_frame: start_frame as usize,
+        end_frame: end.map(|spot| spot.value as usize),
+        dt: document.positive("analyzer_parameters.dt", " (in seconds), or null to take the file's")?,
+        phi_ranges: phi_ranges(document)?,
+        fallback_to_all_angles: document.flag("phi_filtering.fallback_to_all_angles", false)?,
+    })
+}
+
+/// The ranges of φ to keep, degree; `None` while the filter is off. A range may run across ±180 and so end below its
+/// beginning.
+fn phi_ranges(document: &Document) -> Result<Option<Vec<(f64, f64)>>> {
+    const RANGES: &str = "phi_filtering.target_ranges";
+    if !document.flag("phi_filtering.enabled", false)? {
+        return Ok(None);
+    }
+    let items = document.list(RANGES)?.unwrap_or_default();
+    if items.is_empty() {
+        let message = format!("`phi_filtering.enabled` is true, but `{RANGES}` names no range");
+        let place = document.get(RANGES).or(document.get("phi_filtering.enabled")).unwrap_or(&document.root).place;
+        return Err(document.error(place, message));
+    }
+    let range = |(i, item): (usize, &super::node::Node)| {
+        let path = format!("{RANGES}[{i}]");
+        if !matches!(item.value, Value::Section(_)) {
+            return Err(document.wrong(&path, item, "a section with `min_angle` and `max_angle`"));
+        }
+        let end = |key: &str| match item.get(key).filter(|n| !n.is_null()) {
+            Some(node) => Ok(document.finite(&format!("{path}.{key}"), node)?.value),
+            None => Err(document.error(item.place, format!("`{path}` has no `{key}`"))),
+        };
+        Ok((end("min_angle")?, end("max_angle")?))
+    };
+    items.iter().enumerate().map(range).collect::<Result<_>>().map(Some)
+}
+
+/// The gap of the shear cell, Å; required where the model has shear.
+pub(super) fn gap(document: &Document, has_shear: bool) -> Result<Option<f64>> {
+    const GAP: &str = "analyzer_parameters.geometry.stator_rotor_gap";
+    match document.number(GAP)? {
+        Some(spot) if spot.value > 0.0 => Ok(Some(spot.value)),
+        // Files for static modes may hold a placeholder.
+        Some(_) if !has_shear => Ok(None),
+        Some(spot) => {
+            let message = format!("`{GAP}` must be greater than 0 (in Å), found {}", figure(spot.value));
+            Err(document.error(spot.place, message))
+        }
+        None if has_shear => Err(document.missing(GAP, "the mode `laminar_flow` needs the gap of the shear cell in Å")),
+        None => Ok(None),
+    }
+}
+
+/// The data file, or `None` where none is named.
+///
+/// A path in the file is looked up from the configuration file's folder, then from the working directory; where there
+/// is nothing in either, the first is kept for the message of whoever opens it. `--data-file` is taken as it is.
+pub(super) fn data_file(document: &Document) -> Result<Option<PathBuf>> {
+    let named = match document.text("experimental_data.file_path")?.filter(|spot| !spot.value.trim().is_empty()) {
+        Some(spot) if spot.place == Place::Option("--data-file") => return Ok(Some(PathBuf::from(spot.value))),
+        Some(spot) => PathBuf::from(spot.value),
+        None => {
+            let Some(name) = document.text("experimental_data.data_file_name")? else { return Ok(None) };
+            let folder = document.text("experimental_data.data_folder_path")?.map_or("", |spot| spot.value);
+            Path::new(folder).join(name.value)
+        }
+    };
+    let beside = document.source.file.parent().unwrap_or(Path::new("")).join(&named);
+    Ok(Some(if !beside.exists() && named.exists() { named } else { beside }))
+}

@@ -1,0 +1,131 @@
+//! The text of the configuration file, and errors that point into it.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use super::node::Place;
+use crate::{ConfigProblem, Error, Result};
+
+/// Largest file that is read; the longest templates have about 40 kB.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// Widest stretch of a line shown in a snippet, in characters.
+const SNIPPET_WIDTH: usize = 100;
+
+/// A configuration file's name and text.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    pub(super) file: PathBuf,
+    text: String,
+}
+
+impl Source {
+    pub(super) fn new(file: PathBuf, text: &str) -> Self {
+        Self { file, text: text.trim_start_matches('\u{feff}').to_string() }
+    }
+
+    /// Reads a file; what goes wrong is the configuration's fault and names no line, except for bytes that aren't text.
+    pub(super) fn read(file: &Path) -> Result<Self> {
+        let empty = Self::new(file.to_path_buf(), "");
+        let mut bytes = Vec::new();
+        std::fs::File::open(file)
+            .and_then(|f| f.take(MAX_BYTES + 1).read_to_end(&mut bytes))
+            .map_err(|e| empty.whole(format!("cannot read the configuration file: {e}")))?;
+        if bytes.len() as u64 > MAX_BYTES {
+            let message = format!("too large for a configuration file (over {} MB)", MAX_BYTES >> 20);
+            return Err(empty.whole(message));
+        }
+        match String::from_utf8(bytes) {
+            Ok(text) => Ok(Self::new(file.to_path_buf(), &text)),
+            Err(e) => {
+                let good = &e.as_bytes()[..e.utf8_error().valid_up_to()];
+                let line = 1 + good.iter().filter(|&&b| b == b'\n').count();
+                Err(empty.whole(format!("line {line} isn't UTF-8 text; is this a configuration file?")))
+            }
+        }
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// An error about one place.
+    pub(super) fn problem(&self, place: Place, message: impl Into<String>) -> Error {
+        let message = message.into();
+        Error::Config(match place {
+            Place::File(line, column) => ConfigProblem {
+                file: self.file.clone(),
+                place: Some((line, column)),
+                message,
+                snippet: self.snippet(line, column),
+            },
+            Place::Option(option) => {
+                ConfigProblem { file: PathBuf::from(option), place: None, message, snippet: String::new() }
+            }
+        })
+    }
+
+    /// An error about the file as a whole.
+    pub(super) fn whole(&self, message: impl Into<String>) -> Error {
+        let message = message.into();
+        Error::Config(ConfigProblem { file: self.file.clone(), place: None, message, snippet: String::new() })
+    }
+
+    /// The place as it stands before a warning: `file:line:column`, or the option.
+    pub(super) fn show(&self, place: Place) -> String {
+        match place {
+            Place::File(line, column) => format!("{}:{line}:{column}", self.file.display()),
+            Place::Option(option) => option.to_string(),
+        }
+    }
+
+    fn snippet(&self, line: usize, column: usize) -> String {
+        let Some(text) = self.text.lines().nth(line.saturating_sub(1)) else { return String::new() };
+        let skipped = column.saturating_sub(1).saturating_sub(SNIPPET_WIDTH * 3 / 4);
+        // A tab or another control character would move the marker away from its column.
+        let shown: String =
+            text.chars().skip(skipped).take(SNIPPET_WIDTH).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let number = line.to_string();
+        let gutter = " ".repeat(number.len());
+        let indent = " ".repeat(column.saturating_sub(1) - skipped);
+        format!("  {number} | {}\n  {gutter} | {indent}^", shown.trim_end())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_shows_its_line_and_marks_the_column() {
+        let source = Source::new("c.yaml".into(), "\u{feff}a: 1\n\tγ: abc\r\n");
+        let error = source.problem(Place::File(2, 5), "wrong");
+        assert_eq!(error.to_string(), "c.yaml:2:5: wrong\n  2 |  γ: abc\n    |     ^");
+        assert_eq!(error.exit_code(), 2);
+        assert_eq!(source.problem(Place::Option("--set"), "wrong").to_string(), "--set: wrong");
+    }
+
+    #[test]
+    fn a_long_line_is_cut_around_the_column() {
+        let source = Source::new("c.yaml".into(), &format!("{}X{}", "a".repeat(5000), "b".repeat(5000)));
+        let Error::Config(problem) = source.problem(Place::File(1, 5001), "wrong") else { panic!() };
+        let lines: Vec<&str> = problem.snippet.lines().collect();
+        assert!(lines[0].len() < 120);
+        assert_eq!(lines[0].find('X'), lines[1].find('^'));
+    }
+
+    #[test]
+    fn unreadable_files_are_configuration_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = Source::read(&folder.path().join("none.yaml")).unwrap_err();
+        assert!(missing.to_string().contains("none.yaml: cannot read the configuration file"), "{missing}");
+        assert_eq!(missing.exit_code(), 2);
+        assert_eq!(Source::read(folder.path()).unwrap_err().exit_code(), 2);
+        let binary = folder.path().join("b.yaml");
+        std::fs::write(&binary, b"a: 1\nb: \xff\xfe\n").unwrap();
+        assert!(Source::read(&binary).unwrap_err().to_string().contains("line 2 isn't UTF-8"));
+        let large = folder.path().join("l.yaml");
+        std::fs::write(&large, vec![b'#'; (MAX_BYTES + 1) as usize]).unwrap();
+        assert!(Source::read(&large).unwrap_err().to_string().contains("too large"));
+    }
+}
