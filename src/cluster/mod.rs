@@ -7,11 +7,13 @@
 mod driver;
 mod fault;
 mod setup;
+mod strategy;
 mod threads;
 pub mod worker;
 mod world;
 
 pub use driver::{Driver, stop};
 pub use setup::Setup;
+pub use strategy::{GB, MemoryLimit, Strategy};
 pub use threads::{ThreadPlan, thread_plan};
 pub use world::World;
