@@ -100,3 +100,24 @@ impl Error {
         Error::Io { action, path: path.to_path_buf(), message: source.to_string() }
     }
 }
+
+/// What HDF5 said, in one line. Where the operating system refused, its words only: the library adds the time, addresses
+/// and line breaks.
+pub(crate) fn hdf5_reason(error: impl std::fmt::Display) -> String {
+    let said = error.to_string();
+    let system =
+        said.split_once("error message = '").and_then(|(_, rest)| rest.split_once('\'')).map(|(words, _)| words);
+    system.map_or_else(|| said.split_whitespace().collect::<Vec<_>>().join(" "), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hdf5_reason;
+
+    #[test]
+    fn reasons_are_one_line_of_what_matters() {
+        let full = "H5Dwrite(): can't write data: file write failed: time = Sun Nov 22\n, filename = 'x', errno = 28, error message = 'No space left on device', buf = 0x7f";
+        assert_eq!(hdf5_reason(full), "No space left on device");
+        assert_eq!(hdf5_reason("H5Dread(): can't\n read"), "H5Dread(): can't read");
+    }
+}

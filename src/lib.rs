@@ -8,8 +8,11 @@ pub mod commands;
 pub mod config;
 pub mod dataset;
 pub mod error;
+pub mod files;
 pub mod gram;
 pub mod model;
+pub mod output;
 pub mod solver;
+pub mod telemetry;
 
 pub use error::{ConfigProblem, Error, Result};

@@ -1,1 +1,167 @@
-fn main() {}
+//! The program: parses the command line, starts MPI for commands that compute, and turns the outcome into an exit code.
+
+use std::panic::AssertUnwindSafe;
+use std::process::ExitCode;
+
+use clap::Parser;
+use log::LevelFilter;
+
+use homodyne_mpi::cli::{Cli, Command, FitArgs, InspectArgs, LayoutName, SimulateArgs, Verbosity, unavailable};
+use homodyne_mpi::cluster::{World, stop, worker};
+use homodyne_mpi::config::{self, Config, Overrides};
+use homodyne_mpi::dataset::{Layout, Selection};
+use homodyne_mpi::{Error, Result, commands, telemetry};
+
+/// Exit code of a rank that panicked.
+const PANICKED: u8 = 5;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if launched_as_first() => error.exit(),
+        Err(error) => return (error.exit_code() as u8).into(),
+    };
+    let outcome = match unavailable(&cli) {
+        Some(message) => Err(Error::Usage(message)),
+        None => match cli.command {
+            None => return fit(&cli.fit),
+            Some(Command::Simulate(args)) => simulate(&args),
+            Some(Command::Inspect(args)) => inspect(&args),
+            Some(_) => Err(Error::Usage("this command isn't available in this version".into())),
+        },
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if launched_as_first() {
+                eprintln!("error: {error}");
+            }
+            error.exit_code().into()
+        }
+    }
+}
+
+/// Whether the launcher, if any, calls this the first process: before MPI starts, one of many must do the talking.
+fn launched_as_first() -> bool {
+    ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok())
+        .is_none_or(|rank| rank == "0")
+}
+
+fn level(verbosity: Verbosity, configured: Option<LevelFilter>) -> LevelFilter {
+    match (verbosity.quiet, verbosity.verbose) {
+        (true, _) => LevelFilter::Error,
+        (false, 0) => configured.unwrap_or(LevelFilter::Info),
+        (false, 1) => LevelFilter::Debug,
+        (false, _) => LevelFilter::Trace,
+    }
+}
+
+/// Says what was noticed in the configuration.
+fn tell(config: &Config) {
+    for warning in &config.warnings {
+        log::warn!("{warning}");
+    }
+    if !config.ignored_keys.is_empty() {
+        log::info!(
+            "{}: {} keys of other programs have no meaning here (-v lists them)",
+            config.path.display(),
+            config.ignored_keys.len()
+        );
+        for key in &config.ignored_keys {
+            log::debug!("no meaning here: {key}");
+        }
+    }
+}
+
+fn simulate(args: &SimulateArgs) -> Result<()> {
+    let overrides = Overrides { set: args.set.clone(), ..Overrides::default() };
+    let config = config::load(&args.config, &overrides)?;
+    telemetry::start_logging(level(args.verbosity, config.log_level), 0);
+    tell(&config);
+    let layout = match args.layout {
+        LayoutName::ApsU => Layout::ApsU,
+        LayoutName::Native => Layout::Native,
+    };
+    if args.verbosity.quiet {
+        commands::simulate(&config, &args.out, layout, &mut std::io::sink())?;
+    } else {
+        commands::simulate(&config, &args.out, layout, &mut std::io::stdout())?;
+    }
+    Ok(())
+}
+
+fn inspect(args: &InspectArgs) -> Result<()> {
+    let (mut selection, configured) = match &args.config {
+        None => (Selection::default(), None),
+        Some(path) => {
+            let config = config::load(path, &Overrides::default())?;
+            (config.selection, config.log_level)
+        }
+    };
+    telemetry::start_logging(level(args.verbosity, configured), 0);
+    selection.q = args.q.or(selection.q);
+    selection.dt = args.dt.or(selection.dt);
+    commands::inspect(&args.file, &selection, &mut std::io::stdout())
+}
+
+/// Runs the fit on this rank. Whatever goes wrong on any rank, all ranks end: an error of rank 0 while the others wait is
+/// passed on to them; any other failure aborts the job.
+fn fit(args: &FitArgs) -> ExitCode {
+    let world = match World::start() {
+        Ok(world) => world,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return error.exit_code().into();
+        }
+    };
+    let rank = world.rank();
+    std::panic::set_hook(Box::new(move |info| {
+        let message = info.payload_as_str().unwrap_or("no message");
+        let place = info.location().map_or(String::new(), |l| format!(" ({}:{})", l.file(), l.line()));
+        eprintln!("error: rank {rank} panicked: {message}{place}; this is a fault of the program, please report it");
+    }));
+    let work = || if rank == 0 { drive(&world, args) } else { worker::serve(&world) };
+    match std::panic::catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(code)) => {
+            if rank == 0 {
+                stop(&world, code);
+            }
+            code.into()
+        }
+        Ok(Err(error)) => {
+            eprintln!("error: {error}");
+            if rank != 0 || matches!(error, Error::Rank { .. }) {
+                world.abort(error.exit_code());
+            }
+            stop(&world, error.exit_code());
+            error.exit_code().into()
+        }
+        Err(_) => world.abort(PANICKED),
+    }
+}
+
+fn drive(world: &World, args: &FitArgs) -> Result<u8> {
+    let Some(path) = &args.config else {
+        return Err(Error::Usage("no configuration file: give --config FILE".into()));
+    };
+    let config = config::load(
+        path,
+        &Overrides {
+            set: args.set.clone(),
+            data_file: args.data_file.clone(),
+            output_dir: args.output_dir.clone(),
+            threads: args.threads,
+            strategy: args.strategy.map(|s| s.name().to_string()),
+            method: args.method.map(|m| m.name().to_string()),
+        },
+    )?;
+    telemetry::start_logging(level(args.verbosity, config.log_level), 0);
+    tell(&config);
+    if args.verbosity.quiet {
+        commands::fit(world, &config, args.truth.as_deref(), &mut std::io::sink())
+    } else {
+        commands::fit(world, &config, args.truth.as_deref(), &mut std::io::stdout())
+    }
+}

@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use super::fault::Fault;
 use super::setup::{Dealing, Setup, engine, thread_pool};
-use super::worker::{encode, flatten, operation};
-use super::{ThreadPlan, World, thread_plan};
-use crate::Result;
+use super::worker::{RankStatus, encode, flatten, operation};
+use super::{ThreadPlan, World, memory, thread_plan};
 use crate::gram::{
     BatchProgress, CpuEngine, Engine, Gram, Lane, Level, Objective, Pass, Point, TileStore, as_floats, pack_angle, tree,
 };
 use crate::model::Experiment;
+use crate::{Error, Result};
 
 /// Drives all ranks from rank 0.
 pub struct Driver<'w> {
@@ -110,6 +110,14 @@ impl<'w> Driver<'w> {
         }
     }
 
+    /// Asks every rank for its memory and threads; a collective call.
+    pub fn status(&self) -> Vec<RankStatus> {
+        self.world.broadcast_words(&mut [operation::STATUS, 0, 0, 0]);
+        let own = RankStatus { peak_memory: memory::peak(), threads: self.threads.threads };
+        let all = self.world.gather(&own.encode(), &vec![RankStatus::WORDS; self.world.size()]);
+        all.chunks_exact(RankStatus::WORDS).map(RankStatus::decode).collect()
+    }
+
     /// Batches of a full-resolution pass on this rank.
     pub fn n_batches(&self) -> usize {
         self.engine.as_ref().map_or(0, CpuEngine::n_batches)
@@ -120,18 +128,9 @@ impl<'w> Driver<'w> {
         &self.threads
     }
 
-    /// Bytes of data that rank 0 holds.
-    pub fn bytes(&self) -> usize {
-        self.engine.as_ref().map_or_else(|| self.stores.iter().map(TileStore::bytes).sum(), CpuEngine::bytes)
-    }
-
-    /// Bytes of data that all ranks hold together.
-    pub fn bytes_on_all_ranks(&self) -> usize {
-        self.dealing
-            .levels
-            .iter()
-            .map(|l| l.plan.n_angles * l.plan.tiles.iter().map(|t| t.n_lanes).sum::<usize>() * size_of::<Lane>())
-            .sum()
+    /// Bytes of packed data that all ranks hold together.
+    pub fn data_bytes(&self) -> usize {
+        self.dealing.levels.iter().map(Level::bytes).sum()
     }
 
     /// Passes so far, by level.
@@ -159,11 +158,13 @@ impl Objective for Driver<'_> {
             return Ok(Vec::new());
         }
         self.fault.check()?;
+        let Some(engine) = &mut self.engine else {
+            return Err(Error::Rank { rank: 0, message: "a pass was asked for before all data were dealt".into() });
+        };
         let start = Instant::now();
         let code = u64::from(pass == Pass::Chi2);
         self.world.broadcast_words(&mut [operation::EVALUATE, level as u64, code, points.len() as u64]);
         self.world.broadcast_floats(&mut encode(points));
-        let Some(engine) = &mut self.engine else { return Ok(Vec::new()) };
         let own = engine.evaluate(level, points, pass)?;
         let sums = self.collect(level, points.len(), pass, own);
         self.passes[level] += points.len() as u64;

@@ -6,12 +6,17 @@
 
 mod driver;
 mod fault;
+mod memory;
 mod setup;
+mod strategy;
 mod threads;
 pub mod worker;
 mod world;
 
 pub use driver::{Driver, stop};
+pub use memory::peak as peak_memory;
 pub use setup::Setup;
+pub use strategy::{GB, MemoryLimit, Strategy};
 pub use threads::{ThreadPlan, thread_plan};
+pub use worker::RankStatus;
 pub use world::World;

@@ -2,7 +2,7 @@
 
 use super::fault::Fault;
 use super::setup::{Dealing, Setup, engine};
-use super::{World, thread_plan};
+use super::{World, memory, thread_plan};
 use crate::gram::{CpuEngine, Engine, Pass, Point, TileStore};
 use crate::{Error, Result};
 
@@ -17,8 +17,10 @@ pub(super) mod operation {
     pub const LOAD: u64 = 2;
     /// Operands: level, pass (0 Gram, 1 χ²), number of points; the points follow.
     pub const EVALUATE: u64 = 3;
+    /// No operands: every rank's [`super::RankStatus`] is gathered.
+    pub const STATUS: u64 = 4;
     /// Operand: exit code.
-    pub const STOP: u64 = 4;
+    pub const STOP: u64 = 5;
 }
 
 /// A point as numbers, to be broadcast.
@@ -39,6 +41,28 @@ fn decode(floats: &[f64], n_physical: usize, n_angles: usize) -> Vec<Point> {
 /// Takes the filled part of every Gram, to be gathered.
 pub(super) fn flatten(sums: &[crate::gram::Gram], pass: Pass) -> Vec<f64> {
     sums.iter().flat_map(|g| g.0[pass.filled()].iter().copied()).collect()
+}
+
+/// What a rank tells about itself at the end.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RankStatus {
+    /// Peak resident memory, bytes.
+    pub peak_memory: u64,
+    /// Threads.
+    pub threads: usize,
+}
+
+impl RankStatus {
+    /// Numbers that are gathered.
+    pub(super) const WORDS: usize = 2;
+
+    pub(super) fn encode(self) -> [f64; Self::WORDS] {
+        [self.peak_memory as f64, self.threads as f64]
+    }
+
+    pub(super) fn decode(words: &[f64]) -> Self {
+        Self { peak_memory: words[0] as u64, threads: words[1] as usize }
+    }
 }
 
 struct Ready {
@@ -81,6 +105,10 @@ pub fn serve(world: &World) -> Result<u8> {
                 let pass = if second == 0 { Pass::Gram } else { Pass::Chi2 };
                 let sums = engine.evaluate(first as usize, &decode(&floats, n, k), pass)?;
                 world.gather(&flatten(&sums, pass), &[]);
+            }
+            (operation::STATUS, Some(ready)) => {
+                let status = RankStatus { peak_memory: memory::peak(), threads: ready.threads };
+                world.gather(&status.encode(), &[]);
             }
             (operation::STOP, _) => return Ok(first as u8),
             _ => return Err(failed(world, format!("unexpected command {command:?} from rank 0"))),

@@ -10,10 +10,9 @@ use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
 use crate::config::{Config, SimulationConfig};
-use crate::dataset::write::replace;
 use crate::dataset::{Layout, WriteSpec, write_file};
 use crate::model::{Experiment, PHYSICAL, TimeAxis, reference};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// Height of the spike that shot noise puts on the diagonal, about that of measured files.
 const SHOT_NOISE: f32 = 0.5;
@@ -74,7 +73,7 @@ pub fn simulate(config: &Config, file: &Path, layout: Layout, out: &mut impl Wri
     let truth = truth(config, simulation, &experiment, file);
     // a map of strings and numbers always has a JSON form
     let text = serde_json::to_string_pretty(&truth).expect("JSON of plain values") + "\n";
-    replace(&truth_file, |temporary| std::fs::write(temporary, text))?;
+    files::replace(&truth_file, |temporary| std::fs::write(temporary, text))?;
 
     let bytes = std::fs::metadata(file).map_err(|e| Error::io("read", file, e))?.len();
     let summary = SimulationSummary {

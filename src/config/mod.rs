@@ -22,8 +22,9 @@ use std::path::PathBuf;
 pub use load::load;
 pub use overrides::Overrides;
 
+use crate::cluster::Strategy;
 use crate::dataset::Selection;
-use crate::model::{AnalysisMode, ParameterSpace, ShearConvention};
+use crate::model::{AnalysisMode, ParameterSpace, ScalingMode, ShearConvention};
 
 /// Where t = 0 lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,47 +33,6 @@ pub enum TimeOrigin {
     Selection,
     /// At frame 1 of the file.
     Acquisition,
-}
-
-/// How contrast and offset depend on the angle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ScalingMode {
-    /// Own contrast and offset for every angle.
-    Individual,
-    /// One contrast and one offset for all.
-    Averaged,
-}
-
-impl ScalingMode {
-    /// The name in configuration and results.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Individual => "individual",
-            Self::Averaged => "averaged",
-        }
-    }
-}
-
-/// How the data are held and passes are cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Strategy {
-    /// In memory, one pass at a time.
-    Standard,
-    /// In memory, sharded, progress per iteration.
-    Large,
-    /// In memory, sharded, passes cut into batches of tiles.
-    Chunked,
-}
-
-impl Strategy {
-    /// The name in configuration and results.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Standard => "STANDARD",
-            Self::Large => "LARGE",
-            Self::Chunked => "CHUNKED",
-        }
-    }
 }
 
 /// Settings of the solver.

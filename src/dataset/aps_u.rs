@@ -7,9 +7,10 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::hdf::{Source, read_frames, reason};
+use super::hdf::{Source, read_frames};
 use super::selection::Found;
 use super::{MatrixReader, Slot, TwoTime};
+use crate::error::hdf5_reason as reason;
 use crate::{Error, Result};
 
 /// The group of the matrices.

@@ -7,6 +7,7 @@ use hdf5::types::{FixedAscii, FixedUnicode, TypeDescriptor, VarLenAscii, VarLenU
 use hdf5::{Container, Hyperslab};
 
 use super::TwoTime;
+use crate::error::hdf5_reason as reason;
 use crate::{Error, Result};
 
 /// Longest fixed-size string read from metadata, bytes; names in q maps are a few letters long.
@@ -190,15 +191,6 @@ pub(super) fn read_frames(
     Ok(())
 }
 
-/// What HDF5 said, in one line. Where the operating system refused, its words only: the library adds the time, addresses
-/// and line breaks.
-pub(super) fn reason(error: impl std::fmt::Display) -> String {
-    let said = error.to_string();
-    let system =
-        said.split_once("error message = '").and_then(|(_, rest)| rest.split_once('\'')).map(|(words, _)| words);
-    system.map_or_else(|| said.split_whitespace().collect::<Vec<_>>().join(" "), str::to_owned)
-}
-
 fn type_of(container: &Container) -> hdf5::Result<TypeDescriptor> {
     container.dtype()?.to_descriptor()
 }
@@ -216,17 +208,5 @@ pub(super) fn shape_text(shape: &[usize]) -> String {
         [] => "a scalar".to_owned(),
         [n] => format!("the shape ({n},)"),
         _ => format!("the shape ({})", shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::reason;
-
-    #[test]
-    fn reasons_are_one_line_of_what_matters() {
-        let full = "H5Dwrite(): can't write data: file write failed: time = Sun Nov 22\n, filename = 'x', errno = 28, error message = 'No space left on device', buf = 0x7f";
-        assert_eq!(reason(full), "No space left on device");
-        assert_eq!(reason("H5Dread(): can't\n read"), "H5Dread(): can't read");
     }
 }

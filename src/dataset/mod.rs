@@ -7,6 +7,7 @@
 mod aps_u;
 mod hdf;
 mod native;
+pub mod noise;
 mod open;
 mod selection;
 mod triangle;
@@ -157,7 +158,8 @@ pub struct Dataset {
     pub slots: Vec<Slot>,
     /// Indices into `slots` of the selected ones, in the order of the file.
     pub selected: Vec<usize>,
-    /// Wavevector magnitude of the selected ring, Å⁻¹; NaN where inspection shows several rings.
+    /// Wavevector magnitude of the model, Å⁻¹: as configured, else the selected ring's; NaN where inspection shows several
+    /// rings.
     pub q: f64,
     /// Time between frames in use, s; NaN where inspection found none.
     pub dt: f64,

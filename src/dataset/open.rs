@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::hdf::{Source, reason};
+use super::hdf::Source;
 use super::selection::{Found, Purpose, select};
 use super::{Dataset, Layout, Selection, aps_u, native};
+use crate::error::hdf5_reason as reason;
 use crate::{Error, Result};
 
 /// First bytes of every HDF5 superblock.

@@ -70,7 +70,7 @@ pub(super) fn select(
         layout,
         selected: (0..found.slots.len()).filter(|&s| found.slots[s].selected).collect(),
         slots: found.slots,
-        q: ring.unwrap_or(f64::NAN),
+        q: selection.q.or(ring).unwrap_or(f64::NAN),
         dt,
         dt_source,
         gap: found.gap,
@@ -131,7 +131,7 @@ fn nearest_ring(file: &Path, found: &mut Found, q: f64) -> Result<f64> {
         return Err(Error::data(file, message));
     }
     let text = format!(
-        "q ring {} Å⁻¹ is the nearest to {Q_KEY} = {q} Å⁻¹, {off:.3} % away; the ring's q is used",
+        "q ring {} Å⁻¹ is the nearest to {Q_KEY} = {q} Å⁻¹, {off:.3} % away; the model takes q as configured",
         short(ring)
     );
     if off > 100.0 * FAR_RING {

@@ -1,7 +1,5 @@
 //! Writing two-time files, in the layouts that others and we read: whole or not at all.
 
-use std::fs::{File, Permissions};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use hdf5::types::VarLenUnicode;
@@ -9,8 +7,8 @@ use hdf5::{Group, H5Type, Hyperslab};
 use ndarray::{ArrayView2, ArrayView3};
 
 use super::Layout;
-use super::hdf::reason;
-use crate::{Error, Result};
+use crate::error::hdf5_reason;
+use crate::{Result, files};
 
 /// Arrays of more elements than this are compressed by boost_corr.
 const COMPRESS_ABOVE: usize = 8192;
@@ -44,37 +42,19 @@ pub struct WriteSpec<'a> {
 /// buffer is the only matrix in memory. The file is written under another name in the same folder, synced and renamed:
 /// on failure ([`Error::Io`]) nothing is left behind and an older file of that name stays.
 pub fn write_file(path: &Path, spec: &WriteSpec, fill: impl FnMut(usize, &mut [f32])) -> Result<()> {
-    replace(path, |temporary| {
-        let file = hdf5::File::create(temporary)?;
-        match spec.layout {
-            Layout::ApsU => write_aps_u(&file, spec, fill)?,
-            Layout::Native => write_native(&file, spec, fill)?,
-        }
-        // dropping the handle would hide what goes wrong here, a full disk for one
-        file.flush()?;
-        file.close()
+    files::replace(path, |temporary| {
+        let fill = || -> hdf5::Result<()> {
+            let file = hdf5::File::create(temporary)?;
+            match spec.layout {
+                Layout::ApsU => write_aps_u(&file, spec, fill)?,
+                Layout::Native => write_native(&file, spec, fill)?,
+            }
+            // dropping the handle would hide what goes wrong here, a full disk for one
+            file.flush()?;
+            file.close()
+        };
+        fill().map_err(hdf5_reason)
     })
-}
-
-/// Lets `write` fill a temporary file beside `path`, syncs it and renames it to `path`.
-pub(crate) fn replace<E: std::fmt::Display>(
-    path: &Path,
-    write: impl FnOnce(&Path) -> std::result::Result<(), E>,
-) -> Result<()> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let temporary = tempfile::Builder::new()
-        .prefix(".homodyne-")
-        .suffix(".part")
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder)
-        .map_err(|e| Error::io("write", path, e))?;
-    write(temporary.path()).map_err(|e| Error::io("write", path, reason(e)))?;
-    temporary.as_file().sync_all().map_err(|e| Error::io("write", path, e))?;
-    temporary.persist(path).map_err(|e| Error::io("write", path, e.error))?;
-    File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::io("write", path, e))
 }
 
 fn write_aps_u(file: &hdf5::File, spec: &WriteSpec, mut fill: impl FnMut(usize, &mut [f32])) -> hdf5::Result<()> {

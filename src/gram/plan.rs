@@ -203,6 +203,11 @@ impl Level {
         Self { frames, burst, plan }
     }
 
+    /// Bytes of its packed data, all angles.
+    pub fn bytes(&self) -> usize {
+        self.plan.n_angles * self.plan.tiles.iter().map(|t| t.n_lanes).sum::<usize>() * size_of::<super::Lane>()
+    }
+
     /// All levels for N selected frames (frame 0 included in the count) and K angles, the finest first.
     pub fn all(n_frames: usize, n_angles: usize) -> Vec<Self> {
         let mut levels = vec![Self::with_burst(n_frames, n_angles, 1)];

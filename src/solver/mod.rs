@@ -13,9 +13,9 @@ mod tests;
 pub mod trust;
 
 use crate::Result;
-use crate::config::{FitConfig, ScalingMode};
+use crate::config::FitConfig;
 use crate::gram::{Gram, Objective, Pass, Point};
-use crate::model::ParameterSpace;
+use crate::model::{ParameterSpace, ScalingMode};
 use coordinates::Chart;
 use covariance::Covariance;
 use scaling::{Projected, ScalingBounds, project};

@@ -6,8 +6,8 @@
 
 use nalgebra::{DMatrix, DVector, Matrix2, Vector2};
 
-use crate::config::ScalingMode;
 use crate::gram::{G, Gram, ONE, R};
+use crate::model::ScalingMode;
 
 /// Relative determinant of the 2×2 block below which contrast can't be told from offset: g is constant to rounding.
 const DEGENERATE: f64 = 1e-13;

@@ -9,8 +9,8 @@ use nalgebra::{DMatrix, DVector, SymmetricEigen};
 
 use super::coordinates::{Chart, Held};
 use super::scaling::{Projected, ScalingBounds, project};
-use crate::config::ScalingMode;
 use crate::gram::{Gram, Point};
+use crate::model::ScalingMode;
 
 /// Damping of κ in the step, as a share of s²/κ²: it holds where the data leave the curvature undetermined.
 const KAPPA_DAMPING: f64 = 0.01;

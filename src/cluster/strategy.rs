@@ -1,0 +1,142 @@
+//! How the data are held and passes are cut, by size; and the memory the job may use.
+
+use crate::{Error, Result};
+
+/// Strategy of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strategy {
+    /// In memory, one pass at a time.
+    Standard,
+    /// In memory, sharded, progress per iteration.
+    Large,
+    /// In memory, sharded, passes cut into batches of tiles.
+    Chunked,
+}
+
+/// Matrix entries from which a set counts as LARGE.
+const LARGE_FROM: u64 = 1_000_000;
+/// Matrix entries from which a set counts as CHUNKED.
+const CHUNKED_FROM: u64 = 10_000_000;
+/// Pairs in a batch of a CHUNKED pass on one rank: some milliseconds of work.
+const BATCH_PAIRS: usize = 4_000_000;
+/// Share of the memory found that the job may use unless it was told a limit.
+const SHARE_OF_MEMORY: f64 = 0.8;
+/// Bytes in the GB of limits and reports.
+pub const GB: f64 = (1u64 << 30) as f64;
+
+impl Strategy {
+    /// The name in configuration and results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Standard => "STANDARD",
+            Self::Large => "LARGE",
+            Self::Chunked => "CHUNKED",
+        }
+    }
+
+    /// By the number of matrix entries, both triangles counted.
+    pub fn by_size(n_points: u64) -> Self {
+        match n_points {
+            0..LARGE_FROM => Self::Standard,
+            LARGE_FROM..CHUNKED_FROM => Self::Large,
+            _ => Self::Chunked,
+        }
+    }
+
+    /// Pairs per batch, where passes are cut.
+    pub fn batch_pairs(self) -> Option<usize> {
+        (self == Self::Chunked).then_some(BATCH_PAIRS)
+    }
+}
+
+/// A limit on the memory of all ranks of one node, and where it came from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemoryLimit {
+    /// Bytes.
+    pub bytes: f64,
+    /// For people.
+    pub source: String,
+}
+
+impl MemoryLimit {
+    /// What was configured, else `HOMODYNE_MEMORY_LIMIT` (GB), else 80 % of what the job may use: the least of the control
+    /// group's limit, Slurm's allocation and the physical memory.
+    ///
+    /// # Errors
+    /// When the environment's value is not a positive number.
+    pub fn find(configured_gb: Option<f64>) -> Result<Self> {
+        if let Some(gb) = configured_gb {
+            return Ok(Self { bytes: gb * GB, source: "performance.memory_limit_gb".into() });
+        }
+        if let Ok(text) = std::env::var("HOMODYNE_MEMORY_LIMIT") {
+            return match text.trim().parse::<f64>() {
+                Ok(gb) if gb.is_finite() && gb > 0.0 => {
+                    Ok(Self { bytes: gb * GB, source: "HOMODYNE_MEMORY_LIMIT".into() })
+                }
+                _ => Err(Error::Usage(format!("HOMODYNE_MEMORY_LIMIT={text}: expected a number of GB greater than 0"))),
+            };
+        }
+        let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<f64>().ok());
+        let per_node = number("SLURM_MEM_PER_NODE").or_else(|| {
+            let cores = number("SLURM_CPUS_ON_NODE")?;
+            Some(number("SLURM_MEM_PER_CPU")? * cores)
+        });
+        // Slurm counts in MB and says 0 for "all of the node"
+        let slurm = per_node.filter(|&mb| mb > 0.0).map(|mb| (mb * f64::from(1 << 20), "Slurm's allocation"));
+        let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+            .into_iter()
+            .find_map(|path| std::fs::read_to_string(path).ok()?.trim().parse::<f64>().ok())
+            .map(|bytes| (bytes, "the control group's limit"));
+        let physical = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+            let line = text.lines().find(|l| l.starts_with("MemTotal:"))?;
+            let kb: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+            Some((kb * 1024.0, "the physical memory"))
+        });
+        let least = [slurm, group, physical].into_iter().flatten().min_by(|a, b| a.0.total_cmp(&b.0));
+        let (bytes, name) = least.unwrap_or((f64::INFINITY, "no limit found"));
+        Ok(Self { bytes: SHARE_OF_MEMORY * bytes, source: format!("80 % of {name}") })
+    }
+
+    /// Refuses a run that would need more than the limit on a node.
+    ///
+    /// # Errors
+    /// [`Error::Memory`], saying what would help.
+    pub fn check(&self, needed: f64) -> Result<()> {
+        if needed <= self.bytes {
+            return Ok(());
+        }
+        Err(Error::Memory(format!(
+            "the data need {:.2} GB on a node, {} allows {:.2} GB; spread the job over more nodes, select fewer frames or \
+             angles, or raise `performance.memory_limit_gb`",
+            needed / GB,
+            self.source,
+            self.bytes / GB
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thresholds_of_the_specification() {
+        assert_eq!(Strategy::by_size(999_999), Strategy::Standard);
+        assert_eq!(Strategy::by_size(1_000_000), Strategy::Large);
+        assert_eq!(Strategy::by_size(9_999_999), Strategy::Large);
+        assert_eq!(Strategy::by_size(10_000_000), Strategy::Chunked);
+    }
+
+    #[test]
+    fn too_much_is_refused_with_advice() {
+        let limit = MemoryLimit { bytes: GB, source: "test".into() };
+        assert!(limit.check(0.9 * GB).is_ok());
+        assert!(limit.check(1.1 * GB).unwrap_err().to_string().contains("memory_limit_gb"));
+    }
+
+    #[test]
+    fn a_configured_limit_wins() {
+        assert_eq!(MemoryLimit::find(Some(2.0)).unwrap().bytes, 2.0 * GB);
+        assert!(MemoryLimit::find(None).unwrap().bytes > 0.0);
+    }
+}

@@ -1,0 +1,208 @@
+//! `fit`, the main job: read, deal, search, refine, write.
+
+use std::io::Write;
+use std::path::Path;
+
+use crate::cluster::{Driver, MemoryLimit, Setup, Strategy, World};
+use crate::config::{Config, TimeOrigin};
+use crate::dataset::{Dataset, TwoTime, noise};
+use crate::gram::{CpuEngine, Level, Objective};
+use crate::model::{Experiment, ScalingMode};
+use crate::output::{DataSummary, Folder, Report, Truth, closing_report, write};
+use crate::solver::{self, Task};
+use crate::telemetry::{Phases, Progress};
+use crate::{Error, Result};
+
+/// Exit code of a run that finished without reaching a minimum.
+const NOT_CONVERGED: u8 = 4;
+
+/// Fits what the configuration says, on all ranks; called on rank 0. Results go to files, the closing report to `out`.
+/// Returns the exit code: 0 when converged, 4 when not.
+///
+/// # Errors
+/// Wrong or missing input, too little memory, an output folder that can't be written, a failing rank.
+pub fn fit(world: &World, config: &Config, truth: Option<&Path>, out: &mut impl Write) -> Result<u8> {
+    let mut phases = Phases::default();
+    let truth = truth.map(Truth::read).transpose()?;
+    let file = config.data_file.as_deref().ok_or_else(|| {
+        Error::Usage(format!(
+            "{}: no data file: set experimental_data.file_path, or give --data-file",
+            config.path.display()
+        ))
+    })?;
+    let dataset = phases.time("opening", || Dataset::open(file, &config.selection))?;
+    for note in &dataset.notes {
+        log::info!("{note}");
+    }
+    let experiment = experiment(config, &dataset);
+    let strategy = config.performance.strategy.unwrap_or_else(|| Strategy::by_size(experiment.n_points()));
+    check_memory(world, config, &experiment)?;
+    let folder = Folder::probe(&config.output.directory)?;
+    let run = Run { world, config, experiment, strategy, dataset: &dataset, truth };
+    match run.compute(&folder, &mut phases, out) {
+        Ok(code) => Ok(code),
+        Err(error) => {
+            folder.discard();
+            Err(error)
+        }
+    }
+}
+
+fn experiment(config: &Config, dataset: &Dataset) -> Experiment {
+    Experiment {
+        mode: config.mode,
+        convention: config.convention,
+        q: dataset.q,
+        gap: config.gap.or(dataset.gap).unwrap_or(0.0),
+        dt: dataset.dt,
+        phi: dataset.phi(),
+        n_frames: dataset.n_frames,
+        time_offset: match config.time_origin {
+            TimeOrigin::Selection => 0,
+            TimeOrigin::Acquisition => dataset.first_frame,
+        },
+    }
+}
+
+/// Packed data of this node's ranks, and on rank 0 the one matrix being read (twice while HDF5 unpacks it).
+fn check_memory(world: &World, config: &Config, experiment: &Experiment) -> Result<()> {
+    let limit = MemoryLimit::find(config.performance.memory_limit_gb)?;
+    let levels = Level::all(experiment.n_frames, experiment.n_angles());
+    let packed: usize = levels.iter().map(Level::bytes).sum();
+    let share = world.ranks_on_node() as f64 / world.size() as f64;
+    let matrix = 2.0 * (experiment.n_frames * experiment.n_frames * size_of::<f32>()) as f64;
+    limit.check(packed as f64 * share + matrix)
+}
+
+/// One run on rank 0.
+struct Run<'a> {
+    world: &'a World,
+    config: &'a Config,
+    experiment: Experiment,
+    strategy: Strategy,
+    dataset: &'a Dataset,
+    truth: Option<Truth>,
+}
+
+impl Run<'_> {
+    fn compute(&self, folder: &Folder, phases: &mut Phases, out: &mut impl Write) -> Result<u8> {
+        let mut warnings: Vec<String> = self.config.warnings.iter().chain(&self.dataset.warnings).cloned().collect();
+        let mut driver = Driver::new(
+            self.world,
+            Setup {
+                experiment: self.experiment.clone(),
+                threads: self.config.performance.threads,
+                batch_pairs: self.strategy.batch_pairs(),
+            },
+        )?;
+        if let Some(warning) = &driver.threads().warning {
+            log::warn!("{warning}");
+            warnings.push(warning.clone());
+        }
+        let mut progress = Progress::new(self.config.performance.progress);
+        let data = self.read(&mut driver, &progress, &mut warnings, phases);
+        let data = data.inspect_err(|_| progress.finish())?;
+        if let Some(report) = progress.batches() {
+            driver.on_batch(report);
+        }
+        let scaling = self.config.fit.scaling.unwrap_or_else(|| ScalingMode::automatic(self.experiment.n_angles()));
+        let task = Task { space: &self.config.parameters, config: &self.config.fit, mode: scaling, sigma: None };
+        let fit = phases.time("fitting", || solver::fit(&task, &mut driver, &mut |event| progress.solver(event)));
+        progress.finish();
+        let fit = fit?;
+        let (pairs_evaluated, busy) = driver.work();
+        let mut report = Report {
+            config: self.config,
+            experiment: &self.experiment,
+            space: &self.config.parameters,
+            data: &data,
+            fit: &fit,
+            scaling,
+            strategy: self.strategy,
+            ranks: driver.status(),
+            instruction_set: CpuEngine::instruction_set(),
+            passes: driver.passes().to_vec(),
+            level_pairs: driver.levels().iter().map(|l| l.plan.n_pairs()).collect(),
+            pairs_evaluated,
+            pass_seconds: busy.as_secs_f64(),
+            n_batches: driver.n_batches(),
+            data_bytes: driver.data_bytes(),
+            phases: phases.all(),
+            seconds: phases.total().as_secs_f64(),
+            timestamp: jiff::Zoned::now().timestamp().to_string(),
+            warnings,
+        };
+        let written = phases.time("writing", || {
+            folder.begin()?;
+            write(&report, folder).inspect_err(|_| folder.abandon())
+        })?;
+        report.phases = phases.all();
+        report.seconds = phases.total().as_secs_f64();
+        let text = closing_report(&report, &written, self.truth.as_ref());
+        // a closed pipe is the reader's choice, not a failure of the run
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        Ok(if report.convergence_status() == "converged" { 0 } else { NOT_CONVERGED })
+    }
+
+    /// Reads one matrix at a time and deals it, hashing and judging its noise on the way.
+    fn read(
+        &self,
+        driver: &mut Driver,
+        progress: &Progress,
+        warnings: &mut Vec<String>,
+        phases: &mut Phases,
+    ) -> Result<DataSummary> {
+        let (dataset, e) = (self.dataset, &self.experiment);
+        let mut buffer = TwoTime::default();
+        let mut hash = blake3::Hasher::new();
+        for value in [e.q, e.dt].iter().chain(&e.phi) {
+            hash.update(&value.to_le_bytes());
+        }
+        let mut noises = Vec::with_capacity(e.n_angles());
+        let mut n_missing = 0;
+        for angle in 0..e.n_angles() {
+            let found = phases.time("reading", || dataset.read(angle, &mut buffer))?;
+            n_missing += found.n_missing;
+            if !found.dead_frames.is_empty() {
+                let text =
+                    dead_frames(&dataset.slots[dataset.selected[angle]].path, &found.dead_frames, dataset.first_frame);
+                log::warn!("{text}");
+                warnings.push(text);
+            }
+            phases.time("noise and hash", || {
+                noises.push(noise::estimate(&buffer));
+                for i in 1..e.n_frames {
+                    for value in buffer.row_after(i) {
+                        // every missing value counts alike, whatever its bits
+                        let value = if value.is_nan() { f32::NAN } else { *value };
+                        hash.update(&value.to_le_bytes());
+                    }
+                }
+            });
+            phases.time("dealing", || driver.load(angle, &|i| buffer.row_after(i)))?;
+            progress.reading(angle + 1, e.n_angles());
+        }
+        Ok(DataSummary {
+            file: dataset.file.clone(),
+            layout: dataset.layout.name(),
+            dt_source: dataset.dt_source.clone(),
+            n_file_frames: dataset.n_file_frames,
+            first_frame: dataset.first_frame + 1,
+            bins: dataset.selected.iter().map(|&s| dataset.slots[s].bin).collect(),
+            n_missing,
+            noise: noises,
+            hash: hash.finalize().to_hex().to_string(),
+        })
+    }
+}
+
+/// Most dead frames that a warning names.
+const NAMED_FRAMES: usize = 10;
+
+fn dead_frames(path: &str, frames: &[usize], first_frame: usize) -> String {
+    let mut names: Vec<String> = frames.iter().take(NAMED_FRAMES).map(|f| (f + first_frame + 1).to_string()).collect();
+    if frames.len() > NAMED_FRAMES {
+        names.push("…".into());
+    }
+    format!("{path}: {} dead frame(s) left out: {}", frames.len(), names.join(", "))
+}

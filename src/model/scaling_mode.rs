@@ -1,0 +1,28 @@
+//! How contrast and offset depend on the angle.
+
+/// Scaling mode of a fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScalingMode {
+    /// Own contrast and offset for every angle.
+    Individual,
+    /// One contrast and one offset for all.
+    Averaged,
+}
+
+/// Fewest angles for which `auto` averages, as the Python package does.
+const AVERAGE_FROM: usize = 3;
+
+impl ScalingMode {
+    /// The name in configuration and results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Individual => "individual",
+            Self::Averaged => "averaged",
+        }
+    }
+
+    /// What `auto` picks for a number of angles.
+    pub fn automatic(n_angles: usize) -> Self {
+        if n_angles >= AVERAGE_FROM { Self::Averaged } else { Self::Individual }
+    }
+}

@@ -1,0 +1,270 @@
+//! The closing report: what was asked for and what was used, the parameters, and where the time went.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use super::{Report, Truth};
+use crate::cluster::GB;
+use crate::model::PHYSICAL;
+
+const MB: f64 = (1u64 << 20) as f64;
+
+/// A value with its error, so that the error shows two digits.
+fn with_error(value: f64, error: f64) -> String {
+    if !(error.is_finite() && error > 0.0) {
+        return format!("{value:.6}");
+    }
+    let decimals = (1 - error.log10().floor() as i32).max(0) as usize;
+    // very small or large numbers read better with an exponent
+    let magnitude = value.abs().max(error);
+    if decimals > 6 || magnitude >= 1e6 {
+        let digits = (value.abs().max(error).log10().floor() - error.log10().floor()).max(0.0) as usize + 1;
+        return format!("{value:.digits$e} ± {error:.1e}");
+    }
+    format!("{value:.decimals$} ± {error:.decimals$}")
+}
+
+/// 1234567 as "1,234,567".
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (k, c) in digits.chars().enumerate() {
+        if k > 0 && (digits.len() - k) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// Text broken at blanks to lines of at most `width` columns, later lines indented.
+fn wrapped(text: &str, width: usize, indent: &str) -> String {
+    let mut out = String::new();
+    let mut column = 0;
+    for word in text.split_whitespace() {
+        let n = word.chars().count();
+        if column > 0 && column + 1 + n > width {
+            out.push('\n');
+            out.push_str(indent);
+            column = 0;
+        } else if column > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += n;
+    }
+    out
+}
+
+struct Page(String);
+
+impl Page {
+    fn line(&mut self, text: &str) {
+        self.0.push_str(text.trim_end());
+        self.0.push('\n');
+    }
+
+    fn entry(&mut self, name: &str, value: &str) {
+        self.line(&format!("  {name:<22}{value}"));
+    }
+
+    fn heading(&mut self, text: &str) {
+        self.line("");
+        self.line(text);
+    }
+}
+
+pub(super) fn closing_report(report: &Report, written: &[PathBuf], truth: Option<&Truth>) -> String {
+    let mut page = Page(String::new());
+    page.line(&format!("homodyne-mpi {} ({})", env!("CARGO_PKG_VERSION"), env!("HOMODYNE_GIT_COMMIT")));
+    data(&mut page, report);
+    choices(&mut page, report);
+    parameters(&mut page, report, truth);
+    angles(&mut page, report, truth);
+    statistics(&mut page, report);
+    times(&mut page, report);
+    let warnings: Vec<String> = report.warnings.iter().cloned().chain(report.quality_warnings()).collect();
+    if !warnings.is_empty() {
+        page.heading("Warnings");
+        for warning in warnings {
+            page.line(&format!("  ! {}", wrapped(&warning, 90, "    ")));
+        }
+    }
+    if !written.is_empty() {
+        page.heading("Files written");
+        for path in written {
+            page.line(&format!("  {}", path.display()));
+        }
+    }
+    page.heading(&format!(
+        "Result: {}, quality {} ({})",
+        report.convergence_status(),
+        report.quality_flag(),
+        report.fit.outcome.reason()
+    ));
+    page.0
+}
+
+fn data(page: &mut Page, report: &Report) {
+    let (e, d) = (report.experiment, report.data);
+    page.heading("Data");
+    page.entry("file", &format!("{} ({} layout)", d.file.display(), d.layout));
+    let last = d.first_frame + e.n_frames - 1;
+    page.entry(
+        "frames",
+        &format!(
+            "{} ({} to {last} of {}), dt = {} s {}",
+            e.n_frames, d.first_frame, d.n_file_frames, e.dt, d.dt_source
+        ),
+    );
+    page.entry("angles", &format!("{} at q = {} 1/Å", e.n_angles(), e.q));
+    page.entry(
+        "pairs fitted",
+        &format!(
+            "{} of {} ({} missing); {} matrix entries",
+            grouped(report.fit.projected.n_pairs() as u64),
+            grouped(e.n_pairs()),
+            grouped(d.n_missing),
+            grouped(e.n_points())
+        ),
+    );
+}
+
+fn choices(page: &mut Page, report: &Report) {
+    let config = report.config;
+    page.heading("Fit");
+    let mut row = |name: &str, asked: &str, used: &str| {
+        page.line(&format!("  {name:<22}{asked:<22}{used}"));
+    };
+    row("", "asked for", "used");
+    row("analysis mode", config.mode.name(), report.experiment.mode.name());
+    if report.experiment.mode.has_shear() {
+        let convention = report.experiment.convention;
+        let meaning = format!("{} (sinc^{} in c2)", convention.name(), convention.power());
+        row("shear convention", config.convention.name(), &meaning);
+    }
+    row("scaling mode", config.fit.scaling.map_or("auto", |s| s.name()), report.scaling.name());
+    let start = if config.fit.global_search { "global search" } else { "start values given" };
+    row("start", if config.parameters.start.is_some() { "values" } else { "null" }, start);
+    row("loss", "linear", "linear");
+    row("strategy", config.performance.strategy.map_or("by size", |s| s.name()), report.strategy.name());
+    let threads = config.performance.threads.map_or("auto".to_string(), |t| t.to_string());
+    row("threads a rank", &threads, &report.ranks.iter().map(|r| r.threads.to_string()).collect::<Vec<_>>().join(" "));
+    row("ranks", "", &report.ranks.len().to_string());
+    row("engine", "auto", &format!("CPU, {}, f64", report.instruction_set));
+}
+
+fn parameters(page: &mut Page, report: &Report, truth: Option<&Truth>) {
+    let fit = report.fit;
+    page.heading("Parameters");
+    let title = if truth.is_some() { "truth" } else { "" };
+    page.line(&format!("  {:<22}{:<32}{:<10}{title}", "", "value ± standard error", "unit"));
+    let mut row = |name: &str, value: String, unit: &str, note: &str| {
+        page.line(&format!("  {name:<22}{value:<32}{unit:<10}{note}"));
+    };
+    for (i, info) in PHYSICAL.iter().enumerate().take(report.space.len()) {
+        let mut note = truth.and_then(|t| t.params.get(info.name)).map_or(String::new(), |v| v.to_string());
+        for (flag, text) in [(fit.at_bound[i], "at bound"), (report.space.fixed[i].is_some(), "fixed")] {
+            if flag {
+                let _ = write!(note, "{}{text}", if note.is_empty() { "" } else { "  " });
+            }
+        }
+        row(info.name, with_error(fit.physical[i], fit.covariance.physical[i]), info.unit, &note);
+    }
+    for at in &fit.covariance.at_reference {
+        row(&format!("{}({:.4} s)", at.name, at.t_ref), with_error(at.value, at.value_error), at.unit, "");
+        row("  its slope in ln t", with_error(at.slope, at.slope_error), at.unit, "");
+    }
+}
+
+fn angles(page: &mut Page, report: &Report, truth: Option<&Truth>) {
+    let (fit, e) = (report.fit, report.experiment);
+    page.heading("Angles");
+    let title = if truth.is_some() { "true c, o" } else { "" };
+    page.line(&format!("  {:>10}  {:<22}{:<22}{:>10}  {title}", "φ (degree)", "contrast", "offset", "χ²/DOF"));
+    for a in 0..e.n_angles() {
+        let ((contrast, offset), (contrast_error, offset_error)) =
+            (fit.projected.scaling[a], fit.covariance.scaling[a]);
+        let note = truth.filter(|t| a < t.contrast.len().min(t.offset.len()));
+        page.line(&format!(
+            "  {:>10.3}  {:<22}{:<22}{:>10.4}  {}",
+            e.phi[a],
+            with_error(contrast, contrast_error),
+            with_error(offset, offset_error),
+            report.reduced_of_angle(a),
+            note.map_or(String::new(), |t| format!("{}, {}", t.contrast[a], t.offset[a])),
+        ));
+    }
+}
+
+fn statistics(page: &mut Page, report: &Report) {
+    page.heading("Statistics");
+    page.entry(
+        "χ²",
+        &format!("{:.8e} with σ = {} (default: the file has none)", report.chi_squared(), super::report::DEFAULT_SIGMA),
+    );
+    page.entry(
+        "χ²/DOF",
+        &format!("{:.6} for {} degrees of freedom", report.reduced_chi_squared(), report.fit.degrees_of_freedom),
+    );
+    page.entry("noise in the data", &format!("{:.4e} (from second differences along the lag)", report.noise()));
+    page.entry("χ²/DOF against it", &format!("{:.6}", report.reduced_against_noise()));
+    page.entry("errors scaled by", &format!("{:.4e} (the residuals' own deviation)", report.fit.covariance.s2.sqrt()));
+}
+
+fn times(page: &mut Page, report: &Report) {
+    page.heading("Time");
+    for phase in &report.phases {
+        let seconds = phase.time.as_secs_f64();
+        page.line(&format!("  {:<22}{seconds:>10.3} s {:>6.1} %", phase.name, 100.0 * seconds / report.seconds));
+    }
+    page.line(&format!("  {:<22}{:>10.3} s", "total", report.seconds));
+    let passes: Vec<String> = report
+        .passes
+        .iter()
+        .zip(&report.level_pairs)
+        .map(|(n, pairs)| format!("{n} × {}", grouped(*pairs as u64)))
+        .collect();
+    page.entry("passes × pairs", &format!("{} (finest level first)", passes.join(", ")));
+    page.entry("rate", &format!("{:.3} G pairs/s", report.pairs_evaluated / report.pass_seconds / 1e9));
+    page.entry(
+        "memory",
+        &format!(
+            "{:.0} MB peak over all ranks ({:.0} MB packed data); a conventional solver: {:.2} GB",
+            report.peak_memory() as f64 / MB,
+            report.data_bytes as f64 / MB,
+            report.conventional_memory_gb()
+        ),
+    );
+    let largest = report.ranks.iter().map(|r| r.peak_memory).max().unwrap_or(0);
+    page.entry("largest rank", &format!("{:.3} GB", largest as f64 / GB));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_show_two_digits() {
+        assert_eq!(with_error(9987.65432, 12.3456), "9988 ± 12");
+        assert_eq!(with_error(-0.50123, 0.00234), "-0.5012 ± 0.0023");
+        assert_eq!(
+            with_error(0.0020123, 0.0000023),
+            "0.0020123 ± 0.0000023".replace("0.0020123 ± 0.0000023", "2.0123e-3 ± 2.3e-6")
+        );
+        assert_eq!(with_error(3.5, f64::NAN), "3.500000");
+    }
+
+    #[test]
+    fn thousands_are_grouped() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(1_234_567), "1,234,567");
+    }
+
+    #[test]
+    fn long_text_is_wrapped() {
+        assert_eq!(wrapped("aaa bbb ccc", 7, "  "), "aaa bbb\n  ccc");
+    }
+}

@@ -1,0 +1,120 @@
+//! The result folder: results of an earlier run are moved aside, so that old numbers never pass for new.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result, files};
+
+/// Folder inside the output folder for least-squares results.
+const METHOD: &str = "nlsq";
+/// Where an earlier run's results go.
+const PREVIOUS: &str = "previous";
+
+/// A result folder that was shown to be writable.
+#[derive(Debug)]
+pub struct Folder {
+    root: PathBuf,
+    /// Folders that didn't exist before, outermost first.
+    created: Vec<PathBuf>,
+}
+
+impl Folder {
+    /// Makes the folder if need be and shows that it can be written, without touching what is in it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the folder.
+    pub fn probe(root: &Path) -> Result<Self> {
+        let mut created: Vec<PathBuf> =
+            root.ancestors().filter(|a| !a.as_os_str().is_empty() && !a.exists()).map(Path::to_path_buf).collect();
+        created.reverse();
+        fs::create_dir_all(root).map_err(|e| Error::io("create the output folder", root, e))?;
+        let folder = Self { root: root.to_path_buf(), created };
+        if let Err(e) = tempfile::tempfile_in(root) {
+            folder.discard();
+            return Err(Error::io("write into the output folder", root, e));
+        }
+        Ok(folder)
+    }
+
+    /// Takes back what [`Self::probe`] created, when the run ends before it has results.
+    pub fn discard(&self) {
+        for folder in self.created.iter().rev() {
+            // not empty any more: somebody else's now
+            let _ = fs::remove_dir(folder);
+        }
+    }
+
+    /// Moves an earlier run's results to `previous/` and makes room for new ones.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the folder that can't be moved or made.
+    pub fn begin(&self) -> Result<()> {
+        let results = self.results();
+        if results.exists() {
+            let previous = self.root.join(PREVIOUS);
+            let target = previous.join(METHOD);
+            fs::create_dir_all(&previous).map_err(|e| Error::io("create", &previous, e))?;
+            if target.exists() {
+                fs::remove_dir_all(&target).map_err(|e| Error::io("remove", &target, e))?;
+            }
+            fs::rename(&results, &target).map_err(|e| Error::io("move aside", &results, e))?;
+        }
+        fs::create_dir_all(&results).map_err(|e| Error::io("create", &results, e))
+    }
+
+    /// Takes away what a failed write left: better no results than half of them.
+    pub fn abandon(&self) {
+        let _ = fs::remove_dir_all(self.results());
+        self.discard();
+    }
+
+    /// Where results of this method go.
+    pub fn results(&self) -> PathBuf {
+        self.root.join(METHOD)
+    }
+
+    /// Writes a JSON file, pretty-printed.
+    pub fn write_json(&self, name: &str, value: &serde_json::Value) -> Result<PathBuf> {
+        let path = self.results().join(name);
+        files::replace(&path, |temporary| -> std::io::Result<()> {
+            let mut text = serde_json::to_string_pretty(value)?;
+            text.push('\n');
+            fs::write(temporary, text)
+        })?;
+        Ok(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_earlier_run_is_moved_aside_and_the_one_before_it_replaced() {
+        let top = tempfile::tempdir().unwrap();
+        let root = top.path().join("a/b");
+        for run in 0..3 {
+            let folder = Folder::probe(&root).unwrap();
+            folder.begin().unwrap();
+            folder.write_json("x.json", &serde_json::json!({ "run": run })).unwrap();
+        }
+        let read = |p: &str| fs::read_to_string(root.join(p)).unwrap();
+        assert!(read("nlsq/x.json").contains('2'));
+        assert!(read("previous/nlsq/x.json").contains('1'));
+    }
+
+    #[test]
+    fn probing_leaves_nothing_when_the_run_ends_early() {
+        let top = tempfile::tempdir().unwrap();
+        Folder::probe(&top.path().join("a/b/c")).unwrap().discard();
+        assert_eq!(fs::read_dir(top.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_folder_below_a_file_is_refused() {
+        let top = tempfile::tempdir().unwrap();
+        fs::write(top.path().join("file"), "").unwrap();
+        let error = Folder::probe(&top.path().join("file/results")).unwrap_err();
+        assert_eq!(error.exit_code(), 5);
+    }
+}

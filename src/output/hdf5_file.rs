@@ -1,0 +1,184 @@
+//! `result.h5`: all of a run in one self-describing file.
+//!
+//! | path | holds |
+//! | --- | --- |
+//! | `/parameters/<name>` | value; attributes `unit`, `uncertainty`, `at_bound`, `fixed`, `min`, `max` |
+//! | `/angles/{phi, contrast, contrast_uncertainty, offset, offset_uncertainty, chi_squared, n_pairs, noise}` | per angle |
+//! | `/covariance` | physical parameters, then contrast and offset of every angle; attribute `names` |
+//! | `/time/{t, D, gamma_dot}` | the rates on the time axis |
+//! | `/convergence/{level, pass, residual_variance, decrement}` | every judged pass |
+//! | `/` attributes | provenance, statistics, effective configuration as JSON |
+
+use std::path::Path;
+
+use hdf5::types::VarLenUnicode;
+use hdf5::{Group, H5Type};
+
+use super::Report;
+use super::report::DEFAULT_SIGMA;
+use crate::model::{PHYSICAL, TimeAxis};
+use crate::{Result, files};
+
+struct Writer {
+    /// gzip level, 0 = none.
+    compression: u8,
+}
+
+fn text(value: &str) -> VarLenUnicode {
+    // HDF5 strings end at NUL; ours have none, but a file name could
+    value.replace('\0', "?").parse().unwrap_or_default()
+}
+
+fn attribute<T: H5Type>(at: &hdf5::Location, name: &str, value: T) -> hdf5::Result<()> {
+    at.new_attr::<T>().create(name)?.write_scalar(&value)
+}
+
+fn describe(dataset: &hdf5::Dataset, unit: &str, description: &str) -> hdf5::Result<()> {
+    attribute(dataset, "unit", text(unit))?;
+    attribute(dataset, "description", text(description))
+}
+
+impl Writer {
+    fn list(&self, group: &Group, name: &str, values: &[f64], unit: &str, description: &str) -> hdf5::Result<()> {
+        let builder = group.new_dataset_builder();
+        // small arrays only grow by compressing
+        let builder = if self.compression > 0 && values.len() > 1024 {
+            builder.chunk(values.len()).shuffle().deflate(self.compression)
+        } else {
+            builder
+        };
+        describe(&builder.with_data(values).create(name)?, unit, description)
+    }
+
+    fn parameters(&self, report: &Report, group: &Group) -> hdf5::Result<()> {
+        let fit = report.fit;
+        for (i, info) in PHYSICAL.iter().enumerate().take(report.space.len()) {
+            let dataset = group.new_dataset::<f64>().create(info.name)?;
+            dataset.write_scalar(&fit.physical[i])?;
+            attribute(&dataset, "unit", text(info.unit))?;
+            attribute(&dataset, "uncertainty", fit.covariance.physical[i])?;
+            attribute(&dataset, "at_bound", fit.at_bound[i])?;
+            attribute(&dataset, "fixed", report.space.fixed[i].is_some())?;
+            attribute(&dataset, "min", report.space.bounds[i].0)?;
+            attribute(&dataset, "max", report.space.bounds[i].1)?;
+        }
+        for at in &fit.covariance.at_reference {
+            for (suffix, value, error) in
+                [("at_t_ref", at.value, at.value_error), ("slope_at_t_ref", at.slope, at.slope_error)]
+            {
+                let dataset = group.new_dataset::<f64>().create(format!("{}_{suffix}", at.name).as_str())?;
+                dataset.write_scalar(&value)?;
+                attribute(&dataset, "unit", text(at.unit))?;
+                attribute(&dataset, "uncertainty", error)?;
+                attribute(&dataset, "t_ref", at.t_ref)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn angles(&self, report: &Report, group: &Group) -> hdf5::Result<()> {
+        let (fit, c) = (report.fit, &report.fit.covariance);
+        let split = |v: &[(f64, f64)]| -> (Vec<f64>, Vec<f64>) { v.iter().copied().unzip() };
+        let (contrast, offset) = split(&fit.projected.scaling);
+        let (contrast_error, offset_error) = split(&c.scaling);
+        let chi2: Vec<f64> = fit.projected.chi2_per_angle.iter().map(|v| v / (DEFAULT_SIGMA * DEFAULT_SIGMA)).collect();
+        self.list(group, "phi", &report.experiment.phi, "degree", "azimuthal angle")?;
+        self.list(group, "contrast", &contrast, "1", "contrast")?;
+        self.list(group, "contrast_uncertainty", &contrast_error, "1", "standard error of contrast")?;
+        self.list(group, "offset", &offset, "1", "offset (baseline)")?;
+        self.list(group, "offset_uncertainty", &offset_error, "1", "standard error of offset")?;
+        self.list(group, "chi_squared", &chi2, "1", "sum of squared residuals over sigma squared")?;
+        self.list(group, "n_pairs", &fit.projected.pairs_per_angle, "1", "pairs fitted")?;
+        self.list(group, "noise", &report.data.noise, "1", "noise estimated from second differences along the lag")
+    }
+
+    fn covariance(&self, report: &Report, root: &Group) -> hdf5::Result<()> {
+        let matrix = &report.fit.covariance.matrix;
+        let n = matrix.nrows();
+        let rows = ndarray::Array2::from_shape_fn((n, n), |(i, j)| matrix[(i, j)]);
+        let dataset = root.new_dataset_builder().with_data(rows.view()).create("covariance")?;
+        let names: Vec<VarLenUnicode> = PHYSICAL[..report.space.len()]
+            .iter()
+            .map(|p| p.name.to_string())
+            .chain((0..report.experiment.n_angles()).flat_map(|a| [format!("contrast[{a}]"), format!("offset[{a}]")]))
+            .map(|name| text(&name))
+            .collect();
+        dataset.new_attr_builder().with_data(&names).create("names")?;
+        describe(&dataset, "product of the parameters' units", "covariance; zero rows for fixed and bounded parameters")
+    }
+
+    fn time(&self, report: &Report, group: &Group) -> hdf5::Result<()> {
+        let e = report.experiment;
+        let axis = TimeAxis::without_derivatives(e, &report.fit.physical);
+        let t: Vec<f64> = (0..e.n_frames).map(|i| e.time(i)).collect();
+        self.list(group, "t", &t, "s", "time of every selected frame")?;
+        self.list(group, "D", &axis.diffusion.rate, "Å²/s", "transport coefficient")?;
+        match &axis.shear {
+            Some(shear) => self.list(group, "gamma_dot", &shear.rate, "1/s", "shear rate"),
+            None => Ok(()),
+        }
+    }
+
+    fn convergence(&self, report: &Report, group: &Group) -> hdf5::Result<()> {
+        let column = |f: fn(&crate::solver::Iteration) -> f64| report.fit.iterations.iter().map(f).collect::<Vec<_>>();
+        self.list(group, "level", &column(|i| i.level as f64), "1", "resolution level, 0 the finest")?;
+        self.list(group, "pass", &column(|i| i.pass as f64), "1", "pass on the level, from 1")?;
+        self.list(group, "residual_variance", &column(|i| i.residual_variance), "1", "squared residuals per dof")?;
+        self.list(group, "decrement", &column(|i| i.decrement), "1", "distance to the minimum in standard errors")
+    }
+
+    fn root(&self, report: &Report, root: &Group) -> hdf5::Result<()> {
+        for (name, value) in [
+            ("program", "homodyne-mpi"),
+            ("version", env!("CARGO_PKG_VERSION")),
+            ("git_commit", env!("HOMODYNE_GIT_COMMIT")),
+            ("timestamp", &report.timestamp),
+            ("data_file", &report.data.file.display().to_string()),
+            ("data_hash", &report.data.hash),
+            ("analysis_mode", report.experiment.mode.name()),
+            ("shear_convention", report.experiment.convention.name()),
+            ("scaling_mode", report.scaling.name()),
+            ("convergence_status", report.convergence_status()),
+            ("convergence_reason", report.fit.outcome.reason()),
+            ("quality_flag", report.quality_flag()),
+            ("quality_warnings", &report.quality_warnings().join("\n")),
+            ("configuration", &report.config.effective.to_string()),
+        ] {
+            attribute(root, name, text(value))?;
+        }
+        for (name, value) in [
+            ("chi_squared", report.chi_squared()),
+            ("reduced_chi_squared", report.reduced_chi_squared()),
+            ("reduced_chi_squared_against_noise", report.reduced_against_noise()),
+            ("degrees_of_freedom", report.fit.degrees_of_freedom),
+            ("sigma", DEFAULT_SIGMA),
+            ("noise_estimate", report.noise()),
+            ("q", report.experiment.q),
+            ("dt", report.experiment.dt),
+            ("gap", report.experiment.gap),
+            ("n_pairs", report.fit.projected.n_pairs()),
+        ] {
+            attribute(root, name, value)?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes the file.
+pub fn write(report: &Report, path: &Path) -> Result<()> {
+    let writer = Writer { compression: report.config.output.compression };
+    files::replace(path, |temporary| -> std::result::Result<(), String> {
+        let fill = || -> hdf5::Result<()> {
+            let file = hdf5::File::create(temporary)?;
+            writer.root(report, &file)?;
+            writer.parameters(report, &file.create_group("parameters")?)?;
+            writer.angles(report, &file.create_group("angles")?)?;
+            writer.covariance(report, &file)?;
+            writer.time(report, &file.create_group("time")?)?;
+            writer.convergence(report, &file.create_group("convergence")?)?;
+            file.flush()?;
+            file.close()
+        };
+        fill().map_err(crate::error::hdf5_reason)
+    })
+}

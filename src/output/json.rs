@@ -1,0 +1,180 @@
+//! The JSON files. Floats round-trip exactly; a number that isn't finite is null.
+
+use serde_json::{Map, Value, json};
+
+use super::Report;
+use super::report::DEFAULT_SIGMA;
+use crate::model::{CONTRAST, OFFSET, PHYSICAL};
+
+/// A number, or null where it isn't finite.
+fn number(x: f64) -> Value {
+    serde_json::Number::from_f64(x).map_or(Value::Null, Value::Number)
+}
+
+fn parameter(value: f64, uncertainty: f64, unit: &str, at_bound: bool) -> Value {
+    json!({ "value": number(value), "uncertainty": number(uncertainty), "unit": unit, "at_bound": at_bound })
+}
+
+fn provenance(report: &Report) -> Map<String, Value> {
+    let mut out = Map::new();
+    out.insert("timestamp".into(), report.timestamp.clone().into());
+    out.insert("version".into(), env!("CARGO_PKG_VERSION").into());
+    out.insert("git_commit".into(), env!("HOMODYNE_GIT_COMMIT").into());
+    out.insert("data_hash".into(), report.data.hash.clone().into());
+    out.insert("analysis_mode".into(), report.experiment.mode.name().into());
+    out
+}
+
+/// `parameters.json`: nothing in it depends on ranks, threads or time but the timestamp.
+pub fn parameters(report: &Report) -> Value {
+    let (fit, k) = (report.fit, report.experiment.n_angles());
+    let mut values = Map::new();
+    for (i, info) in PHYSICAL.iter().enumerate().take(report.space.len()) {
+        let fixed = report.space.fixed[i].is_some();
+        let mut entry = parameter(fit.physical[i], fit.covariance.physical[i], info.unit, fit.at_bound[i]);
+        entry["fixed"] = fixed.into();
+        values.insert(info.name.into(), entry);
+    }
+    let scaling = &fit.projected.scaling;
+    let mean = |f: fn(&(f64, f64)) -> f64| scaling.iter().map(f).sum::<f64>() / k as f64;
+    let at_bounds = report.at_bounds();
+    for (info, value, error) in [
+        (CONTRAST, mean(|s| s.0), fit.covariance.mean_scaling.0),
+        (OFFSET, mean(|s| s.1), fit.covariance.mean_scaling.1),
+    ] {
+        let at_bound = at_bounds.iter().any(|b| b.starts_with(info.name));
+        values.insert(info.name.into(), parameter(value, error, info.unit, at_bound));
+    }
+    for at in &fit.covariance.at_reference {
+        for (suffix, value, error) in
+            [("at_t_ref", at.value, at.value_error), ("slope_at_t_ref", at.slope, at.slope_error)]
+        {
+            let mut entry = parameter(value, error, at.unit, false);
+            entry["t_ref"] = number(at.t_ref);
+            values.insert(format!("{}_{suffix}", at.name), entry);
+        }
+    }
+    let per_angle: Vec<Value> = (0..k)
+        .map(|a| {
+            json!({
+                "phi": number(report.experiment.phi[a]),
+                "contrast": number(scaling[a].0),
+                "contrast_uncertainty": number(fit.covariance.scaling[a].0),
+                "offset": number(scaling[a].1),
+                "offset_uncertainty": number(fit.covariance.scaling[a].1),
+                "reduced_chi_squared": number(report.reduced_of_angle(a)),
+            })
+        })
+        .collect();
+    let mut out = provenance(report);
+    out.insert("chi_squared".into(), number(report.chi_squared()));
+    out.insert("reduced_chi_squared".into(), number(report.reduced_chi_squared()));
+    out.insert("convergence_status".into(), report.convergence_status().into());
+    out.insert("shear_convention".into(), report.experiment.convention.name().into());
+    out.insert("parameters".into(), values.into());
+    out.insert("per_angle".into(), per_angle.into());
+    out.into()
+}
+
+/// `analysis_results_nlsq.json`.
+pub fn analysis(report: &Report) -> Value {
+    let (fit, e) = (report.fit, report.experiment);
+    let frames2 = (e.n_frames as u64).pow(2);
+    json!({
+        "method": "nlsq",
+        "timestamp": report.timestamp,
+        "analysis_mode": e.mode.name(),
+        "fit_quality": {
+            "chi_squared": number(report.chi_squared()),
+            "reduced_chi_squared": number(report.reduced_chi_squared()),
+            "reduced_chi_squared_against_noise": number(report.reduced_against_noise()),
+            "degrees_of_freedom": number(fit.degrees_of_freedom),
+            "sigma": DEFAULT_SIGMA,
+            "sigma_is_default": true,
+            "noise_estimate": number(report.noise()),
+            "noise_estimate_per_angle": report.data.noise.iter().map(|&n| number(n)).collect::<Vec<_>>(),
+            "loss": "linear",
+            "quality_flag": report.quality_flag(),
+        },
+        "dataset_info": {
+            "file": report.data.file.display().to_string(),
+            "layout": report.data.layout,
+            "n_angles": e.n_angles(),
+            "n_frames": e.n_frames,
+            "n_time_points": frames2,
+            "total_data_points": frames2 * e.n_angles() as u64,
+            "n_points": e.n_points(),
+            "n_pairs": number(fit.projected.n_pairs()),
+            "n_missing": report.data.n_missing,
+            "q_value": number(e.q),
+            "dt": number(e.dt),
+            "dt_source": report.data.dt_source,
+            "start_frame": report.data.first_frame,
+        },
+        "optimization_summary": {
+            "convergence_status": report.convergence_status(),
+            "iterations": fit.fine_iterations,
+            "passes": report.passes,
+            "execution_time": number(report.seconds),
+            "strategy": report.strategy.name(),
+            "shear_convention": e.convention.name(),
+            "scaling_mode": report.scaling.name(),
+            "ranks": report.ranks.len(),
+            "threads": report.threads(),
+            "device": "cpu",
+            "instruction_set": report.instruction_set,
+            // matrix entries, both triangles, as the Python package counts points
+            "points_per_second": number(2.0 * report.pairs_evaluated / report.pass_seconds),
+            "n_batches": report.n_batches,
+            "success_rate": 1.0,
+        },
+    })
+}
+
+/// `convergence_metrics.json`.
+pub fn convergence(report: &Report) -> Value {
+    let fit = report.fit;
+    let dof = fit.degrees_of_freedom;
+    json!({
+        "convergence": {
+            "status": report.convergence_status(),
+            "reason": fit.outcome.reason(),
+            "iterations": fit.fine_iterations,
+            "execution_time": number(report.seconds),
+            "final_chi_squared": number(report.chi_squared()),
+        },
+        "iterations": fit.iterations.iter().map(|i| json!({
+            "level": i.level,
+            "n_pairs": report.level_pairs[i.level],
+            "pass": i.pass,
+            "residual_variance": number(i.residual_variance),
+            "chi_squared": if i.level == 0 {
+                number(i.residual_variance * dof / (DEFAULT_SIGMA * DEFAULT_SIGMA))
+            } else {
+                Value::Null
+            },
+            "decrement": number(i.decrement),
+            "damping": number(i.damping),
+        })).collect::<Vec<_>>(),
+        "other_minima": fit.other_minima.iter().map(|o| json!({
+            "level": o.level,
+            "excess_chi_squared": number(o.excess),
+            "parameters": PHYSICAL.iter().zip(&o.physical)
+                .map(|(p, v)| (p.name.to_string(), number(*v))).collect::<Map<_, _>>(),
+        })).collect::<Vec<_>>(),
+        "recovery_actions": [],
+        "quality_flag": report.quality_flag(),
+        "quality_warnings": report.quality_warnings(),
+        "warnings": report.warnings,
+        "device_info": {
+            "kind": "cpu",
+            "instruction_set": report.instruction_set,
+            "ranks": report.ranks.iter().map(|r| json!({
+                "threads": r.threads,
+                "peak_memory_bytes": r.peak_memory,
+            })).collect::<Vec<_>>(),
+        },
+        "phases": report.phases.iter()
+            .map(|p| json!({ "name": p.name, "seconds": number(p.time.as_secs_f64()) })).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,62 @@
+//! Whether a fit is to be believed: the flag of the contract and the words behind it.
+
+/// χ² per degree of freedom, against the noise in use, below which a fit may be `good`.
+const GOOD: f64 = 2.0;
+/// The same for `marginal`.
+const MARGINAL: f64 = 5.0;
+/// Most parameters at bounds for `marginal`.
+const MARGINAL_AT_BOUNDS: usize = 2;
+
+/// What quality is judged by.
+#[derive(Debug, Clone, Copy)]
+pub struct Evidence {
+    /// Whether the solver reached a minimum.
+    pub converged: bool,
+    /// χ² per degree of freedom against the noise in use.
+    pub reduced: f64,
+    /// Parameters at a bound, contrast and offset included.
+    pub at_bounds: usize,
+    /// Directions that the data don't determine.
+    pub undetermined: usize,
+    /// Whether errors could be given at all.
+    pub has_errors: bool,
+}
+
+impl Evidence {
+    /// `good`, `marginal` or `poor`.
+    pub fn flag(&self) -> &'static str {
+        if !self.converged || !self.has_errors || !(self.reduced < MARGINAL) || self.at_bounds > MARGINAL_AT_BOUNDS {
+            "poor"
+        } else if self.reduced < GOOD && self.at_bounds == 0 && self.undetermined == 0 {
+            "good"
+        } else {
+            "marginal"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FINE: Evidence = Evidence { converged: true, reduced: 1.01, at_bounds: 0, undetermined: 0, has_errors: true };
+
+    #[test]
+    fn only_a_fit_without_any_doubt_is_good() {
+        assert_eq!(FINE.flag(), "good");
+        for doubt in
+            [Evidence { reduced: 2.5, ..FINE }, Evidence { at_bounds: 1, ..FINE }, Evidence { undetermined: 1, ..FINE }]
+        {
+            assert_eq!(doubt.flag(), "marginal");
+        }
+        for failure in [
+            Evidence { converged: false, ..FINE },
+            Evidence { reduced: 5.5, ..FINE },
+            Evidence { reduced: f64::NAN, ..FINE },
+            Evidence { at_bounds: 3, ..FINE },
+            Evidence { has_errors: false, ..FINE },
+        ] {
+            assert_eq!(failure.flag(), "poor");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Everything a finished run knows, in one place for all outputs.
+
+use std::path::PathBuf;
+
+use super::quality::Evidence;
+use crate::cluster::{RankStatus, Strategy};
+use crate::config::Config;
+use crate::model::{Experiment, PHYSICAL, ParameterSpace, ScalingMode};
+use crate::solver::Fit;
+use crate::telemetry::Phase;
+
+/// σ of the data where the file has none.
+pub const DEFAULT_SIGMA: f64 = 0.01;
+
+/// What was read.
+#[derive(Debug, Clone)]
+pub struct DataSummary {
+    /// The file.
+    pub file: PathBuf,
+    /// Its layout.
+    pub layout: &'static str,
+    /// Where dt came from.
+    pub dt_source: String,
+    /// Frames in the file.
+    pub n_file_frames: usize,
+    /// First selected frame, from 1.
+    pub first_frame: usize,
+    /// Bin of every angle, where the layout has bins.
+    pub bins: Vec<Option<i64>>,
+    /// Pairs without a value, all angles.
+    pub n_missing: u64,
+    /// Estimated noise per angle.
+    pub noise: Vec<f64>,
+    /// Hash of what is fitted: q, dt, φ and all pairs.
+    pub hash: String,
+}
+
+/// A finished run.
+pub struct Report<'a> {
+    /// What was asked for.
+    pub config: &'a Config,
+    /// The measurement.
+    pub experiment: &'a Experiment,
+    /// Bounds, start and fixed values in force.
+    pub space: &'a ParameterSpace,
+    /// What was read.
+    pub data: &'a DataSummary,
+    /// The answer.
+    pub fit: &'a Fit,
+    /// Scaling mode in use.
+    pub scaling: ScalingMode,
+    /// Strategy in use.
+    pub strategy: Strategy,
+    /// Every rank, 0 first.
+    pub ranks: Vec<RankStatus>,
+    /// Instruction set in use.
+    pub instruction_set: &'static str,
+    /// Passes by level, finest first.
+    pub passes: Vec<u64>,
+    /// Pairs by level.
+    pub level_pairs: Vec<usize>,
+    /// Pairs evaluated, all passes.
+    pub pairs_evaluated: f64,
+    /// Wall time of all passes, s.
+    pub pass_seconds: f64,
+    /// Batches of a full pass on rank 0.
+    pub n_batches: usize,
+    /// Bytes of packed data on all ranks.
+    pub data_bytes: usize,
+    /// Time by phase.
+    pub phases: Vec<Phase>,
+    /// Wall time of the run, s.
+    pub seconds: f64,
+    /// When it ended, RFC 3339.
+    pub timestamp: String,
+    /// Warnings of all rooms.
+    pub warnings: Vec<String>,
+}
+
+impl Report<'_> {
+    /// Σ(r/σ)² over the pairs.
+    pub fn chi_squared(&self) -> f64 {
+        self.fit.projected.chi2 / (DEFAULT_SIGMA * DEFAULT_SIGMA)
+    }
+
+    /// χ² per degree of freedom with the σ in use.
+    pub fn reduced_chi_squared(&self) -> f64 {
+        self.chi_squared() / self.fit.degrees_of_freedom
+    }
+
+    /// χ² per degree of freedom of one angle, its share of the degrees of freedom by pairs.
+    pub fn reduced_of_angle(&self, angle: usize) -> f64 {
+        let p = &self.fit.projected;
+        let share = self.fit.degrees_of_freedom * p.pairs_per_angle[angle] / p.n_pairs();
+        p.chi2_per_angle[angle] / (DEFAULT_SIGMA * DEFAULT_SIGMA) / share
+    }
+
+    /// χ² per degree of freedom against the noise estimated from the data, angle by angle.
+    pub fn reduced_against_noise(&self) -> f64 {
+        let chi2: f64 = self.fit.projected.chi2_per_angle.iter().zip(&self.data.noise).map(|(c, n)| c / (n * n)).sum();
+        chi2 / self.fit.degrees_of_freedom
+    }
+
+    /// Estimated noise over all angles (root mean square).
+    pub fn noise(&self) -> f64 {
+        let n = &self.data.noise;
+        (n.iter().map(|x| x * x).sum::<f64>() / n.len() as f64).sqrt()
+    }
+
+    /// `converged`, `max_iterations` or `failed`.
+    pub fn convergence_status(&self) -> &'static str {
+        use crate::solver::trust::Outcome;
+        match self.fit.outcome {
+            o if o.converged() && self.fit.projected.chi2.is_finite() => "converged",
+            Outcome::MaxIterations => "max_iterations",
+            _ => "failed",
+        }
+    }
+
+    /// Names of parameters at a bound, contrast and offset with their angle.
+    pub fn at_bounds(&self) -> Vec<String> {
+        let mut out: Vec<String> =
+            PHYSICAL.iter().zip(&self.fit.at_bound).filter(|(_, b)| **b).map(|(p, _)| p.name.to_string()).collect();
+        for group in &self.fit.projected.groups {
+            let place = match group.angles[..] {
+                [angle] => format!(" at φ = {}°", self.experiment.phi[angle]),
+                _ => String::new(),
+            };
+            let on = |v: f64, (min, max): (f64, f64)| v <= min || v >= max;
+            if on(group.contrast, self.space.contrast) {
+                out.push(format!("contrast{place}"));
+            }
+            if on(group.offset, self.space.offset) {
+                out.push(format!("offset{place}"));
+            }
+        }
+        out
+    }
+
+    /// `good`, `marginal` or `poor`; with a default σ judged against the estimated noise.
+    pub fn quality_flag(&self) -> &'static str {
+        Evidence {
+            converged: self.convergence_status() == "converged",
+            reduced: self.reduced_against_noise(),
+            at_bounds: self.at_bounds().len(),
+            undetermined: self.fit.covariance.undetermined.len(),
+            has_errors: !self.fit.covariance.matrix.iter().any(|v| v.is_nan()),
+        }
+        .flag()
+    }
+
+    /// What a reader must know before using the numbers, a sentence each.
+    pub fn quality_warnings(&self) -> Vec<String> {
+        let mut out = self.fit.covariance.undetermined.clone();
+        let at_bounds = self.at_bounds();
+        if !at_bounds.is_empty() {
+            out.push(format!(
+                "at a bound, so without an error: {}; widen parameter_space.bounds if the bound isn't physical",
+                at_bounds.join(", ")
+            ));
+        }
+        let reduced = self.reduced_against_noise();
+        if !(reduced < 2.0) {
+            out.push(format!(
+                "the residuals are {:.2} times the noise estimated from the data: the model doesn't describe them",
+                reduced.sqrt()
+            ));
+        }
+        for other in self.fit.other_minima.iter().filter(|o| o.level == 0 && o.excess < 25.0) {
+            let values: Vec<String> =
+                PHYSICAL.iter().zip(&other.physical).map(|(p, v)| format!("{} = {v:.4e}", p.name)).collect();
+            out.push(format!(
+                "another minimum lies only {:.1} above in χ² (units of the residual variance): {}",
+                other.excess,
+                values.join(", ")
+            ));
+        }
+        if self.convergence_status() != "converged" {
+            out.push(format!("not converged: {}", self.fit.outcome.reason()));
+        }
+        out
+    }
+
+    /// Threads of all ranks.
+    pub fn threads(&self) -> usize {
+        self.ranks.iter().map(|r| r.threads).sum()
+    }
+
+    /// Peak memory of all ranks together, bytes.
+    pub fn peak_memory(&self) -> u64 {
+        self.ranks.iter().map(|r| r.peak_memory).sum()
+    }
+
+    /// The specification's estimate for a conventional solver, GB: n_points × (1 + n_parameters) × 16 bytes.
+    pub fn conventional_memory_gb(&self) -> f64 {
+        let n_parameters = self.space.n_free() + self.fit.projected.n_free_scaling();
+        self.experiment.n_points() as f64 * (1 + n_parameters) as f64 * 16.0 / crate::cluster::GB
+    }
+}

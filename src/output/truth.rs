@@ -1,0 +1,37 @@
+//! True values written by `simulate`, to be printed beside the fitted ones.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::{Error, Result};
+
+/// The truth behind simulated data.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Truth {
+    /// Physical parameters by name.
+    pub params: std::collections::BTreeMap<String, f64>,
+    /// Contrast of every angle.
+    pub contrast: Vec<f64>,
+    /// Offset of every angle.
+    pub offset: Vec<f64>,
+}
+
+impl Truth {
+    /// Reads the JSON file that `simulate` writes beside its data.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when the file is missing or isn't such a file.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text =
+            std::fs::read_to_string(path).map_err(|e| Error::data(path, format!("cannot read the truth: {e}")))?;
+        serde_json::from_str(&text)
+            .map_err(|e| Error::data(path, format!("not a truth file as `simulate` writes it: {e}")))
+    }
+
+    /// Mean contrast and offset.
+    pub fn mean_scaling(&self) -> (f64, f64) {
+        let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len() as f64;
+        (mean(&self.contrast), mean(&self.offset))
+    }
+}

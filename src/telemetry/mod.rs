@@ -1,0 +1,9 @@
+//! What a run tells about itself: log, time by phase, progress.
+
+mod logging;
+mod phases;
+mod progress;
+
+pub use logging::start as start_logging;
+pub use phases::{Phase, Phases};
+pub use progress::Progress;
