@@ -1,0 +1,138 @@
+//! Jobs of several ranks: the same numbers however many there are, and one clear end when one of them fails.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use common::files::Sample;
+use common::{Outcome, Run, alone, json, scratch, tree, with_ranks};
+use serde_json::Value;
+
+/// The job must end within 5 s of the fault; the rest is for starting several ranks on a busy machine.
+const ENDS_WITHIN: Duration = Duration::from_secs(15);
+
+/// The result, without the time at which it was made.
+fn parameters(folder: &Path) -> Value {
+    let mut value = json(&folder.join("nlsq/parameters.json"));
+    assert!(value.as_object_mut().unwrap().remove("timestamp").is_some());
+    value
+}
+
+#[test]
+fn ranks_and_threads_change_nothing_in_the_result() {
+    let folder = scratch();
+    let folder = folder.path();
+    Sample::FLOW.make(folder);
+    let arguments = |threads: usize, output: &str| {
+        ["--config", "config.yaml", "--threads", &threads.to_string(), "--output-dir", output].map(String::from)
+    };
+    let one = folder.join("alone");
+    alone(folder, &arguments(1, "alone")).success();
+    let expected = parameters(&one);
+    assert_eq!(expected["convergence_status"], "converged");
+    for ranks in 1..=4 {
+        for threads in 1..=2 {
+            let output = format!("r{ranks}t{threads}");
+            with_ranks(ranks, folder, &arguments(threads, &output)).success();
+            let results = folder.join(&output);
+            assert_eq!(parameters(&results), expected, "{ranks} ranks of {threads} threads");
+
+            let analysis = |folder: &Path| json(&folder.join("nlsq/analysis_results_nlsq.json"));
+            let (own, first) = (analysis(&results), analysis(&one));
+            for part in ["fit_quality", "dataset_info"] {
+                assert_eq!(own[part], first[part], "{ranks} ranks of {threads} threads");
+            }
+            let summary = &own["optimization_summary"];
+            assert_eq!((&summary["ranks"], &summary["threads"]), (&Value::from(ranks), &Value::from(threads)));
+            assert_eq!(summary["iterations"], first["optimization_summary"]["iterations"]);
+        }
+    }
+}
+
+#[test]
+fn the_report_is_printed_once() {
+    let folder = scratch();
+    Sample::STILL.make(folder.path());
+    let outcome = with_ranks(2, folder.path(), &["--config", "config.yaml"]).success();
+    let count = |text: &str, what: &str| text.lines().filter(|l| l.starts_with(what)).count();
+    assert_eq!(count(&outcome.stdout, "Result:"), 1, "{outcome}");
+    assert_eq!(count(&outcome.stderr, "error:"), 0, "{outcome}");
+    let quiet = with_ranks(2, folder.path(), &["--config", "config.yaml", "--quiet"]).success();
+    assert_eq!((quiet.stdout.as_str(), quiet.stderr.as_str()), ("", ""), "{quiet}");
+}
+
+/// A fit that fails on one rank, with the results of an earlier one in its output folder, which must stay.
+struct Failing {
+    folder: tempfile::TempDir,
+}
+
+impl Failing {
+    fn new() -> Self {
+        let folder = scratch();
+        Sample::FLOW.make(folder.path());
+        fs::create_dir_all(folder.path().join("out/nlsq")).unwrap();
+        fs::write(folder.path().join("out/nlsq/parameters.json"), "{\"earlier\": 1}\n").unwrap();
+        Self { folder }
+    }
+
+    #[track_caller]
+    fn run(&self, ranks: usize, fault: &str) -> Outcome {
+        let before = tree(self.folder.path());
+        let arguments = ["--config", "config.yaml", "--threads", "1", "--output-dir", "out"];
+        let run: Run = with_ranks(ranks, self.folder.path(), &arguments);
+        let outcome = run.env("HOMODYNE_FAULT", fault).outcome();
+        assert!(outcome.took < ENDS_WITHIN, "{ranks} ranks, {fault}: {outcome}");
+        assert!(outcome.code.is_some_and(|code| code != 0), "{ranks} ranks, {fault}: {outcome}");
+        assert!(tree(self.folder.path()) == before, "{ranks} ranks, {fault}: something was written: {outcome}");
+        outcome
+    }
+
+    /// Faults on the first rank, the second and the last, at the first pass and at a later one.
+    fn everywhere(&self, kind: &str, check: impl Fn(usize, usize, Outcome)) {
+        for (ranks, rank, pass) in [(2, 0, 1), (2, 1, 12), (4, 0, 12), (4, 1, 3), (4, 3, 1)] {
+            check(ranks, rank, self.run(ranks, &format!("{rank}:{pass}:{kind}")));
+        }
+    }
+}
+
+#[test]
+fn an_error_on_a_rank_ends_the_job_with_one_line_that_names_it() {
+    Failing::new().everywhere("error", |ranks, rank, outcome| {
+        outcome.assert_error(5, &[&format!("rank {rank}")]);
+        assert!(outcome.stderr.contains("HOMODYNE_FAULT"), "{ranks} ranks: {outcome}");
+    });
+}
+
+#[test]
+fn a_panic_on_a_rank_ends_the_job_with_one_line_that_names_it() {
+    Failing::new().everywhere("panic", |_, rank, outcome| {
+        assert_eq!(outcome.code, Some(5), "{outcome}");
+        let lines: Vec<&str> = outcome.stderr.lines().filter(|l| l.starts_with("error:")).collect();
+        assert!(lines.len() == 1 && lines[0].contains(&format!("rank {rank} panicked")), "{outcome}");
+    });
+}
+
+#[test]
+fn a_rank_that_is_killed_ends_the_job() {
+    // the launcher says who it was
+    Failing::new().everywhere("kill", |_, _, outcome| {
+        assert!(!outcome.stdout.contains("Result:"), "{outcome}");
+    });
+}
+
+#[test]
+fn a_failure_of_the_only_process_is_reported_alike() {
+    let failing = Failing::new();
+    let before = tree(failing.folder.path());
+    let run = |fault| {
+        let arguments = ["--config", "config.yaml", "--threads", "1", "--output-dir", "out"];
+        alone(failing.folder.path(), &arguments).env("HOMODYNE_FAULT", fault).outcome()
+    };
+    run("0:2:error").assert_error(5, &["rank 0"]);
+    let panicked = run("0:2:panic");
+    assert_eq!(panicked.code, Some(5), "{panicked}");
+    assert_eq!(panicked.stderr.lines().filter(|l| l.starts_with("error: rank 0 panicked")).count(), 1, "{panicked}");
+    assert!(tree(failing.folder.path()) == before);
+}
