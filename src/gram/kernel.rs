@@ -486,7 +486,7 @@ fn prepare(brick: &Brick, tables: &Tables, angle: usize, pass: Pass, scratch: &m
             }
         }
     }
-    let aligned = origin % TILE_COLUMNS == 0;
+    let aligned = origin.is_multiple_of(TILE_COLUMNS);
     let last = brick.columns.end - 1;
     for panel in 0..brick.n_panels() {
         for l in 0..LANES {
@@ -530,10 +530,9 @@ fn finish(
     brick: &Brick,
     tables: &Tables,
     angle: usize,
-    pass: Pass,
     scratch: &Scratch,
     sums: &Sums,
-    decayed: bool,
+    with_derivatives: bool,
     out: &mut Gram,
 ) {
     let mut put = |a: usize, b: usize, value: f64| out.0[Gram::index(a, b)] += value;
@@ -543,7 +542,7 @@ fn finish(
     put(ONE, ONE, sum(sums.n));
     put(ONE, R, sum(sums.r1));
     put(R, R, sum(sums.rr));
-    if pass == Pass::Chi2 || decayed {
+    if !with_derivatives {
         return;
     }
     let n = brick.rows.len();
@@ -651,7 +650,7 @@ pub(crate) fn tile_gram(
         } else {
             flat(own, tables.scaling[angle], &mut sums);
         }
-        finish(brick, tables, angle, pass, scratch, &sums, !visible, &mut out);
+        finish(brick, tables, angle, scratch, &sums, visible && pass == Pass::Gram, &mut out);
     }
     out
 }
