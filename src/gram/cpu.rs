@@ -5,8 +5,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::kernel::{Scratch, instruction_set, tile_gram};
+use super::kernel::tile_gram;
 use super::pack::TileStore;
+use super::panel::{Scratch, instruction_set};
 use super::plan::Level;
 use super::tables::Tables;
 use super::tree::{self, Node};
