@@ -5,8 +5,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::kernel::{Scratch, instruction_set, tile_gram};
+use super::kernel::tile_gram;
 use super::pack::TileStore;
+use super::panel::{Scratch, instruction_set};
 use super::plan::Level;
 use super::tables::Tables;
 use super::tree::{self, Node};
@@ -100,7 +101,7 @@ impl CpuEngine {
     }
 
     fn batches(&self, level: usize, tasks: &[Task]) -> Vec<Range<usize>> {
-        let (0, Some(limit)) = (level, self.batch_pairs) else { return vec![0..tasks.len()] };
+        let limit = self.batch_pairs.filter(|_| level == 0).unwrap_or(usize::MAX);
         let plan = &self.shards[level].level.plan;
         let mut batches = Vec::new();
         let (mut start, mut pairs) = (0, 0);

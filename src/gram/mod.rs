@@ -10,8 +10,10 @@
 
 mod cpu;
 mod kernel;
+mod lanes;
 mod local;
 mod pack;
+mod panel;
 mod plan;
 mod tables;
 #[cfg(test)]

@@ -8,20 +8,26 @@ use crate::cluster::GB;
 use crate::model::PHYSICAL;
 
 const MB: f64 = (1u64 << 20) as f64;
+/// Numbers from here …
+const SMALLEST_FIXED: f64 = 1e-3;
+/// … to here are written without an exponent,
+const LARGEST_FIXED: f64 = 1e7;
+/// unless that takes more decimals than this.
+const MOST_DECIMALS: usize = 9;
 
-/// A value with its error, so that the error shows two digits.
+/// A value with its error, so that the error shows two digits; with an exponent where fixed digits would be unreadable.
 fn with_error(value: f64, error: f64) -> String {
+    let size = value.abs();
+    let plain = size == 0.0 || (SMALLEST_FIXED..LARGEST_FIXED).contains(&size);
     if !(error.is_finite() && error > 0.0) {
-        return format!("{value:.6}");
+        return if plain { format!("{value:.6}") } else { format!("{value:.6e}") };
     }
     let decimals = (1 - error.log10().floor() as i32).max(0) as usize;
-    // very small or large numbers read better with an exponent
-    let magnitude = value.abs().max(error);
-    if decimals > 6 || magnitude >= 1e6 {
-        let digits = (value.abs().max(error).log10().floor() - error.log10().floor()).max(0.0) as usize + 1;
-        return format!("{value:.digits$e} ± {error:.1e}");
+    if plain && decimals <= MOST_DECIMALS {
+        return format!("{value:.decimals$} ± {error:.decimals$}");
     }
-    format!("{value:.decimals$} ± {error:.decimals$}")
+    let digits = (size.max(error).log10().floor() - error.log10().floor()).max(0.0) as usize + 1;
+    format!("{value:.digits$e} ± {error:.1e}")
 }
 
 /// 1234567 as "1,234,567".
@@ -29,7 +35,7 @@ fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (k, c) in digits.chars().enumerate() {
-        if k > 0 && (digits.len() - k) % 3 == 0 {
+        if k > 0 && (digits.len() - k).is_multiple_of(3) {
             out.push(',');
         }
         out.push(c);
@@ -159,9 +165,9 @@ fn parameters(page: &mut Page, report: &Report, truth: Option<&Truth>) {
     let fit = report.fit;
     page.heading("Parameters");
     let title = if truth.is_some() { "truth" } else { "" };
-    page.line(&format!("  {:<22}{:<32}{:<10}{title}", "", "value ± standard error", "unit"));
+    page.line(&format!("  {:<22}{:<33} {:<10}{title}", "", "value ± standard error", "unit"));
     let mut row = |name: &str, value: String, unit: &str, note: &str| {
-        page.line(&format!("  {name:<22}{value:<32}{unit:<10}{note}"));
+        page.line(&format!("  {name:<22}{value:<33} {unit:<10}{note}"));
     };
     for (i, info) in PHYSICAL.iter().enumerate().take(report.space.len()) {
         let mut note = truth.and_then(|t| t.params.get(info.name)).map_or(String::new(), |v| v.to_string());
@@ -182,13 +188,13 @@ fn angles(page: &mut Page, report: &Report, truth: Option<&Truth>) {
     let (fit, e) = (report.fit, report.experiment);
     page.heading("Angles");
     let title = if truth.is_some() { "true c, o" } else { "" };
-    page.line(&format!("  {:>10}  {:<22}{:<22}{:>10}  {title}", "φ (degree)", "contrast", "offset", "χ²/DOF"));
+    page.line(&format!("  {:>10}  {:<25} {:<25} {:>8}  {title}", "φ (degree)", "contrast", "offset", "χ²/DOF"));
     for a in 0..e.n_angles() {
         let ((contrast, offset), (contrast_error, offset_error)) =
             (fit.projected.scaling[a], fit.covariance.scaling[a]);
         let note = truth.filter(|t| a < t.contrast.len().min(t.offset.len()));
         page.line(&format!(
-            "  {:>10.3}  {:<22}{:<22}{:>10.4}  {}",
+            "  {:>10.3}  {:<25} {:<25} {:>8.4}  {}",
             e.phi[a],
             with_error(contrast, contrast_error),
             with_error(offset, offset_error),
@@ -226,19 +232,25 @@ fn times(page: &mut Page, report: &Report) {
         .zip(&report.level_pairs)
         .map(|(n, pairs)| format!("{n} × {}", grouped(*pairs as u64)))
         .collect();
-    page.entry("passes × pairs", &format!("{} (finest level first)", passes.join(", ")));
+    page.entry("passes × pairs", &passes.join(", "));
     page.entry("rate", &format!("{:.3} G pairs/s", report.pairs_evaluated / report.pass_seconds / 1e9));
     page.entry(
         "memory",
         &format!(
-            "{:.0} MB peak over all ranks ({:.0} MB packed data); a conventional solver: {:.2} GB",
+            "{:.0} MB peak over all ranks, {:.0} MB of it packed data",
             report.peak_memory() as f64 / MB,
             report.data_bytes as f64 / MB,
-            report.conventional_memory_gb()
         ),
     );
     let largest = report.ranks.iter().map(|r| r.peak_memory).max().unwrap_or(0);
-    page.entry("largest rank", &format!("{:.3} GB", largest as f64 / GB));
+    page.entry(
+        "",
+        &format!(
+            "{:.3} GB in the largest rank; a conventional solver would take {:.2} GB",
+            largest as f64 / GB,
+            report.conventional_memory_gb()
+        ),
+    );
 }
 
 #[cfg(test)]
@@ -249,10 +261,9 @@ mod tests {
     fn errors_show_two_digits() {
         assert_eq!(with_error(9987.65432, 12.3456), "9988 ± 12");
         assert_eq!(with_error(-0.50123, 0.00234), "-0.5012 ± 0.0023");
-        assert_eq!(
-            with_error(0.0020123, 0.0000023),
-            "0.0020123 ± 0.0000023".replace("0.0020123 ± 0.0000023", "2.0123e-3 ± 2.3e-6")
-        );
+        assert_eq!(with_error(0.0020123, 0.0000023), "0.0020123 ± 0.0000023");
+        assert_eq!(with_error(5.0051e-4, 1.3e-6), "5.005e-4 ± 1.3e-6");
+        assert_eq!(with_error(1.0, 3.5e-12), "1.0000000000000e0 ± 3.5e-12");
         assert_eq!(with_error(3.5, f64::NAN), "3.500000");
     }
 

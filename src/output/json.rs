@@ -110,6 +110,7 @@ pub fn analysis(report: &Report) -> Value {
             "dt": number(e.dt),
             "dt_source": report.data.dt_source,
             "start_frame": report.data.first_frame,
+            "bins": report.data.bins,
         },
         "optimization_summary": {
             "convergence_status": report.convergence_status(),

@@ -1,7 +1,7 @@
 //! Whether a fit is to be believed: the flag of the contract and the words behind it.
 
 /// χ² per degree of freedom, against the noise in use, below which a fit may be `good`.
-const GOOD: f64 = 2.0;
+pub(super) const GOOD: f64 = 2.0;
 /// The same for `marginal`.
 const MARGINAL: f64 = 5.0;
 /// Most parameters at bounds for `marginal`.
@@ -25,7 +25,8 @@ pub struct Evidence {
 impl Evidence {
     /// `good`, `marginal` or `poor`.
     pub fn flag(&self) -> &'static str {
-        if !self.converged || !self.has_errors || !(self.reduced < MARGINAL) || self.at_bounds > MARGINAL_AT_BOUNDS {
+        let described = self.reduced < MARGINAL;
+        if !self.converged || !self.has_errors || !described || self.at_bounds > MARGINAL_AT_BOUNDS {
             "poor"
         } else if self.reduced < GOOD && self.at_bounds == 0 && self.undetermined == 0 {
             "good"

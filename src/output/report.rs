@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::quality::Evidence;
+use super::quality::{Evidence, GOOD};
 use crate::cluster::{RankStatus, Strategy};
 use crate::config::Config;
 use crate::model::{Experiment, PHYSICAL, ParameterSpace, ScalingMode};
@@ -160,7 +160,7 @@ impl Report<'_> {
             ));
         }
         let reduced = self.reduced_against_noise();
-        if !(reduced < 2.0) {
+        if reduced.is_nan() || reduced >= GOOD {
             out.push(format!(
                 "the residuals are {:.2} times the noise estimated from the data: the model doesn't describe them",
                 reduced.sqrt()

@@ -129,7 +129,7 @@ impl Chart {
     }
 
     /// Number of physical parameters.
-    pub fn len(&self) -> usize {
+    pub fn n_physical(&self) -> usize {
         self.bounds.len()
     }
 
@@ -144,7 +144,7 @@ impl Chart {
     }
 
     fn blocks(&self) -> usize {
-        if self.len() > 3 { 2 } else { 1 }
+        if self.n_physical() > 3 { 2 } else { 1 }
     }
 
     fn block_held(held: &Held, block: usize) -> [bool; 3] {
@@ -152,17 +152,17 @@ impl Chart {
     }
 
     fn has_phi0(&self, held: &Held) -> bool {
-        self.len() > 6 && !held[6]
+        self.n_physical() > 6 && !held[6]
     }
 
     /// Number of free coordinates.
     pub fn n_free(&self, held: &Held) -> usize {
-        (0..self.len()).filter(|&k| !held[k]).count()
+        (0..self.n_physical()).filter(|&k| !held[k]).count()
     }
 
     /// ∂(A, B, κ, …, phi0)/∂(free coordinates) at a point; n × free.
     pub fn tangents(&self, physical: &[f64], held: &Held) -> DMatrix<f64> {
-        let mut out = DMatrix::zeros(self.len(), self.n_free(held));
+        let mut out = DMatrix::zeros(self.n_physical(), self.n_free(held));
         let mut column = 0;
         for block in 0..self.blocks() {
             let fixed = Self::block_held(held, block);
@@ -184,7 +184,7 @@ impl Chart {
     /// ∂(natural parameters)/∂(free coordinates) at a point; n × free, exact zeros for held ones.
     pub fn natural_tangents(&self, physical: &[f64], held: &Held) -> DMatrix<f64> {
         let tangents = self.tangents(physical, held);
-        let mut to_natural = DMatrix::zeros(self.len(), self.len());
+        let mut to_natural = DMatrix::zeros(self.n_physical(), self.n_physical());
         for block in 0..self.blocks() {
             let j = Block::from_slice(&physical[3 * block..]).jacobian(self.t_ref);
             for row in 0..3 {
@@ -193,11 +193,11 @@ impl Chart {
                 }
             }
         }
-        if self.len() > 6 {
+        if self.n_physical() > 6 {
             to_natural[(6, 6)] = 1.0;
         }
         let mut out = to_natural * tangents;
-        for k in (0..self.len()).filter(|&k| held[k]) {
+        for k in (0..self.n_physical()).filter(|&k| held[k]) {
             out.row_mut(k).fill(0.0);
         }
         out
@@ -243,7 +243,7 @@ impl Chart {
 
     /// First free parameter outside its bounds.
     fn outside(&self, physical: &[f64], held: &Held) -> Option<usize> {
-        (0..self.len()).find(|&k| !held[k] && !(self.bounds[k].0..=self.bounds[k].1).contains(&physical[k]))
+        (0..self.n_physical()).find(|&k| !held[k] && !(self.bounds[k].0..=self.bounds[k].1).contains(&physical[k]))
     }
 
     /// Moves as far along a step as the bounds allow: the point, the fraction of the step taken, and the parameter that

@@ -8,6 +8,7 @@ use nalgebra::{DMatrix, DVector, SymmetricEigen};
 
 use super::coordinates::{Chart, Held};
 use super::scaling::Projected;
+use crate::gram::PHI0;
 use crate::model::{Block, PHYSICAL};
 
 /// Relative error of f_ref (equally of κ) beyond which the valley's curvature is not seen: the natural parameters of the
@@ -57,7 +58,7 @@ pub struct Covariance {
     pub s2: f64,
 }
 
-/// Inverse of a symmetric positive matrix by its scaled eigenbasis; on failure the offending direction.
+/// Inverse of a symmetric positive matrix by its scaled eigenbasis; on failure the direction that has no curvature.
 fn invert(normal: &DMatrix<f64>) -> std::result::Result<DMatrix<f64>, DVector<f64>> {
     let n = normal.nrows();
     let scale = normal.diagonal().map(|d| if d > 0.0 { d.sqrt() } else { 1.0 });
@@ -65,8 +66,9 @@ fn invert(normal: &DMatrix<f64>) -> std::result::Result<DMatrix<f64>, DVector<f6
     let eigen = SymmetricEigen::new(scaled);
     let weakest = eigen.eigenvalues.imin();
     let largest = eigen.eigenvalues.max();
-    if !(eigen.eigenvalues[weakest] > SINGULAR * largest) {
-        return Err(eigen.eigenvectors.column(weakest).into_owned());
+    let determined = eigen.eigenvalues[weakest] > SINGULAR * largest;
+    if !determined {
+        return Err(eigen.eigenvectors.column(weakest).component_div(&scale));
     }
     let inverse = &eigen.eigenvectors
         * DMatrix::from_diagonal(&eigen.eigenvalues.map(|v| 1.0 / v))
@@ -76,7 +78,7 @@ fn invert(normal: &DMatrix<f64>) -> std::result::Result<DMatrix<f64>, DVector<f6
 
 /// Errors at a minimum with the parameters in `held` kept, for residual variance `s2`.
 pub fn covariance(chart: &Chart, physical: &[f64], held: &Held, projected: &Projected, s2: f64) -> Covariance {
-    let n = chart.len();
+    let n = chart.n_physical();
     let k = projected.scaling.len();
     let tangents = chart.tangents(physical, held);
     let mut out = Covariance {
@@ -167,7 +169,7 @@ impl Covariance {
 
     /// Names what the linear errors can't be trusted for.
     fn judge(&mut self, chart: &Chart, physical: &[f64], held: &Held, valley: &DMatrix<f64>) {
-        for block in 0..chart.len() / 3 {
+        for block in 0..chart.n_physical() / 3 {
             let first = 3 * block;
             let free: Vec<&str> = (first..first + 3).filter(|&k| !held[k]).map(|k| PHYSICAL[k].name).collect();
             if free.len() < 2 {
@@ -191,9 +193,10 @@ impl Covariance {
                 ));
             }
         }
-        for k in 0..chart.len() {
+        for k in 0..chart.n_physical() {
             let (min, max) = chart.bounds(k);
-            if !held[k] && !(self.physical[k] <= WIDE * (max - min)) {
+            let seen = self.physical[k] <= WIDE * (max - min);
+            if !held[k] && !seen {
                 self.undetermined.push(format!(
                     "{} is not determined: its error {:.1e} is as wide as its bounds {min} … {max}",
                     PHYSICAL[k].name, self.physical[k]
@@ -211,21 +214,34 @@ fn join(names: &[&str]) -> String {
     }
 }
 
+/// Change of phi0, in degree, that counts as much as a change of another parameter by its own size.
+const PHI0_SCALE: f64 = 10.0;
+/// Share of the largest relative change from which a parameter takes part in a direction.
+const TAKES_PART: f64 = 0.2;
+
+/// Names the natural parameters that change along a direction of the free coordinates.
 fn name_direction(chart: &Chart, physical: &[f64], held: &Held, direction: &DVector<f64>) -> String {
-    // in which natural parameters the free coordinates' direction shows
-    let natural = chart.natural_tangents(physical, held);
-    let names: Vec<&str> = (0..chart.len())
-        .filter(|&k| !held[k] && natural.row(k).iter().zip(direction.iter()).any(|(t, d)| *t != 0.0 && d.abs() > 0.3))
-        .map(|k| PHYSICAL[k].name)
+    let change = chart.natural_tangents(physical, held) * direction;
+    let relative: Vec<f64> = (0..chart.n_physical())
+        .map(|k| {
+            let size = if k == PHI0 { physical[k].abs().max(PHI0_SCALE) } else { physical[k].abs() };
+            if held[k] { 0.0 } else { change[k].abs() / size.max(f64::MIN_POSITIVE) }
+        })
         .collect();
+    let largest = relative.iter().copied().fold(0.0, f64::max);
+    let names: Vec<&str> =
+        (0..chart.n_physical()).filter(|&k| relative[k] > TAKES_PART * largest).map(|k| PHYSICAL[k].name).collect();
+    let what = match names[..] {
+        [one] => one.to_string(),
+        _ => format!("{} separately", join(&names)),
+    };
     format!(
-        "the data do not determine {}: some combination of them changes nothing that was measured; no errors can be given",
-        join(&names)
+        "the data do not determine {what}: changing them together changes nothing that was measured; no errors can be given"
     )
 }
 
 fn at_reference(chart: &Chart, physical: &[f64], valley: Option<&DMatrix<f64>>) -> Vec<AtReference> {
-    (0..chart.len() / 3)
+    (0..chart.n_physical() / 3)
         .map(|block| {
             let first = 3 * block;
             let v = Block::from_slice(&physical[first..]).to_valley(chart.t_ref());

@@ -265,7 +265,9 @@ impl Solver<'_, '_> {
     fn at_bound(&self, answer: &Trust) -> Vec<bool> {
         let chart = &self.problem.chart;
         let user = chart.user_held();
-        (0..chart.len()).map(|k| !user[k] && (answer.held()[k] || chart.on_bound(answer.physical(), k))).collect()
+        (0..chart.n_physical())
+            .map(|k| !user[k] && (answer.held()[k] || chart.on_bound(answer.physical(), k)))
+            .collect()
     }
 
     /// Takes what was found on a coarser level to this one.
@@ -327,7 +329,7 @@ impl Solver<'_, '_> {
         }
         others.sort_by(|a, b| a.level.cmp(&b.level).then(a.excess.total_cmp(&b.excess)));
         let at_bound = self.at_bound(&best);
-        let n = self.problem.chart.len();
+        let n = self.problem.chart.n_physical();
         let projected = best.projected().cloned().unwrap_or_else(|| {
             // no pass gave a finite χ²: report that instead of numbers
             let k = self.objective.experiment().n_angles();

@@ -4,7 +4,7 @@
 //! quadratic problem per angle (or one for all angles), and the normal equations of the physical parameters follow by
 //! the Schur complement (Kaufman's form). Everything comes from the Gram matrices; no pass over the data is needed.
 
-use nalgebra::{DMatrix, DVector, Matrix2, Vector2};
+use nalgebra::{DMatrix, DVector, Matrix2};
 
 use crate::gram::{G, Gram, ONE, R};
 use crate::model::ScalingMode;
@@ -216,11 +216,6 @@ impl ScalingGroup {
     /// inverse·crossᵀ: how contrast and offset follow (negatively) a change of the physical coordinates; 2 × n.
     pub fn response(&self) -> DMatrix<f64> {
         DMatrix::from_iterator(2, 2, self.inverse.iter().copied()) * self.cross.transpose()
-    }
-
-    /// Variances of (contrast, offset) for fixed physical coordinates, in units of s².
-    pub fn own_variance(&self) -> Vector2<f64> {
-        Vector2::new(self.inverse[(0, 0)], self.inverse[(1, 1)])
     }
 }
 

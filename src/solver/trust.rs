@@ -93,10 +93,8 @@ impl Outcome {
 #[derive(Debug, Clone)]
 struct Plan {
     physical: Vec<f64>,
-    held: Held,
     /// Decrease of Σr² that the quadratic model predicts for the step as cut.
     predicted: f64,
-    cut: bool,
 }
 
 /// One start on one level.
@@ -161,7 +159,7 @@ impl Trust {
     /// The result of the pass asked for.
     pub fn receive(&mut self, grams: &[Gram]) {
         self.passes += 1;
-        let n = self.problem.chart.len();
+        let n = self.problem.chart.n_physical();
         let new = project(grams, &self.reference, self.problem.mode, self.problem.scaling, n);
         let usable = new.chi2.is_finite() && new.normal.iter().chain(new.gradient.iter()).all(|v| v.is_finite());
         let plan = self.plan.take();
@@ -261,11 +259,11 @@ impl Trust {
             let taken = &step * fraction;
             let predicted = 2.0 * gradient.dot(&taken) - taken.dot(&(&normal * &taken));
             (self.held, self.decrement) = (held, decrement2.sqrt());
-            let cut = fraction < 1.0;
-            if !cut && self.reached(&current, &system, &gradient, &physical) {
+            // a step cut short by a bound, however small its gain, is no sign of a minimum
+            if fraction == 1.0 && self.reached(&current, &system, &gradient, &physical) {
                 return;
             }
-            self.plan = Some(Plan { physical, held, predicted, cut });
+            self.plan = Some(Plan { physical, predicted });
             return;
         }
     }
@@ -367,16 +365,6 @@ impl Trust {
     /// Contrast and offset that residuals are taken against.
     pub fn reference(&self) -> &[(f64, f64)] {
         &self.reference
-    }
-
-    /// Whether the step being tried was cut short by a bound.
-    pub fn cut(&self) -> bool {
-        self.plan.as_ref().is_some_and(|p| p.cut)
-    }
-
-    /// What the step being tried holds.
-    pub fn planned_held(&self) -> Option<&Held> {
-        self.plan.as_ref().map(|p| &p.held)
     }
 }
 
