@@ -167,7 +167,8 @@ fn bins_q_and_angles_that_do_not_fit() {
     refused.config_more("phi_filtering: {enabled: true, target_ranges: [{min_angle: 120, max_angle: 130}]}\n");
     refused.assert(3, &["data.hdf", "phi_filtering.target_ranges", "120 to 130"]);
 
-    for (list, value) in [("dynamic_v_list_dim0", f64::NAN), ("dynamic_v_list_dim1", f64::INFINITY)] {
+    let lists = ["dynamic_v_list_dim0", "dynamic_v_list_dim1"];
+    for (list, value) in lists.iter().flat_map(|list| [(list, f64::NAN), (list, f64::INFINITY)]) {
         let refused = Refused::new();
         refused.data(|h5| {
             let dataset = h5.dataset(&format!("xpcs/qmap/{list}")).unwrap();

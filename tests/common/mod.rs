@@ -45,6 +45,8 @@ pub struct Outcome {
 pub struct Run {
     command: Command,
     ranks: Option<usize>,
+    /// What MPI leaves behind when its processes are killed goes away with this.
+    _litter: TempDir,
 }
 
 /// The program alone, in `folder`, with arguments.
@@ -92,7 +94,10 @@ impl Run {
         ] {
             command.env(name, value);
         }
-        Self { command, ranks }
+        // short: the paths of sockets have little room
+        let litter = tempfile::Builder::new().prefix("hm-").tempdir().unwrap();
+        command.env("TMPDIR", litter.path());
+        Self { command, ranks, _litter: litter }
     }
 
     /// With a variable of the environment.
