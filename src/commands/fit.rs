@@ -102,10 +102,11 @@ impl Run<'_> {
         let mut progress = Progress::new(self.config.performance.progress);
         let data = self.read(&mut driver, &progress, &mut warnings, phases);
         let data = data.inspect_err(|_| progress.finish())?;
+        let scaling = self.config.fit.scaling.unwrap_or_else(|| ScalingMode::automatic(self.experiment.n_angles()));
+        self.check_size(&data, scaling)?;
         if let Some(report) = progress.batches() {
             driver.on_batch(report);
         }
-        let scaling = self.config.fit.scaling.unwrap_or_else(|| ScalingMode::automatic(self.experiment.n_angles()));
         let task = Task { space: &self.config.parameters, config: &self.config.fit, mode: scaling, sigma: None };
         let fit = phases.time("fitting", || solver::fit(&task, &mut driver, &mut |event| progress.solver(event)));
         progress.finish();
@@ -142,6 +143,26 @@ impl Run<'_> {
         // a closed pipe is the reader's choice, not a failure of the run
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         Ok(if report.convergence_status() == "converged" { 0 } else { NOT_CONVERGED })
+    }
+
+    /// Refuses data that leave no degree of freedom.
+    fn check_size(&self, data: &DataSummary, scaling: ScalingMode) -> Result<()> {
+        let pairs = self.experiment.n_pairs() - data.n_missing;
+        let groups = match scaling {
+            ScalingMode::Individual => self.experiment.n_angles(),
+            ScalingMode::Averaged => 1,
+        };
+        let parameters = self.config.parameters.n_free() + 2 * groups;
+        if pairs > parameters as u64 {
+            return Ok(());
+        }
+        Err(Error::data(
+            &data.file,
+            format!(
+                "{pairs} pairs of frames have a value, which can't determine {parameters} parameters; select more frames or \
+                 angles, or fix parameters"
+            ),
+        ))
     }
 
     /// Reads one matrix at a time and deals it, hashing and judging its noise on the way.

@@ -10,7 +10,7 @@ const SAME_RING: f64 = 1e-6;
 /// How far q may be from the only ring there is, relatively.
 const SINGLE_RING_TOLERANCE: f64 = 0.1;
 /// A ring farther than this from the q asked for, relatively, is worth a warning: D would be off by twice as much.
-const FAR_RING: f64 = 0.05;
+const FAR_RING: f64 = 0.01;
 /// Time steps in configuration and file farther apart than this, relatively, are worth a warning.
 const SAME_DT: f64 = 1e-6;
 /// Angles closer than this, degree, count as lying on the edge of a range.
@@ -129,6 +129,10 @@ fn nearest_ring(file: &Path, found: &mut Found, q: f64) -> Result<f64> {
             ring_list(&found.slots)
         );
         return Err(Error::data(file, message));
+    }
+    if off < 100.0 * SAME_RING {
+        found.notes.push(format!("q ring {} Å⁻¹, as configured", short(ring)));
+        return Ok(ring);
     }
     let text = format!(
         "q ring {} Å⁻¹ is the nearest to {Q_KEY} = {q} Å⁻¹, {off:.3} % away; the model takes q as configured",

@@ -18,16 +18,34 @@ const MOST_DECIMALS: usize = 9;
 /// A value with its error, so that the error shows two digits; with an exponent where fixed digits would be unreadable.
 fn with_error(value: f64, error: f64) -> String {
     let size = value.abs();
-    let plain = size == 0.0 || (SMALLEST_FIXED..LARGEST_FIXED).contains(&size);
+    let fixed = size == 0.0 || (SMALLEST_FIXED..LARGEST_FIXED).contains(&size);
     if !(error.is_finite() && error > 0.0) {
-        return if plain { format!("{value:.6}") } else { format!("{value:.6e}") };
+        return plain(value);
     }
     let decimals = (1 - error.log10().floor() as i32).max(0) as usize;
-    if plain && decimals <= MOST_DECIMALS {
+    if fixed && decimals <= MOST_DECIMALS {
         return format!("{value:.decimals$} ± {error:.decimals$}");
     }
     let digits = (size.max(error).log10().floor() - error.log10().floor()).max(0.0) as usize + 1;
     format!("{value:.digits$e} ± {error:.1e}")
+}
+
+/// A number without an error.
+fn plain(value: f64) -> String {
+    if value == 0.0 || (SMALLEST_FIXED..LARGEST_FIXED).contains(&value.abs()) {
+        format!("{value:.6}")
+    } else {
+        format!("{value:.6e}")
+    }
+}
+
+/// The same in a narrow column.
+fn short(value: f64) -> String {
+    if value == 0.0 || (SMALLEST_FIXED..1e3).contains(&value.abs()) {
+        format!("{value:.4}")
+    } else {
+        format!("{value:.1e}")
+    }
 }
 
 /// 1234567 as "1,234,567".
@@ -194,11 +212,11 @@ fn angles(page: &mut Page, report: &Report, truth: Option<&Truth>) {
             (fit.projected.scaling[a], fit.covariance.scaling[a]);
         let note = truth.filter(|t| a < t.contrast.len().min(t.offset.len()));
         page.line(&format!(
-            "  {:>10.3}  {:<25} {:<25} {:>8.4}  {}",
+            "  {:>10.3}  {:<25} {:<25} {:>8}  {}",
             e.phi[a],
             with_error(contrast, contrast_error),
             with_error(offset, offset_error),
-            report.reduced_of_angle(a),
+            short(report.reduced_of_angle(a)),
             note.map_or(String::new(), |t| format!("{}, {}", t.contrast[a], t.offset[a])),
         ));
     }
@@ -212,10 +230,10 @@ fn statistics(page: &mut Page, report: &Report) {
     );
     page.entry(
         "χ²/DOF",
-        &format!("{:.6} for {} degrees of freedom", report.reduced_chi_squared(), report.fit.degrees_of_freedom),
+        &format!("{} for {} degrees of freedom", plain(report.reduced_chi_squared()), report.fit.degrees_of_freedom),
     );
     page.entry("noise in the data", &format!("{:.4e} (from second differences along the lag)", report.noise()));
-    page.entry("χ²/DOF against it", &format!("{:.6}", report.reduced_against_noise()));
+    page.entry("χ²/DOF against it", &plain(report.reduced_against_noise()));
     page.entry("errors scaled by", &format!("{:.4e} (the residuals' own deviation)", report.fit.covariance.s2.sqrt()));
 }
 

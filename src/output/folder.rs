@@ -62,9 +62,12 @@ impl Folder {
         fs::create_dir_all(&results).map_err(|e| Error::io("create", &results, e))
     }
 
-    /// Takes away what a failed write left: better no results than half of them.
+    /// Takes away what a failed write left, better no results than half of them, and moves the earlier run's back.
     pub fn abandon(&self) {
         let _ = fs::remove_dir_all(self.results());
+        let previous = self.root.join(PREVIOUS);
+        let _ = fs::rename(previous.join(METHOD), self.results());
+        let _ = fs::remove_dir(previous);
         self.discard();
     }
 
@@ -108,6 +111,21 @@ mod tests {
         let top = tempfile::tempdir().unwrap();
         Folder::probe(&top.path().join("a/b/c")).unwrap().discard();
         assert_eq!(fs::read_dir(top.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_failed_write_brings_the_earlier_run_back() {
+        let top = tempfile::tempdir().unwrap();
+        for run in 0..2 {
+            let folder = Folder::probe(top.path()).unwrap();
+            folder.begin().unwrap();
+            folder.write_json("x.json", &serde_json::json!({ "run": run })).unwrap();
+            if run == 1 {
+                folder.abandon();
+            }
+        }
+        assert!(fs::read_to_string(top.path().join("nlsq/x.json")).unwrap().contains('0'));
+        assert!(!top.path().join("previous").exists());
     }
 
     #[test]

@@ -181,11 +181,6 @@ impl Report<'_> {
         out
     }
 
-    /// Threads of all ranks.
-    pub fn threads(&self) -> usize {
-        self.ranks.iter().map(|r| r.threads).sum()
-    }
-
     /// Peak memory of all ranks together, bytes.
     pub fn peak_memory(&self) -> u64 {
         self.ranks.iter().map(|r| r.peak_memory).sum()

@@ -72,7 +72,9 @@ pub struct Iteration {
     pub level: usize,
     /// Pass on this level, from 1.
     pub pass: usize,
-    /// Σr² per degree of freedom (not divided by σ²), of the best start.
+    /// Σr² of the best start (not divided by σ²).
+    pub chi2: f64,
+    /// The same per degree of freedom.
     pub residual_variance: f64,
     /// Distance to the minimum in standard errors, as the quadratic model sees it.
     pub decrement: f64,
@@ -184,6 +186,7 @@ impl Solver<'_, '_> {
                 let iteration = Iteration {
                     level,
                     pass,
+                    chi2: best.chi2(),
                     residual_variance: best.noise_variance(),
                     decrement: best.decrement(),
                     damping: best.damping(),
