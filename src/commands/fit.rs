@@ -101,9 +101,10 @@ impl Run<'_> {
         }
         let mut progress = Progress::new(self.config.performance.progress);
         let data = self.read(&mut driver, &progress, &mut warnings, phases);
-        let data = data.inspect_err(|_| progress.finish())?;
         let scaling = self.config.fit.scaling.unwrap_or_else(|| ScalingMode::automatic(self.experiment.n_angles()));
-        self.check_size(&data, scaling)?;
+        let data =
+            data.and_then(|data| self.check_size(&data, scaling).map(|()| data)).inspect_err(|_| progress.finish())?;
+        folder.begin()?;
         if let Some(report) = progress.batches() {
             driver.on_batch(report);
         }
@@ -133,10 +134,7 @@ impl Run<'_> {
             timestamp: jiff::Zoned::now().timestamp().to_string(),
             warnings,
         };
-        let written = phases.time("writing", || {
-            folder.begin()?;
-            write(&report, folder).inspect_err(|_| folder.abandon())
-        })?;
+        let written = phases.time("writing", || write(&report, folder))?;
         report.phases = phases.all();
         report.seconds = phases.total().as_secs_f64();
         let text = closing_report(&report, &written, self.truth.as_ref());

@@ -19,6 +19,7 @@ mod tests;
 
 use std::path::PathBuf;
 
+pub use crate::solver::FitConfig;
 pub use load::load;
 pub use overrides::Overrides;
 
@@ -33,27 +34,6 @@ pub enum TimeOrigin {
     Selection,
     /// At frame 1 of the file.
     Acquisition,
-}
-
-/// Settings of the solver.
-#[derive(Debug, Clone, PartialEq)]
-pub struct FitConfig {
-    /// Most iterations on the finest level.
-    pub max_iterations: usize,
-    /// Relative decrease of χ² that counts as none.
-    pub ftol: f64,
-    /// Step in units of the parameters' scale that counts as none.
-    pub xtol: f64,
-    /// Scaled projected gradient that counts as zero.
-    pub gtol: f64,
-    /// Scaling mode asked for; `None` = `auto`.
-    pub scaling: Option<ScalingMode>,
-    /// Whether the program searches globally for its start.
-    pub global_search: bool,
-    /// Number of points kept after screening and refined; `None` = the program's choice.
-    pub n_starts: Option<usize>,
-    /// Seed of the search.
-    pub seed: u64,
 }
 
 /// Settings of memory and processors.

@@ -19,5 +19,5 @@ pub use parameters::{CONTRAST, MAX_PHYSICAL, OFFSET, PHYSICAL, ParameterInfo, Pa
 pub use scaling_mode::ScalingMode;
 pub(crate) use sinc::{SINC_DERIVATIVE_SERIES, SINC_SERIES};
 pub use sinc::{SINC_SERIES_LIMIT, sinc, sinc_and_derivative};
-pub use time_axis::{Basis, BlockAxis, TimeAxis};
+pub use time_axis::{Basis, BlockAxis, RATE_FLOOR, TimeAxis};
 pub use valley::{Block, psi};

@@ -3,7 +3,7 @@
 use super::{Block, Cumulative, Experiment, psi};
 
 /// Smallest transport coefficient (Å²/s) and shear rate (1/s): below it the model is floored and derivatives are zero.
-const FLOOR: f64 = 1e-10;
+pub const RATE_FLOOR: f64 = 1e-10;
 
 /// In which coordinates derivatives are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +37,8 @@ impl BlockAxis {
             let tau = experiment.tau(i);
             let power = tau.powf(block.exponent);
             let value = block.amplitude * power + block.offset;
-            let floored = value.is_nan() || value < FLOOR;
-            rate.push(if floored { FLOOR } else { value });
+            let floored = value.is_nan() || value < RATE_FLOOR;
+            rate.push(if floored { RATE_FLOOR } else { value });
             if with_derivatives {
                 let d = if floored {
                     [0.0; 3]

@@ -1,5 +1,6 @@
 //! The result folder: results of an earlier run are moved aside, so that old numbers never pass for new.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,8 @@ pub struct Folder {
     root: PathBuf,
     /// Folders that didn't exist before, outermost first.
     created: Vec<PathBuf>,
+    /// Whether the place for results is this run's.
+    begun: Cell<bool>,
 }
 
 impl Folder {
@@ -28,7 +31,7 @@ impl Folder {
             root.ancestors().filter(|a| !a.as_os_str().is_empty() && !a.exists()).map(Path::to_path_buf).collect();
         created.reverse();
         fs::create_dir_all(root).map_err(|e| Error::io("create the output folder", root, e))?;
-        let folder = Self { root: root.to_path_buf(), created };
+        let folder = Self { root: root.to_path_buf(), created, begun: Cell::new(false) };
         if let Err(e) = tempfile::tempfile_in(root) {
             folder.discard();
             return Err(Error::io("write into the output folder", root, e));
@@ -36,8 +39,12 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Takes back what [`Self::probe`] created, when the run ends before it has results.
+    /// Takes back what this run has made so far, when it ends without results: better none than half of them. An earlier run's
+    /// stay where they are by then.
     pub fn discard(&self) {
+        if self.begun.get() {
+            let _ = fs::remove_dir_all(self.results());
+        }
         for folder in self.created.iter().rev() {
             // not empty any more: somebody else's now
             let _ = fs::remove_dir(folder);
@@ -59,16 +66,8 @@ impl Folder {
             }
             fs::rename(&results, &target).map_err(|e| Error::io("move aside", &results, e))?;
         }
+        self.begun.set(true);
         fs::create_dir_all(&results).map_err(|e| Error::io("create", &results, e))
-    }
-
-    /// Takes away what a failed write left, better no results than half of them, and moves the earlier run's back.
-    pub fn abandon(&self) {
-        let _ = fs::remove_dir_all(self.results());
-        let previous = self.root.join(PREVIOUS);
-        let _ = fs::rename(previous.join(METHOD), self.results());
-        let _ = fs::remove_dir(previous);
-        self.discard();
     }
 
     /// Where results of this method go.
@@ -111,21 +110,6 @@ mod tests {
         let top = tempfile::tempdir().unwrap();
         Folder::probe(&top.path().join("a/b/c")).unwrap().discard();
         assert_eq!(fs::read_dir(top.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn a_failed_write_brings_the_earlier_run_back() {
-        let top = tempfile::tempdir().unwrap();
-        for run in 0..2 {
-            let folder = Folder::probe(top.path()).unwrap();
-            folder.begin().unwrap();
-            folder.write_json("x.json", &serde_json::json!({ "run": run })).unwrap();
-            if run == 1 {
-                folder.abandon();
-            }
-        }
-        assert!(fs::read_to_string(top.path().join("nlsq/x.json")).unwrap().contains('0'));
-        assert!(!top.path().join("previous").exists());
     }
 
     #[test]

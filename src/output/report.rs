@@ -5,9 +5,14 @@ use std::path::PathBuf;
 use super::quality::{Evidence, GOOD};
 use crate::cluster::{RankStatus, Strategy};
 use crate::config::Config;
-use crate::model::{Experiment, PHYSICAL, ParameterSpace, ScalingMode};
+use crate::model::{Experiment, PHYSICAL, ParameterSpace, RATE_FLOOR, ScalingMode, TimeAxis};
 use crate::solver::Fit;
 use crate::telemetry::Phase;
+
+/// Excess χ² (in units of the residual variance) below which another minimum is worth a warning.
+const NEAR_MINIMUM: f64 = 25.0;
+/// Most other minima named in warnings.
+const MOST_MINIMA: usize = 3;
 
 /// σ of the data where the file has none.
 pub const DEFAULT_SIGMA: f64 = 0.01;
@@ -96,15 +101,31 @@ impl Report<'_> {
     }
 
     /// χ² per degree of freedom against the noise estimated from the data, angle by angle.
+    /// Angles with too few values for an estimate are left out; NaN when that is all of them.
     pub fn reduced_against_noise(&self) -> f64 {
-        let chi2: f64 = self.fit.projected.chi2_per_angle.iter().zip(&self.data.noise).map(|(c, n)| c / (n * n)).sum();
-        chi2 / self.fit.degrees_of_freedom
+        let p = &self.fit.projected;
+        let (mut chi2, mut pairs) = (0.0, 0.0);
+        for (angle, noise) in self.data.noise.iter().enumerate().filter(|(_, n)| n.is_finite()) {
+            chi2 += p.chi2_per_angle[angle] / (noise * noise);
+            pairs += p.pairs_per_angle[angle];
+        }
+        chi2 / (self.fit.degrees_of_freedom * pairs / p.n_pairs())
     }
 
     /// Estimated noise over all angles (root mean square).
     pub fn noise(&self) -> f64 {
-        let n = &self.data.noise;
-        (n.iter().map(|x| x * x).sum::<f64>() / n.len() as f64).sqrt()
+        let finite: Vec<f64> = self.data.noise.iter().copied().filter(|n| n.is_finite()).collect();
+        (finite.iter().map(|x| x * x).sum::<f64>() / finite.len() as f64).sqrt()
+    }
+
+    /// Share of the frames in which each rate is at its floor.
+    fn floored(&self) -> Vec<(&'static str, f64)> {
+        let axis = TimeAxis::without_derivatives(self.experiment, &self.fit.physical);
+        let share = |rate: &[f64]| rate.iter().filter(|&&r| r <= RATE_FLOOR).count() as f64 / rate.len() as f64;
+        let mut out = vec![("D", share(&axis.diffusion.rate))];
+        out.extend(axis.shear.iter().map(|s| ("gamma_dot", share(&s.rate))));
+        out.retain(|(_, share)| *share > 0.0);
+        out
     }
 
     /// `converged`, `max_iterations` or `failed`.
@@ -143,8 +164,8 @@ impl Report<'_> {
             converged: self.convergence_status() == "converged",
             reduced: self.reduced_against_noise(),
             at_bounds: self.at_bounds().len(),
-            undetermined: self.fit.covariance.undetermined.len(),
-            has_errors: !self.fit.covariance.matrix.iter().any(|v| v.is_nan()),
+            undetermined: self.fit.covariance.undetermined.len() + self.floored().len(),
+            has_errors: self.fit.covariance.s2.is_finite(),
         }
         .flag()
     }
@@ -160,13 +181,29 @@ impl Report<'_> {
             ));
         }
         let reduced = self.reduced_against_noise();
-        if reduced.is_nan() || reduced >= GOOD {
+        if reduced.is_nan() {
+            out.push("the noise can't be estimated from so few values, so the fit can't be judged against it".into());
+        } else if reduced >= GOOD {
             out.push(format!(
                 "the residuals are {:.2} times the noise estimated from the data: the model doesn't describe them",
                 reduced.sqrt()
             ));
         }
-        for other in self.fit.other_minima.iter().filter(|o| o.level == 0 && o.excess < 25.0) {
+        for (name, share) in self.floored() {
+            out.push(format!(
+                "{name} is at its floor of {RATE_FLOOR:e} in {:.0} % of the frames: the power law with its offset is negative there",
+                100.0 * share
+            ));
+        }
+        if self.fit.searched_instead {
+            out.push(
+                "at the start values c2 doesn't depend on the parameters; a global search was made instead".into(),
+            );
+        }
+        // along an open direction there is no end of minima
+        let closed = self.fit.covariance.undetermined.is_empty();
+        let near = self.fit.other_minima.iter().filter(|o| closed && o.refined && o.excess < NEAR_MINIMUM);
+        for other in near.take(MOST_MINIMA) {
             let values: Vec<String> =
                 PHYSICAL.iter().zip(&other.physical).map(|(p, v)| format!("{} = {v:.4e}", p.name)).collect();
             out.push(format!(

@@ -65,30 +65,36 @@ fn tangent(coordinate: Coordinate, fixed: [bool; 3], block: Block, t_ref: f64) -
     }
 }
 
-/// The block after moving along its coordinates by `step`; `None` where f_ref would not stay positive and finite.
-fn moved(block: Block, fixed: [bool; 3], step: &[f64], t_ref: f64) -> Option<Block> {
+/// Which of a parameter's bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The lower one.
+    Lower,
+    /// The upper one.
+    Upper,
+}
+
+/// The block after moving along its coordinates by `step`. Where f_ref would not stay positive and finite the map ends: the
+/// amplitude then runs to the side named.
+fn moved(block: Block, fixed: [bool; 3], step: &[f64], t_ref: f64) -> std::result::Result<Block, Side> {
     let f = block.at_reference(t_ref);
     let valley = block.to_valley(t_ref);
     let on = |c: Coordinate| coordinates(fixed).iter().position(|&x| x == c).map_or(0.0, |k| step[k]);
     let mut out = block;
     match fixed {
-        [false, false, false] => {
+        [false, exponent_held, false] => {
             let kappa = valley[2] + on(Coordinate::Kappa);
-            if !(kappa > 0.0 && kappa.is_finite()) {
-                return None;
+            // κ = 1/f_ref falls to zero as the amplitude grows without limit
+            if kappa.is_nan() || kappa <= 0.0 {
+                return Err(Side::Upper);
             }
-            out = Block::from_valley(
-                [valley[0] + on(Coordinate::Value), valley[1] + on(Coordinate::Slope), kappa],
-                t_ref,
-            );
-        }
-        [false, true, false] => {
-            let kappa = valley[2] + on(Coordinate::Kappa);
-            if !(kappa > 0.0 && kappa.is_finite()) {
-                return None;
+            if exponent_held {
+                out.amplitude = t_ref.powf(-out.exponent) / kappa;
+                out.offset = valley[0] + on(Coordinate::Value) - 1.0 / kappa;
+            } else {
+                let slope = valley[1] + on(Coordinate::Slope);
+                out = Block::from_valley([valley[0] + on(Coordinate::Value), slope, kappa], t_ref);
             }
-            out.amplitude = t_ref.powf(-out.exponent) / kappa;
-            out.offset = valley[0] + on(Coordinate::Value) - 1.0 / kappa;
         }
         [true, _, false] => {
             out.exponent += on(Coordinate::Exponent);
@@ -96,15 +102,15 @@ fn moved(block: Block, fixed: [bool; 3], step: &[f64], t_ref: f64) -> Option<Blo
         }
         [false, _, true] => {
             let reference = f + on(Coordinate::Reference);
-            if !(reference > 0.0 && reference.is_finite()) {
-                return None;
+            if reference.is_nan() || reference <= 0.0 {
+                return Err(Side::Lower);
             }
             out.exponent += on(Coordinate::Exponent);
             out.amplitude = reference * t_ref.powf(-out.exponent);
         }
         [true, _, true] => out.exponent += on(Coordinate::Exponent),
     }
-    out.to_array().iter().all(|v| v.is_finite()).then_some(out)
+    if out.to_array().iter().all(|v| v.is_finite()) { Ok(out) } else { Err(Side::Upper) }
 }
 
 /// The physical parameters with bounds: moves points and says which coordinates are free.
@@ -119,7 +125,7 @@ pub struct Chart {
 /// Which natural parameters are held, as flags in the order of the parameters.
 pub type Held = [bool; MAX_PHYSICAL];
 
-/// Relative distance to a bound that counts as lying on it, in units of the bounds' range.
+/// Relative distance to a bound that counts as lying on it.
 const ON_BOUND: f64 = 1e-9;
 
 impl Chart {
@@ -218,15 +224,21 @@ impl Chart {
         DVector::from_vec(out)
     }
 
-    /// The point moved by a step in free coordinates; `None` where the map ends.
-    fn step(&self, physical: &[f64], held: &Held, step: &[f64]) -> Option<Vec<f64>> {
+    /// The point moved by a step in free coordinates, or the free parameter that has no value there and the side to which it
+    /// runs.
+    fn step(&self, physical: &[f64], held: &Held, step: &[f64]) -> std::result::Result<Vec<f64>, (usize, Side)> {
         let mut out = physical.to_vec();
         let mut used = 0;
         for block in 0..self.blocks() {
             let fixed = Self::block_held(held, block);
             let n = coordinates(fixed).len();
+            if n == 0 {
+                continue;
+            }
             let range = 3 * block..3 * block + 3;
-            let moved = moved(Block::from_slice(&physical[range.clone()]), fixed, &step[used..used + n], self.t_ref)?;
+            let first_free = range.clone().find(|&k| !held[k]).unwrap_or(range.start);
+            let moved = moved(Block::from_slice(&physical[range.clone()]), fixed, &step[used..used + n], self.t_ref)
+                .map_err(|side| (first_free, side))?;
             for ((value, new), held) in out[range].iter_mut().zip(moved.to_array()).zip(fixed) {
                 // held ones keep their bits
                 if !held {
@@ -238,48 +250,55 @@ impl Chart {
         if self.has_phi0(held) {
             out[6] += step[used];
         }
-        Some(out)
+        Ok(out)
     }
 
     /// First free parameter outside its bounds.
-    fn outside(&self, physical: &[f64], held: &Held) -> Option<usize> {
-        (0..self.n_physical()).find(|&k| !held[k] && !(self.bounds[k].0..=self.bounds[k].1).contains(&physical[k]))
+    fn outside(&self, physical: &[f64], held: &Held) -> Option<(usize, Side)> {
+        (0..self.n_physical()).filter(|&k| !held[k]).find_map(|k| {
+            let (min, max) = self.bounds[k];
+            if physical[k] < min {
+                Some((k, Side::Lower))
+            } else {
+                // a NaN is outside, too
+                (physical[k].is_nan() || physical[k] > max).then_some((k, Side::Upper))
+            }
+        })
     }
 
-    /// Moves as far along a step as the bounds allow: the point, the fraction of the step taken, and the parameter that
-    /// stopped it.
-    pub fn advance(&self, physical: &[f64], held: &Held, step: &DVector<f64>) -> (Vec<f64>, f64, Option<usize>) {
+    /// Moves as far along a step as the bounds allow: the point, the fraction of the step taken, and the free parameter that
+    /// stopped it with the side of its bound.
+    pub fn advance(
+        &self,
+        physical: &[f64],
+        held: &Held,
+        step: &DVector<f64>,
+    ) -> (Vec<f64>, f64, Option<(usize, Side)>) {
         let at = |t: f64| {
             let scaled: Vec<f64> = step.iter().map(|s| s * t).collect();
-            self.step(physical, held, &scaled)
+            let moved = self.step(physical, held, &scaled)?;
+            self.outside(&moved, held).map_or(Ok(moved), Err)
         };
-        // the amplitude is what runs away where the map ends
-        let blocked = |t: f64| match at(t) {
-            None => Some(self.runaway(held)),
-            Some(p) => self.outside(&p, held),
+        let mut culprit = match at(1.0) {
+            Ok(moved) => return (moved, 1.0, None),
+            Err(culprit) => culprit,
         };
-        let Some(mut culprit) = blocked(1.0) else {
-            return (at(1.0).unwrap_or_else(|| physical.to_vec()), 1.0, None);
-        };
-        let (mut inside, mut out) = (0.0, 1.0);
+        let (mut inside, mut outside) = (0.0, 1.0);
+        let mut best = physical.to_vec();
         for _ in 0..50 {
-            let middle = 0.5 * (inside + out);
-            match blocked(middle) {
-                None => inside = middle,
-                Some(k) => (out, culprit) = (middle, k),
+            let middle = 0.5 * (inside + outside);
+            match at(middle) {
+                Ok(moved) => (inside, best) = (middle, moved),
+                Err(k) => (outside, culprit) = (middle, k),
             }
         }
-        (at(inside).unwrap_or_else(|| physical.to_vec()), inside, Some(culprit))
+        (best, inside, Some(culprit))
     }
 
-    fn runaway(&self, held: &Held) -> usize {
-        (0..self.blocks()).map(|b| 3 * b).find(|&k| !held[k]).unwrap_or(0)
-    }
-
-    /// Moves a parameter onto the nearer of its bounds.
-    pub fn snap(&self, physical: &mut [f64], k: usize) {
+    /// Moves a parameter onto a bound.
+    pub fn snap(&self, physical: &mut [f64], (k, side): (usize, Side)) {
         let (min, max) = self.bounds[k];
-        physical[k] = if physical[k] - min <= max - physical[k] { min } else { max };
+        physical[k] = if side == Side::Lower { min } else { max };
     }
 
     /// Bounds of a parameter.
@@ -297,10 +316,11 @@ impl Chart {
         DVector::from_vec(out)
     }
 
-    /// Whether a parameter lies on one of its bounds.
+    /// Whether a parameter lies on one of its bounds, to rounding.
     pub fn on_bound(&self, physical: &[f64], k: usize) -> bool {
         let (min, max) = self.bounds[k];
-        (physical[k] - min).min(max - physical[k]) <= ON_BOUND * (max - min)
+        let near = |bound: f64| (physical[k] - bound).abs() <= ON_BOUND * physical[k].abs().max(bound.abs());
+        near(min) || near(max)
     }
 }
 
@@ -368,7 +388,7 @@ mod tests {
         let mut step = DVector::zeros(7);
         step[6] = 100.0;
         let (p, fraction, culprit) = chart.advance(&POINT, &held, &step);
-        assert_eq!(culprit, Some(6));
+        assert_eq!(culprit, Some((6, Side::Upper)));
         assert!((p[6] - 10.0).abs() < 1e-6 && p[6] <= 10.0);
         assert!((fraction - 0.13).abs() < 1e-9);
         step[6] = 1.0;

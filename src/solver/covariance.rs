@@ -4,9 +4,10 @@
 //! formed in the solver's coordinates, where the matrix is well conditioned, and carried to the natural parameters.
 //! Held parameters have no error. Directions that the data leave open are named, never hidden behind a pseudo-inverse.
 
-use nalgebra::{DMatrix, DVector, SymmetricEigen};
+use nalgebra::{DMatrix, DVector};
 
 use super::coordinates::{Chart, Held};
+use super::scaled::Scaled;
 use super::scaling::Projected;
 use crate::gram::PHI0;
 use crate::model::{Block, PHYSICAL};
@@ -14,8 +15,12 @@ use crate::model::{Block, PHYSICAL};
 /// Relative error of f_ref (equally of κ) beyond which the valley's curvature is not seen: the natural parameters of the
 /// block then trade against each other along a curve that no linear error can describe.
 const VALLEY_ERROR: f64 = 0.3;
-/// Eigenvalue of the scaled normal matrix below which a direction is not determined at all.
-const SINGULAR: f64 = 1e-12;
+/// Change of phi0, in degree, that counts as much as a change of another parameter by its own size.
+const PHI0_SCALE: f64 = 10.0;
+/// Share of the largest relative change from which a parameter takes part in a direction by name,
+const TAKES_PART: f64 = 0.2;
+/// and from which its error means nothing any more.
+const UNTOUCHED: f64 = 1e-6;
 /// An error larger than this share of the bounds' range says that only the bounds determine the parameter.
 const WIDE: f64 = 0.5;
 
@@ -41,8 +46,8 @@ pub struct AtReference {
 /// Errors of one fit.
 #[derive(Debug, Clone)]
 pub struct Covariance {
-    /// Of the natural physical parameters, then (contrast, offset) of every angle; (n + 2K)², zeros for held ones, NaN
-    /// everywhere when the normal matrix can't be inverted.
+    /// Of the natural physical parameters, then (contrast, offset) of every angle; (n + 2K)², zeros for held ones, NaN for
+    /// what the data don't determine.
     pub matrix: DMatrix<f64>,
     /// Standard errors of the physical parameters; NaN for held and undetermined ones.
     pub physical: Vec<f64>,
@@ -58,60 +63,41 @@ pub struct Covariance {
     pub s2: f64,
 }
 
-/// Inverse of a symmetric positive matrix by its scaled eigenbasis; on failure the direction that has no curvature.
-fn invert(normal: &DMatrix<f64>) -> std::result::Result<DMatrix<f64>, DVector<f64>> {
-    let n = normal.nrows();
-    let scale = normal.diagonal().map(|d| if d > 0.0 { d.sqrt() } else { 1.0 });
-    let scaled = DMatrix::from_fn(n, n, |i, j| normal[(i, j)] / (scale[i] * scale[j]));
-    let eigen = SymmetricEigen::new(scaled);
-    let weakest = eigen.eigenvalues.imin();
-    let largest = eigen.eigenvalues.max();
-    let determined = eigen.eigenvalues[weakest] > SINGULAR * largest;
-    if !determined {
-        return Err(eigen.eigenvectors.column(weakest).component_div(&scale));
-    }
-    let inverse = &eigen.eigenvectors
-        * DMatrix::from_diagonal(&eigen.eigenvalues.map(|v| 1.0 / v))
-        * eigen.eigenvectors.transpose();
-    Ok(DMatrix::from_fn(n, n, |i, j| inverse[(i, j)] / (scale[i] * scale[j])))
-}
-
 /// Errors at a minimum with the parameters in `held` kept, for residual variance `s2`.
 pub fn covariance(chart: &Chart, physical: &[f64], held: &Held, projected: &Projected, s2: f64) -> Covariance {
     let n = chart.n_physical();
     let k = projected.scaling.len();
-    let tangents = chart.tangents(physical, held);
     let mut out = Covariance {
         matrix: DMatrix::from_element(n + 2 * k, n + 2 * k, f64::NAN),
         physical: vec![f64::NAN; n],
         scaling: vec![(f64::NAN, f64::NAN); k],
         mean_scaling: (f64::NAN, f64::NAN),
-        at_reference: Vec::new(),
+        at_reference: at_reference(chart, physical, &DMatrix::zeros(n, n)),
         undetermined: Vec::new(),
         s2,
     };
-    let normal = tangents.transpose() * &projected.normal * &tangents;
-    let free = match invert(&normal) {
-        Ok(inverse) if s2.is_finite() => inverse * s2,
-        Ok(_) => {
-            out.undetermined.push("there are no degrees of freedom left to estimate errors from".into());
-            out.at_reference = at_reference(chart, physical, None);
-            return out;
-        }
-        Err(direction) => {
-            out.undetermined.push(name_direction(chart, physical, held, &direction));
-            out.at_reference = at_reference(chart, physical, None);
-            return out;
-        }
-    };
+    if !s2.is_finite() {
+        out.undetermined.push("there are no degrees of freedom left to estimate errors from".into());
+        return out;
+    }
+    let tangents = chart.tangents(physical, held);
     let natural_tangents = chart.natural_tangents(physical, held);
+    let (free, open) = if chart.n_free(held) == 0 {
+        (DMatrix::zeros(0, 0), Vec::new())
+    } else {
+        Scaled::new(&(tangents.transpose() * &projected.normal * &tangents)).invert()
+    };
+    let free = free * s2;
     let valley = &tangents * &free * tangents.transpose();
     let natural = &natural_tangents * &free * natural_tangents.transpose();
-    for i in 0..n {
-        out.physical[i] = if held[i] { f64::NAN } else { natural[(i, i)].max(0.0).sqrt() };
-    }
     out.fill_scaling(&natural, &(&natural_tangents * &free * tangents.transpose()), &valley, projected, s2);
-    out.at_reference = at_reference(chart, physical, Some(&valley));
+    for i in (0..n).filter(|&i| !held[i]) {
+        out.physical[i] = natural[(i, i)].max(0.0).sqrt();
+    }
+    out.at_reference = at_reference(chart, physical, &valley);
+    for direction in &open {
+        out.leave_open(chart, physical, &(&natural_tangents * direction), &(&tangents * direction), projected);
+    }
     out.judge(chart, physical, held, &valley);
     out
 }
@@ -156,6 +142,9 @@ impl Covariance {
             }
         }
         let mean = |which: usize| {
+            if projected.groups.iter().any(|g| !if which == 0 { g.contrast_free } else { g.offset_free }) {
+                return f64::NAN;
+            }
             let mut total = 0.0;
             for a in 0..k {
                 for b in 0..k {
@@ -165,6 +154,69 @@ impl Covariance {
             total.max(0.0).sqrt() / k as f64
         };
         self.mean_scaling = (mean(0), mean(1));
+    }
+
+    /// Takes the errors away from whatever changes along a direction that the data leave open, and names it. `natural` and
+    /// `valley` are the direction in those coordinates.
+    fn leave_open(
+        &mut self,
+        chart: &Chart,
+        physical: &[f64],
+        natural: &DVector<f64>,
+        valley: &DVector<f64>,
+        projected: &Projected,
+    ) {
+        let n = chart.n_physical();
+        let relative: Vec<f64> = (0..n)
+            .map(|k| {
+                let size = if k == PHI0 { physical[k].abs().max(PHI0_SCALE) } else { physical[k].abs() };
+                natural[k].abs() / size.max(f64::MIN_POSITIVE)
+            })
+            .collect();
+        let largest = relative.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+        let mut names = Vec::new();
+        for k in 0..n {
+            if relative[k] > UNTOUCHED * largest {
+                self.physical[k] = f64::NAN;
+                self.matrix.row_mut(k).fill(f64::NAN);
+                self.matrix.column_mut(k).fill(f64::NAN);
+            }
+            if relative[k] > TAKES_PART * largest {
+                names.push(PHYSICAL[k].name);
+            }
+        }
+        for (block, at) in self.at_reference.iter_mut().enumerate() {
+            let moves = |coordinate: usize, value: f64| {
+                valley[3 * block + coordinate].abs() > UNTOUCHED * largest * value.abs().max(f64::MIN_POSITIVE)
+            };
+            if moves(0, at.value) {
+                at.value_error = f64::NAN;
+            }
+            if moves(1, at.slope) {
+                at.slope_error = f64::NAN;
+            }
+        }
+        for group in &projected.groups {
+            let change = group.response() * valley;
+            let moves = |which: usize, value: f64| change[which].abs() > UNTOUCHED * largest * value.abs();
+            for &angle in &group.angles {
+                if moves(0, group.contrast) {
+                    self.scaling[angle].0 = f64::NAN;
+                    self.mean_scaling.0 = f64::NAN;
+                }
+                if moves(1, group.offset) {
+                    self.scaling[angle].1 = f64::NAN;
+                    self.mean_scaling.1 = f64::NAN;
+                }
+            }
+        }
+        self.undetermined.push(match names[..] {
+            [one] => format!("the data do not determine {one}: changing it changes nothing that was measured"),
+            _ => format!(
+                "the data do not determine {} separately: changing them together changes nothing that was measured",
+                join(&names)
+            ),
+        });
     }
 
     /// Names what the linear errors can't be trusted for.
@@ -195,8 +247,7 @@ impl Covariance {
         }
         for k in 0..chart.n_physical() {
             let (min, max) = chart.bounds(k);
-            let seen = self.physical[k] <= WIDE * (max - min);
-            if !held[k] && !seen {
+            if !held[k] && self.physical[k] > WIDE * (max - min) {
                 self.undetermined.push(format!(
                     "{} is not determined: its error {:.1e} is as wide as its bounds {min} … {max}",
                     PHYSICAL[k].name, self.physical[k]
@@ -214,38 +265,13 @@ fn join(names: &[&str]) -> String {
     }
 }
 
-/// Change of phi0, in degree, that counts as much as a change of another parameter by its own size.
-const PHI0_SCALE: f64 = 10.0;
-/// Share of the largest relative change from which a parameter takes part in a direction.
-const TAKES_PART: f64 = 0.2;
-
-/// Names the natural parameters that change along a direction of the free coordinates.
-fn name_direction(chart: &Chart, physical: &[f64], held: &Held, direction: &DVector<f64>) -> String {
-    let change = chart.natural_tangents(physical, held) * direction;
-    let relative: Vec<f64> = (0..chart.n_physical())
-        .map(|k| {
-            let size = if k == PHI0 { physical[k].abs().max(PHI0_SCALE) } else { physical[k].abs() };
-            if held[k] { 0.0 } else { change[k].abs() / size.max(f64::MIN_POSITIVE) }
-        })
-        .collect();
-    let largest = relative.iter().copied().fold(0.0, f64::max);
-    let names: Vec<&str> =
-        (0..chart.n_physical()).filter(|&k| relative[k] > TAKES_PART * largest).map(|k| PHYSICAL[k].name).collect();
-    let what = match names[..] {
-        [one] => one.to_string(),
-        _ => format!("{} separately", join(&names)),
-    };
-    format!(
-        "the data do not determine {what}: changing them together changes nothing that was measured; no errors can be given"
-    )
-}
-
-fn at_reference(chart: &Chart, physical: &[f64], valley: Option<&DMatrix<f64>>) -> Vec<AtReference> {
+fn at_reference(chart: &Chart, physical: &[f64], valley: &DMatrix<f64>) -> Vec<AtReference> {
     (0..chart.n_physical() / 3)
         .map(|block| {
             let first = 3 * block;
             let v = Block::from_slice(&physical[first..]).to_valley(chart.t_ref());
-            let error = |k: usize| valley.map_or(f64::NAN, |c| c[(k, k)].max(0.0).sqrt());
+            // what is held, or was never fitted, has no error
+            let error = |k: usize| if valley[(k, k)] > 0.0 { valley[(k, k)].sqrt() } else { f64::NAN };
             AtReference {
                 name: ["D", "gamma_dot"][block],
                 t_ref: chart.t_ref(),

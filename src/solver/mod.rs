@@ -6,6 +6,7 @@
 
 pub mod coordinates;
 pub mod covariance;
+mod scaled;
 pub mod scaling;
 pub mod search;
 #[cfg(test)]
@@ -13,7 +14,6 @@ mod tests;
 pub mod trust;
 
 use crate::Result;
-use crate::config::FitConfig;
 use crate::gram::{Gram, Objective, Pass, Point};
 use crate::model::{ParameterSpace, ScalingMode};
 use coordinates::Chart;
@@ -37,6 +37,27 @@ const MOST_CARRIED: usize = 4;
 const SAME_MINIMUM: f64 = 1.0;
 /// Contrast₀ and offset₀ before anything is known.
 const FIRST_SCALING: (f64, f64) = (0.0, 1.0);
+
+/// Settings of the solver.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FitConfig {
+    /// Most iterations on the finest level.
+    pub max_iterations: usize,
+    /// Relative decrease of χ² that counts as none.
+    pub ftol: f64,
+    /// Step in units of the parameters' scale that counts as none.
+    pub xtol: f64,
+    /// Scaled projected gradient that counts as zero.
+    pub gtol: f64,
+    /// Scaling mode asked for; `None` = `auto`.
+    pub scaling: Option<ScalingMode>,
+    /// Whether the program searches globally for its start.
+    pub global_search: bool,
+    /// Number of points kept after screening and refined; `None` = the program's choice.
+    pub n_starts: Option<usize>,
+    /// Seed of the search.
+    pub seed: u64,
+}
 
 /// What the solver tells while it works.
 #[derive(Debug, Clone)]
@@ -91,6 +112,8 @@ pub struct OtherMinimum {
     pub excess: f64,
     /// Level on which it was last compared, 0 the finest.
     pub level: usize,
+    /// Whether it was refined to the end at full resolution.
+    pub refined: bool,
 }
 
 /// The answer.
@@ -108,8 +131,10 @@ pub struct Fit {
     pub outcome: Outcome,
     /// Every judged pass.
     pub iterations: Vec<Iteration>,
-    /// Iterations on the finest level.
+    /// Passes of the final refinement.
     pub fine_iterations: usize,
+    /// Whether the start values were useless and a global search was made instead.
+    pub searched_instead: bool,
     /// Other minima.
     pub other_minima: Vec<OtherMinimum>,
     /// Errors and what the data don't determine.
@@ -150,13 +175,18 @@ pub fn fit(task: &Task, objective: &mut dyn Objective, observe: &mut dyn FnMut(&
     let mut solver = Solver { task, objective, observe, problem, iterations: Vec::new() };
     let coarsest = solver.objective.levels().len() - 1;
     let mut others = Vec::new();
-    let mut carried = solver.begin(coarsest)?;
-    solver.prune(&mut carried, coarsest, &mut others);
+    let mut carried = solver.begin(coarsest, task.config.global_search)?;
+    let useless = |starts: &[Trust]| starts.iter().all(|s| s.outcome() == Some(Outcome::Insensitive));
+    let searched_instead = !task.config.global_search && useless(&carried);
+    if searched_instead {
+        carried = solver.begin(coarsest, true)?;
+    }
+    solver.prune(&mut carried, coarsest, false, &mut others);
     for level in (0..=coarsest.saturating_sub(1)).rev() {
         carried = solver.refine(level, &carried)?;
-        solver.prune(&mut carried, level, &mut others);
+        solver.prune(&mut carried, level, level == 0, &mut others);
     }
-    Ok(solver.conclude(carried, others))
+    Ok(Fit { searched_instead, ..solver.conclude(carried, others) })
 }
 
 impl Solver<'_, '_> {
@@ -198,7 +228,7 @@ impl Solver<'_, '_> {
     }
 
     /// First answers on the coarsest level: from the search, or from the user's start.
-    fn begin(&mut self, level: usize) -> Result<Vec<Trust>> {
+    fn begin(&mut self, level: usize, search: bool) -> Result<Vec<Trust>> {
         let task = self.task;
         let n_pairs = self.n_pairs(level);
         let goal = Goal::Approach(COARSE_DECREMENT);
@@ -214,7 +244,7 @@ impl Solver<'_, '_> {
                 point
             })
             .collect();
-        if !task.config.global_search {
+        if !search {
             (self.observe)(&Event::Level { level, n_pairs, carried: 1 });
             let mut starts: Vec<Trust> = user
                 .into_iter()
@@ -237,9 +267,9 @@ impl Solver<'_, '_> {
                 let seen = self.screen(grams, &point);
                 (seen.chi2, Point { physical: point.physical, scaling: seen.scaling })
             })
-            .filter(|(chi2, _)| chi2.is_finite())
             .collect();
-        ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
+        // points without a finite χ² come last
+        ranked.sort_by(|a, b| a.0.abs().total_cmp(&b.0.abs()));
         ranked.truncate(refined);
         let mut starts: Vec<Trust> = ranked
             .into_iter()
@@ -295,7 +325,7 @@ impl Solver<'_, '_> {
     }
 
     /// Sorts by χ², drops repeated minima and those too far above the best; the latter are remembered.
-    fn prune(&self, found: &mut Vec<Trust>, level: usize, others: &mut Vec<OtherMinimum>) {
+    fn prune(&self, found: &mut Vec<Trust>, level: usize, refined: bool, others: &mut Vec<OtherMinimum>) {
         found.sort_by(|a, b| a.chi2().total_cmp(&b.chi2()));
         let mut kept: Vec<Trust> = Vec::new();
         for candidate in found.drain(..) {
@@ -307,7 +337,7 @@ impl Solver<'_, '_> {
             if kept.is_empty() || (usable && excess < CARRIED_WITHIN && kept.len() < MOST_CARRIED) {
                 kept.push(candidate);
             } else if usable && candidate.outcome().is_some_and(Outcome::converged) {
-                others.push(OtherMinimum { physical: candidate.physical().to_vec(), excess, level });
+                others.push(OtherMinimum { physical: candidate.physical().to_vec(), excess, level, refined });
             }
         }
         *found = kept;
@@ -328,7 +358,7 @@ impl Solver<'_, '_> {
         let best = carried.remove(0);
         for other in carried {
             let excess = (other.chi2() - best.chi2()) / best.noise_variance();
-            others.push(OtherMinimum { physical: other.physical().to_vec(), excess, level: 0 });
+            others.push(OtherMinimum { physical: other.physical().to_vec(), excess, level: 0, refined: true });
         }
         others.sort_by(|a, b| a.level.cmp(&b.level).then(a.excess.total_cmp(&b.excess)));
         let at_bound = self.at_bound(&best);
@@ -353,7 +383,6 @@ impl Solver<'_, '_> {
         );
         let covariance = covariance::covariance(&self.problem.chart, best.physical(), &held, &projected, s2);
         let outcome = best.outcome().unwrap_or(Outcome::Stalled);
-        let fine_iterations = self.iterations.iter().filter(|i| i.level == 0).count();
         Fit {
             physical: best.physical().to_vec(),
             at_bound,
@@ -361,7 +390,8 @@ impl Solver<'_, '_> {
             degrees_of_freedom,
             outcome,
             iterations: self.iterations,
-            fine_iterations,
+            fine_iterations: best.passes(),
+            searched_instead: false,
             other_minima: others,
             covariance,
         }

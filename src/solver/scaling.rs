@@ -95,6 +95,10 @@ impl Quadratic {
         }
     }
 
+    fn is_finite(&self) -> bool {
+        [self.gg, self.g1, self.n, self.gr, self.r1, self.rr].iter().all(|v| v.is_finite())
+    }
+
     fn at(&self, dc: f64, d_o: f64) -> f64 {
         self.rr - 2.0 * (dc * self.gr + d_o * self.r1)
             + dc * dc * self.gg
@@ -146,7 +150,8 @@ impl Quadratic {
 }
 
 /// Eliminates contrast and offset from the Gram matrices of a pass evaluated against `reference` (contrast₀, offset₀ per
-/// angle; in `averaged` mode the same for all). `n` physical coordinates; 0 for a χ²-only pass.
+/// angle; in `averaged` mode the same for all). `n` physical coordinates; 0 for a χ²-only pass. Sums that aren't finite give
+/// a χ² of NaN.
 pub fn project(
     grams: &[Gram],
     reference: &[(f64, f64)],
@@ -172,6 +177,10 @@ pub fn project(
         let own: Vec<&Gram> = angles.iter().map(|&a| &grams[a]).collect();
         let (c0, o0) = reference[angles[0]];
         let q = Quadratic::of(&own);
+        if !q.is_finite() {
+            out.chi2 = f64::NAN;
+            return out;
+        }
         let box_of = |(min, max): (f64, f64), at: f64| (min - at, max - at);
         let (dc, d_o, contrast_free, offset_free) = q.minimise(box_of(bounds.contrast, c0), box_of(bounds.offset, o0));
         let (contrast, offset) = (c0 + dc, o0 + d_o);

@@ -5,9 +5,10 @@
 //! within a few standard errors of the minimum. Progress is measured by the decrement λ = √(gᵀH⁻¹g)/s: the distance to the
 //! minimum in standard errors. χ² decides about steps while its change is above rounding; below that the decrement does.
 
-use nalgebra::{DMatrix, DVector, SymmetricEigen};
+use nalgebra::{DMatrix, DVector};
 
-use super::coordinates::{Chart, Held};
+use super::coordinates::{Chart, Held, Side};
+use super::scaled::Scaled;
 use super::scaling::{Projected, ScalingBounds, project};
 use crate::gram::{Gram, Point};
 use crate::model::ScalingMode;
@@ -26,8 +27,8 @@ const LARGEST_FINAL_DECREMENT: f64 = 1e-2;
 const POLISHED: f64 = 1e-7;
 /// Passes after the stopping test that may be spent on polishing.
 const POLISH_PASSES: usize = 2;
-/// Smallest eigenvalue of the scaled normal matrix, relative to the largest, that a step divides by.
-const SINGULAR: f64 = 1e-15;
+/// Decrement from which a parameter at a bound that could move back inside is let go before the goal counts as reached.
+const RELEASE: f64 = 1e-2;
 
 /// What is fixed for all starts.
 #[derive(Debug, Clone)]
@@ -65,6 +66,8 @@ pub enum Outcome {
     Gradient,
     /// The step became negligible.
     Step,
+    /// c2 doesn't depend on the parameters at the point reached.
+    Insensitive,
     /// All passes were used.
     MaxIterations,
     /// No step led further although the gradient isn't zero, or χ² isn't finite.
@@ -83,6 +86,9 @@ impl Outcome {
             Self::Function => "the decrease of χ² that is left is negligible (function tolerance)",
             Self::Gradient => "the projected gradient is zero to rounding (gradient tolerance)",
             Self::Step => "the step is negligible (parameter tolerance)",
+            Self::Insensitive => {
+                "c2 doesn't depend on the parameters here: without correlation there is nothing to fit"
+            }
             Self::MaxIterations => "the largest number of iterations was reached",
             Self::Stalled => "no step lowers χ² although the gradient isn't zero",
         }
@@ -93,8 +99,20 @@ impl Outcome {
 #[derive(Debug, Clone)]
 struct Plan {
     physical: Vec<f64>,
-    /// Decrease of Σr² that the quadratic model predicts for the step as cut.
+    /// Decrease of Σr² that the quadratic model predicts for the step as cut; `None` for a move onto bounds that is taken
+    /// whatever it brings.
+    predicted: Option<f64>,
+}
+
+/// A step from a point with some parameters held.
+struct Step {
+    physical: Vec<f64>,
+    fraction: f64,
+    culprit: Option<(usize, Side)>,
     predicted: f64,
+    decrement: f64,
+    /// Largest component of the gradient in its own scale.
+    steepest: f64,
 }
 
 /// One start on one level.
@@ -177,8 +195,12 @@ impl Trust {
     fn judge(&mut self, plan: Plan, new: Projected) {
         let Some(current) = &self.current else { return };
         let actual = current.chi2 - new.chi2;
-        if plan.predicted > CHI2_RESOLUTION * current.chi2 {
-            let ratio = actual / plan.predicted;
+        let Some(predicted) = plan.predicted else {
+            self.accept(plan.physical, new);
+            return;
+        };
+        if predicted > CHI2_RESOLUTION * current.chi2 {
+            let ratio = actual / predicted;
             if actual > 0.0 {
                 self.mu *= (1.0f64 - (2.0 * ratio - 1.0).powi(3)).max(1.0 / 3.0);
                 self.nu = 2.0;
@@ -229,87 +251,112 @@ impl Trust {
     /// Plans the next step from the current point, and tests whether one is needed.
     fn prepare(&mut self) {
         let Some(current) = self.current.clone() else { return };
-        let chart = &self.problem.chart;
-        let s2 = self.noise_variance();
-        let mut held = chart.user_held();
+        let user = self.problem.chart.user_held();
+        if self.problem.chart.n_free(&user) > 0 && current.normal.diagonal().amax() == 0.0 {
+            (self.held, self.outcome) = (user, Some(Outcome::Insensitive));
+            return;
+        }
+        let mut held = user;
         let mut base = self.physical.clone();
         loop {
-            let n = chart.n_free(&held);
-            if n == 0 {
-                (self.held, self.decrement, self.outcome) = (held, 0.0, Some(Outcome::Gradient));
-                self.physical = base;
+            let Some(step) = self.step(&current, &base, &held) else {
+                (self.held, self.decrement) = (held, 0.0);
+                if base != self.physical {
+                    self.plan = Some(Plan { physical: base, predicted: None });
+                } else if !self.release(&current, &held) {
+                    self.outcome = Some(Outcome::Gradient);
+                }
                 return;
-            }
-            let tangents = chart.tangents(&base, &held);
-            let normal = tangents.transpose() * &current.normal * &tangents;
-            let gradient = tangents.transpose() * &current.gradient;
-            let kappa = chart.kappa_weights(&base, &held);
-            let damped = &normal + DMatrix::from_diagonal(&kappa.map(|k| KAPPA_DAMPING * s2 * k * k));
-            let system = Scaled::new(&damped);
-            let newton = system.solve(&gradient, 0.0);
-            let decrement2 = gradient.dot(&newton).max(0.0) / s2;
-            let undamped = self.undamped_allowed && decrement2 < NEAR;
-            let step = if undamped { newton } else { system.solve(&gradient, self.mu) };
-            let (physical, fraction, culprit) = chart.advance(&base, &held, &step);
-            if let Some(k) = culprit.filter(|_| fraction < SHORTEST_CUT) {
-                held[k] = true;
-                chart.snap(&mut base, k);
+            };
+            if let Some(culprit) = step.culprit.filter(|_| step.fraction < SHORTEST_CUT) {
+                held[culprit.0] = true;
+                self.problem.chart.snap(&mut base, culprit);
                 continue;
             }
-            let taken = &step * fraction;
-            let predicted = 2.0 * gradient.dot(&taken) - taken.dot(&(&normal * &taken));
-            (self.held, self.decrement) = (held, decrement2.sqrt());
+            (self.held, self.decrement) = (held, step.decrement);
             // a step cut short by a bound, however small its gain, is no sign of a minimum
-            if fraction == 1.0 && self.reached(&current, &system, &gradient, &physical) {
-                return;
+            let outcome = if step.fraction == 1.0 { self.reached(&current, &step) } else { None };
+            match outcome {
+                Some(_) if self.release(&current, &held) => (),
+                Some(_) => self.outcome = outcome,
+                None => self.plan = Some(Plan { physical: step.physical, predicted: Some(step.predicted) }),
             }
-            self.plan = Some(Plan { physical, predicted });
             return;
         }
     }
 
-    /// Whether the goal is reached at the current point, with an uncut step to `next` planned.
-    fn reached(&mut self, current: &Projected, system: &Scaled, gradient: &DVector<f64>, next: &[f64]) -> bool {
-        let outcome = match self.goal {
-            Goal::Approach(decrement) => (self.decrement < decrement).then_some(Outcome::Function),
-            Goal::Finish { ftol, xtol, gtol } => {
-                let left = self.decrement * self.decrement * self.noise_variance() / current.chi2;
-                let steepest = system.scaled_gradient(gradient) / current.chi2.sqrt();
-                let longest = self
-                    .physical
-                    .iter()
-                    .zip(next)
-                    .map(|(a, b)| (a - b).abs() / a.abs().max(f64::MIN_POSITIVE))
-                    .fold(0.0, f64::max);
-                let test = if self.decrement >= LARGEST_FINAL_DECREMENT {
-                    None
-                } else if steepest <= gtol {
-                    Some(Outcome::Gradient)
-                } else if left <= ftol {
-                    Some(Outcome::Function)
-                } else if longest <= xtol {
-                    Some(Outcome::Step)
-                } else {
-                    None
-                };
-                match (self.polishing, test) {
-                    _ if self.decrement < POLISHED => {
-                        Some(self.polishing.map_or(Outcome::Gradient, |(outcome, _)| outcome))
-                    }
-                    (Some((outcome, left)), _) => {
-                        self.polishing = Some((outcome, left.saturating_sub(1)));
-                        (left == 0).then_some(outcome)
-                    }
-                    (None, Some(outcome)) => {
-                        self.polishing = Some((outcome, POLISH_PASSES - 1));
-                        None
-                    }
-                    (None, None) => None,
-                }
-            }
+    /// The step from `base` with `held` kept; `None` when nothing is free.
+    fn step(&self, current: &Projected, base: &[f64], held: &Held) -> Option<Step> {
+        let chart = &self.problem.chart;
+        if chart.n_free(held) == 0 {
+            return None;
+        }
+        let s2 = self.noise_variance();
+        let tangents = chart.tangents(base, held);
+        let normal = tangents.transpose() * &current.normal * &tangents;
+        let gradient = tangents.transpose() * &current.gradient;
+        let kappa = chart.kappa_weights(base, held);
+        let damped = &normal + DMatrix::from_diagonal(&kappa.map(|k| KAPPA_DAMPING * s2 * k * k));
+        let system = Scaled::new(&damped);
+        let newton: DVector<f64> = system.solve(&gradient, 0.0);
+        let decrement2 = gradient.dot(&newton).max(0.0) / s2;
+        let steepest = system.scaled_gradient(&gradient);
+        let undamped = self.undamped_allowed && decrement2 < NEAR;
+        let step = if undamped { newton } else { system.solve(&gradient, self.mu) };
+        let (physical, fraction, culprit) = chart.advance(base, held, &step);
+        let taken = &step * fraction;
+        let predicted = 2.0 * gradient.dot(&taken) - taken.dot(&(&normal * &taken));
+        Some(Step { physical, fraction, culprit, predicted, decrement: decrement2.sqrt(), steepest })
+    }
+
+    /// Before the goal counts as reached: a parameter may have been held because a step in more dimensions ran into its bound,
+    /// and yet gain by moving back inside now that others are held. Plans the step of the one that gains most.
+    fn release(&mut self, current: &Projected, held: &Held) -> bool {
+        let user = self.problem.chart.user_held();
+        let best = (0..self.problem.chart.n_physical())
+            .filter(|&k| held[k] && !user[k])
+            .filter_map(|k| {
+                let mut fewer = *held;
+                fewer[k] = false;
+                self.step(current, &self.physical, &fewer)
+            })
+            .filter(|step| step.fraction > SHORTEST_CUT && step.decrement > RELEASE + self.decrement)
+            .max_by(|a, b| a.predicted.total_cmp(&b.predicted));
+        let Some(step) = best else { return false };
+        self.plan = Some(Plan { physical: step.physical, predicted: Some(step.predicted) });
+        self.polishing = None;
+        true
+    }
+
+    /// Whether the goal is reached at the current point, with an uncut step planned.
+    fn reached(&mut self, current: &Projected, step: &Step) -> Option<Outcome> {
+        let (ftol, xtol, gtol) = match self.goal {
+            Goal::Approach(decrement) => return (self.decrement < decrement).then_some(Outcome::Function),
+            Goal::Finish { ftol, xtol, gtol } => (ftol, xtol, gtol),
         };
-        self.outcome = outcome;
-        outcome.is_some()
+        if self.decrement < POLISHED {
+            return Some(self.polishing.map_or(Outcome::Gradient, |(outcome, _)| outcome));
+        }
+        if let Some((outcome, left)) = self.polishing {
+            self.polishing = Some((outcome, left.saturating_sub(1)));
+            return (left == 0).then_some(outcome);
+        }
+        if self.decrement >= LARGEST_FINAL_DECREMENT {
+            return None;
+        }
+        let left = self.decrement * self.decrement * self.noise_variance() / current.chi2;
+        let longest = (self.physical.iter().zip(&step.physical))
+            .map(|(a, b)| (a - b).abs() / a.abs().max(f64::MIN_POSITIVE))
+            .fold(0.0, f64::max);
+        let test = if step.steepest / current.chi2.sqrt() <= gtol {
+            Some(Outcome::Gradient)
+        } else if left <= ftol {
+            Some(Outcome::Function)
+        } else {
+            (longest <= xtol).then_some(Outcome::Step)
+        };
+        self.polishing = test.map(|outcome| (outcome, POLISH_PASSES - 1));
+        None
     }
 
     /// s²: Σr² over the degrees of freedom.
@@ -365,36 +412,5 @@ impl Trust {
     /// Contrast and offset that residuals are taken against.
     pub fn reference(&self) -> &[(f64, f64)] {
         &self.reference
-    }
-}
-
-/// A normal matrix scaled to unit diagonal, in its eigenbasis.
-struct Scaled {
-    scale: DVector<f64>,
-    eigen: SymmetricEigen<f64, nalgebra::Dyn>,
-}
-
-impl Scaled {
-    fn new(normal: &DMatrix<f64>) -> Self {
-        // reduced diagonals may come out slightly negative by rounding
-        let scale = normal.diagonal().map(|d| if d > 0.0 { d.sqrt() } else { 1.0 });
-        let scaled = DMatrix::from_fn(normal.nrows(), normal.ncols(), |i, j| normal[(i, j)] / (scale[i] * scale[j]));
-        Self { scale, eigen: SymmetricEigen::new(scaled) }
-    }
-
-    /// (H + μ·diag H)⁻¹·g.
-    fn solve(&self, gradient: &DVector<f64>, mu: f64) -> DVector<f64> {
-        let g = gradient.component_div(&self.scale);
-        let floor = SINGULAR * self.eigen.eigenvalues.max().max(SINGULAR);
-        let mut along = self.eigen.eigenvectors.transpose() * g;
-        for (a, &value) in along.iter_mut().zip(self.eigen.eigenvalues.iter()) {
-            *a = if value > floor || mu > 0.0 { *a / (value.max(floor) + mu) } else { 0.0 };
-        }
-        (&self.eigen.eigenvectors * along).component_div(&self.scale)
-    }
-
-    /// Largest component of the gradient in units of its own scale.
-    fn scaled_gradient(&self, gradient: &DVector<f64>) -> f64 {
-        gradient.component_div(&self.scale).amax()
     }
 }
