@@ -51,7 +51,7 @@ impl Folder {
         }
     }
 
-    /// Moves an earlier run's results to `previous/` and makes room for new ones.
+    /// Moves an earlier run's results to `previous/`, so that they don't pass for this run's whatever becomes of it.
     ///
     /// # Errors
     /// [`Error::Io`] naming the folder that can't be moved or made.
@@ -67,12 +67,21 @@ impl Folder {
             fs::rename(&results, &target).map_err(|e| Error::io("move aside", &results, e))?;
         }
         self.begun.set(true);
-        fs::create_dir_all(&results).map_err(|e| Error::io("create", &results, e))
+        Ok(())
     }
 
     /// Where results of this method go.
     pub fn results(&self) -> PathBuf {
         self.root.join(METHOD)
+    }
+
+    /// Makes the folder for results.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming it.
+    pub fn make_results(&self) -> Result<()> {
+        let results = self.results();
+        fs::create_dir_all(&results).map_err(|e| Error::io("create", &results, e))
     }
 
     /// Writes a JSON file, pretty-printed.
@@ -98,6 +107,7 @@ mod tests {
         for run in 0..3 {
             let folder = Folder::probe(&root).unwrap();
             folder.begin().unwrap();
+            folder.make_results().unwrap();
             folder.write_json("x.json", &serde_json::json!({ "run": run })).unwrap();
         }
         let read = |p: &str| fs::read_to_string(root.join(p)).unwrap();

@@ -19,6 +19,7 @@ use crate::Result;
 /// # Errors
 /// [`crate::Error::Io`] when a file can't be written.
 pub fn write(report: &Report, folder: &Folder) -> Result<Vec<std::path::PathBuf>> {
+    folder.make_results()?;
     let mut written = Vec::new();
     if report.config.output.json {
         for (name, value) in [
