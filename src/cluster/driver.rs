@@ -123,6 +123,11 @@ impl<'w> Driver<'w> {
         self.engine.as_ref().map_or(0, CpuEngine::n_batches)
     }
 
+    /// Instruction set in use on rank 0.
+    pub fn instruction_set(&self) -> &'static str {
+        self.engine.as_ref().map_or("none", CpuEngine::instruction_set)
+    }
+
     /// Threads of rank 0 and why.
     pub fn threads(&self) -> &ThreadPlan {
         &self.threads

@@ -57,7 +57,7 @@ impl Dealing {
 pub(super) fn engine(setup: &Setup, dealing: &Dealing, stores: Vec<TileStore>, threads: usize) -> Result<CpuEngine> {
     let shards = dealing.levels.iter().cloned().zip(stores).map(|(level, store)| Shard { level, store }).collect();
     let pool = thread_pool(threads)?;
-    let mut engine = CpuEngine::new(setup.experiment.clone(), shards, pool);
+    let mut engine = CpuEngine::new(setup.experiment.clone(), shards, pool)?;
     if let Some(pairs) = setup.batch_pairs {
         engine.set_batches(pairs, None);
     }

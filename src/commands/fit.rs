@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::cluster::{Driver, MemoryLimit, Setup, Strategy, World};
 use crate::config::{Config, TimeOrigin};
 use crate::dataset::{Dataset, TwoTime, noise};
-use crate::gram::{CpuEngine, Level, Objective};
+use crate::gram::{Level, Objective};
 use crate::model::{Experiment, ScalingMode};
 use crate::output::{DataSummary, Folder, Report, Truth, closing_report, write};
 use crate::solver::{self, Task};
@@ -122,7 +122,7 @@ impl Run<'_> {
             scaling,
             strategy: self.strategy,
             ranks: driver.status(),
-            instruction_set: CpuEngine::instruction_set(),
+            instruction_set: driver.instruction_set(),
             passes: driver.passes().to_vec(),
             level_pairs: driver.levels().iter().map(|l| l.plan.n_pairs()).collect(),
             pairs_evaluated,

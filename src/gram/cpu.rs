@@ -5,10 +5,11 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::kernel::tile_gram;
+use super::isa::InstructionSet;
+use super::kernel::{Job, tile_gram};
 use super::pack::TileStore;
-use super::panel::{Scratch, instruction_set};
 use super::plan::Level;
+use super::scratch::Scratch;
 use super::tables::Tables;
 use super::tree::{self, Node};
 use super::{Engine, Gram, Pass, Point};
@@ -42,6 +43,7 @@ pub struct CpuEngine {
     experiment: Experiment,
     shards: Vec<Shard>,
     pool: rayon::ThreadPool,
+    set: InstructionSet,
     /// Pairs per batch of a full-resolution pass; `None` = one batch.
     batch_pairs: Option<usize>,
     on_batch: Option<BatchProgress>,
@@ -56,8 +58,17 @@ struct Task {
 
 impl CpuEngine {
     /// An engine over the shards of one rank, finest level first, working in the thread pool given.
-    pub fn new(experiment: Experiment, shards: Vec<Shard>, pool: rayon::ThreadPool) -> Self {
-        Self { experiment, shards, pool, batch_pairs: None, on_batch: None }
+    ///
+    /// # Errors
+    /// [`crate::Error::Usage`] when `HOMODYNE_ISA` names an instruction set that this processor hasn't got.
+    pub fn new(experiment: Experiment, shards: Vec<Shard>, pool: rayon::ThreadPool) -> Result<Self> {
+        Ok(Self { experiment, shards, pool, set: InstructionSet::select()?, batch_pairs: None, on_batch: None })
+    }
+
+    /// Works with another instruction set.
+    #[cfg(test)]
+    pub(super) fn force(&mut self, set: InstructionSet) {
+        self.set = set;
     }
 
     /// Cuts full-resolution passes into batches of about `pairs` pairs, reporting each.
@@ -73,8 +84,8 @@ impl CpuEngine {
     }
 
     /// Name of the instruction set in use.
-    pub fn instruction_set() -> &'static str {
-        instruction_set()
+    pub fn instruction_set(&self) -> &'static str {
+        self.set.name()
     }
 
     /// Threads in use.
@@ -115,13 +126,14 @@ impl CpuEngine {
         batches
     }
 
-    fn sum_task(shard: &Shard, tables: &Tables, task: Task, pass: Pass) -> Gram {
+    fn sum_task(set: InstructionSet, shard: &Shard, tables: &Tables, task: Task, pass: Pass) -> Gram {
         let plan = &shard.level.plan;
         let n = plan.per_angle();
         SCRATCH.with_borrow_mut(|scratch| {
             let mut leaves = task.node.tiles(n).map(|tile| {
                 let (data, clean) = shard.store.tile(task.angle * n + tile);
-                let gram = tile_gram(&plan.tiles[tile], data, clean, tables, task.angle, pass, scratch);
+                let job = Job { tile: &plan.tiles[tile], data, clean, tables, angle: task.angle, pass };
+                let gram = tile_gram(set, &job, scratch);
                 (Node { height: 0, index: tile }, gram)
             });
             tree::complete(task.node, n, &mut leaves)
@@ -149,7 +161,7 @@ impl Engine for CpuEngine {
                 })
                 .collect()
         };
-        let pool = &self.pool;
+        let (pool, set) = (&self.pool, self.set);
         if points.len() > 1 && tasks.len() < TASKS_PER_THREAD * pool.current_num_threads() {
             // many points on a small level: one task a point
             let sums: Vec<Vec<Gram>> = pool.install(|| {
@@ -157,7 +169,7 @@ impl Engine for CpuEngine {
                     .par_iter()
                     .map(|point| {
                         let tables = Tables::new(experiment, &shard.level, point, pass == Pass::Gram);
-                        coalesce(tasks.iter().map(|&task| Self::sum_task(shard, &tables, task, pass)).collect())
+                        coalesce(tasks.iter().map(|&task| Self::sum_task(set, shard, &tables, task, pass)).collect())
                     })
                     .collect()
             });
@@ -171,7 +183,7 @@ impl Engine for CpuEngine {
                 sums.extend(pool.install(|| {
                     tasks[batch.clone()]
                         .par_iter()
-                        .map(|&task| Self::sum_task(shard, &tables, task, pass))
+                        .map(|&task| Self::sum_task(set, shard, &tables, task, pass))
                         .collect::<Vec<_>>()
                 }));
                 if let Some(report) = on_batch.as_mut() {

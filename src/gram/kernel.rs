@@ -8,51 +8,76 @@
 //! ```
 //!
 //! Away from the diagonal a'_j ≥ 0 ≥ a'_i, so nothing cancels. Triangles on the diagonal take each pair directly.
-//! Every operation is a fixed sequence of IEEE additions, products and fused multiply-adds over 8 virtual lanes: the
-//! bits are the same for any instruction set.
+//! Everything is written once against [`Isa`] and compiled for each instruction set; the bits are the same on all.
 
-use super::lanes::{ZERO, sum};
+use super::isa::InstructionSet;
+#[cfg(target_arch = "x86_64")]
+use super::lanes::{Avx2, Avx512};
+use super::lanes::{Isa, Portable, sum};
 use super::pack::Lane;
-use super::panel::{PAIRS_3, PAIRS_4, ROW_SUMS, Scratch, Sums, flat, select};
-use super::plan::{Brick, BrickKind, LANES, TILE_COLUMNS, TILE_ROWS, Tile};
+use super::panel::{flat, group, row_parts};
+use super::plan::{Brick, BrickKind, LANES, TILE_COLUMNS, Tile};
+use super::scratch::{GROUP, PAIRS_3, PAIRS_4, Scratch, Sums, ZERO};
 use super::tables::{NEGLIGIBLE, Tables, decay};
-use super::{COLUMNS, G, Gram, ONE, PHI0, Pass, R};
-use crate::model::reference;
+use super::triangle::{TriangleSums, difference, triangle};
+use super::{G, Gram, ONE, Pass, R};
+
+/// One tile of one angle at one point.
+#[derive(Clone, Copy)]
+pub(crate) struct Job<'a> {
+    pub tile: &'a Tile,
+    pub data: &'a [Lane],
+    /// Per panel: whether every value is finite.
+    pub clean: &'a [bool],
+    pub tables: &'a Tables<'a>,
+    pub angle: usize,
+    pub pass: Pass,
+}
 
 /// Fills the tables of a rectangle; false when every correlation in it is negligible.
-fn prepare(brick: &Brick, tables: &Tables, angle: usize, pass: Pass, scratch: &mut Scratch) -> bool {
+#[inline(always)]
+fn prepare<I: Isa, const SHEAR: bool, const GRAM: bool>(
+    isa: I,
+    brick: &Brick,
+    tables: &Tables,
+    angle: usize,
+    scratch: &mut Scratch,
+) -> bool {
     let origin = brick.columns.start;
-    let (rows, columns) = (&mut scratch.rows, &mut scratch.columns);
+    let Scratch { rows, columns, .. } = scratch;
     let nearest = brick.rows.end - 1;
     if decay(-tables.k * tables.diffusion.relative(nearest, origin)) < NEGLIGIBLE {
         return false;
     }
-    let derivatives = pass == Pass::Gram;
     for (i, k) in brick.rows.clone().enumerate() {
         rows.v[i] = decay(-tables.k * tables.diffusion.relative(k, origin));
-        if derivatives {
+        if GRAM {
             for t in 0..3 {
                 rows.a[t][i] = tables.a[t].relative(k, origin);
             }
         }
     }
+    // from the start of a column block the exponentials are shared by all tiles of the block
     let aligned = origin.is_multiple_of(TILE_COLUMNS);
-    let last = brick.columns.end - 1;
     for panel in 0..brick.n_panels() {
-        for l in 0..LANES {
-            // padding repeats the last column: its data are missing, its phases stay in order
-            let k = (origin + panel * LANES + l).min(last);
-            columns.u[panel][l] =
-                if aligned { tables.u[k] } else { decay(tables.k * tables.diffusion.relative(k, origin)) };
-            if derivatives {
-                for t in 0..3 {
-                    columns.a[t][panel][l] = tables.a[t].relative(k, origin);
-                }
+        let first = origin + panel * LANES;
+        columns.u[panel] = if aligned {
+            *tables.u_lanes(first)
+        } else {
+            let last = brick.columns.end - 1;
+            std::array::from_fn(|l| decay(tables.k * tables.diffusion.relative((first + l).min(last), origin)))
+        };
+        if GRAM {
+            for t in 0..3 {
+                isa.store(difference(isa, &tables.a[t], origin, first), &mut columns.a[t][panel]);
             }
         }
     }
-    let Some(shear) = tables.angles.get(angle) else { return true };
-    let first_b = if derivatives { 0 } else { 3 };
+    if !SHEAR {
+        return true;
+    }
+    let shear = &tables.angles[angle];
+    let first_b = if GRAM { 0 } else { 3 };
     for (i, k) in brick.rows.clone().enumerate() {
         for t in first_b..4 {
             rows.b[t][i] = tables.b[t].relative(k, origin);
@@ -61,30 +86,63 @@ fn prepare(brick: &Brick, tables: &Tables, angle: usize, pass: Pass, scratch: &m
         rows.sin[i] = shear.sin[k];
         rows.cos[i] = shear.cos[k];
     }
+    let p = isa.splat(shear.p);
     for panel in 0..brick.n_panels() {
-        for l in 0..LANES {
-            let k = (origin + panel * LANES + l).min(last);
-            for t in first_b..4 {
-                columns.b[t][panel][l] = tables.b[t].relative(k, origin);
+        let first = origin + panel * LANES;
+        for t in first_b..4 {
+            let b = difference(isa, &tables.b[t], origin, first);
+            isa.store(b, &mut columns.b[t][panel]);
+            if t == 3 {
+                isa.store(isa.mul(p, b), &mut columns.x[panel]);
             }
-            columns.x[panel][l] = shear.p * columns.b[3][panel][l];
-            columns.sin[panel][l] = shear.sin[k];
-            columns.cos[panel][l] = shear.cos[k];
         }
+        columns.sin[panel] = *shear.sin_lanes(first);
+        columns.cos[panel] = *shear.cos_lanes(first);
     }
     true
 }
 
-/// Adds a rectangle's sums to the tile's Gram matrix, row parts and the angle's factors applied.
-fn finish(
+/// All pairs of a rectangle.
+#[inline(always)]
+fn rectangle<I: Isa, const SHEAR: bool, const QUARTIC: bool, const GRAM: bool>(
+    isa: I,
     brick: &Brick,
-    tables: &Tables,
-    angle: usize,
-    scratch: &Scratch,
-    sums: &Sums,
-    with_derivatives: bool,
+    job: &Job,
+    scratch: &mut Scratch,
     out: &mut Gram,
 ) {
+    let mut sums = Sums::default();
+    let scaling = job.tables.scaling[job.angle];
+    let n = brick.rows.len();
+    let visible = prepare::<I, SHEAR, GRAM>(isa, brick, job.tables, job.angle, scratch);
+    if visible {
+        if GRAM {
+            for rows in &mut scratch.row_sums {
+                rows[..n].fill(ZERO);
+            }
+        }
+        let panels = brick.n_panels();
+        let data = |panel: usize| &job.data[panel * n..(panel + 1) * n];
+        for panel in (0..panels - panels % GROUP).step_by(GROUP) {
+            let clean = job.clean[panel] && job.clean[panel + 1];
+            let own = [data(panel), data(panel + 1)];
+            group::<I, GROUP, SHEAR, QUARTIC, GRAM>(isa, own, clean, scratch, panel, scaling, &mut sums);
+        }
+        if let Some(panel) = (panels % GROUP != 0).then_some(panels - 1) {
+            let own = [data(panel)];
+            group::<I, 1, SHEAR, QUARTIC, GRAM>(isa, own, job.clean[panel], scratch, panel, scaling, &mut sums);
+        }
+        if GRAM {
+            row_parts::<I, SHEAR>(isa, scratch, n, &mut sums);
+        }
+    } else {
+        flat(isa, job.data, scaling, &mut sums);
+    }
+    finish::<SHEAR>(job, &sums, visible && GRAM, out);
+}
+
+/// Adds a rectangle's sums to the tile's Gram matrix with the angle's factors.
+fn finish<const SHEAR: bool>(job: &Job, sums: &Sums, with_derivatives: bool, out: &mut Gram) {
     let mut put = |a: usize, b: usize, value: f64| out.0[Gram::index(a, b)] += value;
     put(G, G, sum(sums.gg));
     put(G, ONE, sum(sums.g1));
@@ -95,112 +153,101 @@ fn finish(
     if !with_derivatives {
         return;
     }
-    let n = brick.rows.len();
-    let rows = &scratch.rows;
-    let row: [[f64; TILE_ROWS]; ROW_SUMS] =
-        std::array::from_fn(|w| std::array::from_fn(|i| if i < n { sum(scratch.row_sums[w][i]) } else { 0.0 }));
-    let [row_g, row_h, row_gr, row_hr, row_gg, row_gh, row_hh] = &row;
-    let double = |w: &[f64; TILE_ROWS], x: &[f64; TILE_ROWS], y: &[f64; TILE_ROWS]| -> f64 {
-        (0..n).fold(0.0, |acc, i| (w[i] * x[i]).mul_add(y[i], acc))
-    };
-    let single =
-        |w: &[f64; TILE_ROWS], x: &[f64; TILE_ROWS]| -> f64 { (0..n).fold(0.0, |acc, i| w[i].mul_add(x[i], acc)) };
-    let fd = -tables.k;
+    let fd = -job.tables.k;
     for (k, (s, t)) in PAIRS_3.into_iter().enumerate() {
-        put(s, t, fd * fd * (sum(sums.dd[k]) + double(row_gg, &rows.a[s], &rows.a[t])));
+        put(s, t, fd * fd * sum(sums.dd[k]));
     }
     for t in 0..3 {
-        put(t, G, fd * (sum(sums.dg[t]) - single(row_gg, &rows.a[t])));
-        put(t, ONE, fd * (sum(sums.d1[t]) - single(row_g, &rows.a[t])));
-        put(t, R, fd * (sum(sums.dr[t]) - single(row_gr, &rows.a[t])));
+        put(t, G, fd * sum(sums.dg[t]));
+        put(t, ONE, fd * sum(sums.d1[t]));
+        put(t, R, fd * sum(sums.dr[t]));
     }
-    let Some(shear) = tables.angles.get(angle) else { return };
-    let m = f64::from(tables.experiment.convention.power());
+    if !SHEAR {
+        return;
+    }
+    let shear = &job.tables.angles[job.angle];
+    let m = f64::from(job.tables.experiment.convention.power());
     let fs = [m * shear.p, m * shear.p, m * shear.p, m * shear.dp];
     for s in 0..3 {
         for t in 0..4 {
-            put(s, 3 + t, fd * fs[t] * (sum(sums.ds[4 * s + t]) + double(row_gh, &rows.a[s], &rows.b[t])));
+            put(s, 3 + t, fd * fs[t] * sum(sums.ds[4 * s + t]));
         }
     }
     for (k, (s, t)) in PAIRS_4.into_iter().enumerate() {
-        put(3 + s, 3 + t, fs[s] * fs[t] * (sum(sums.ss[k]) + double(row_hh, &rows.b[s], &rows.b[t])));
+        put(3 + s, 3 + t, fs[s] * fs[t] * sum(sums.ss[k]));
     }
     for t in 0..4 {
-        put(3 + t, G, fs[t] * (sum(sums.sg[t]) - single(row_gh, &rows.b[t])));
-        put(3 + t, ONE, fs[t] * (sum(sums.s1[t]) - single(row_h, &rows.b[t])));
-        put(3 + t, R, fs[t] * (sum(sums.sr[t]) - single(row_hr, &rows.b[t])));
+        put(3 + t, G, fs[t] * sum(sums.sg[t]));
+        put(3 + t, ONE, fs[t] * sum(sums.s1[t]));
+        put(3 + t, R, fs[t] * sum(sums.sr[t]));
     }
 }
 
-/// Each pair of a triangle directly, by the pointwise reference.
-fn triangle(brick: &Brick, data: &[Lane], tables: &Tables, angle: usize, pass: Pass, out: &mut Gram) {
-    let (contrast, offset) = tables.scaling[angle];
-    let mut z = [0.0; COLUMNS];
-    z[ONE] = 1.0;
-    for (i, lane) in brick.rows.clone().zip(data) {
-        for j in i + 1..brick.columns.end {
-            let y = f64::from(lane.0[j - brick.columns.start]);
-            if !y.is_finite() {
-                continue;
-            }
-            let (fi, fj) = (tables.frames[i], tables.frames[j]);
-            let first = match pass {
-                Pass::Gram => {
-                    let value = reference::pair(tables.experiment, &tables.axis, angle, fi, fj);
-                    z[..=PHI0].copy_from_slice(&value.dg);
-                    z[G] = value.g;
-                    0
-                }
-                Pass::Chi2 => {
-                    z[G] = reference::shape(tables.experiment, &tables.axis, angle, fi, fj);
-                    G
-                }
-            };
-            z[R] = y - offset - contrast * z[G];
-            for a in first..COLUMNS {
-                for b in a..COLUMNS {
-                    let entry = &mut out.0[Gram::index(a, b)];
-                    *entry = z[a].mul_add(z[b], *entry);
-                }
-            }
-        }
-    }
-}
-
-/// The Gram matrix of one tile of one angle.
-pub(crate) fn tile_gram(
-    tile: &Tile,
-    data: &[Lane],
-    clean: &[bool],
-    tables: &Tables,
-    angle: usize,
-    pass: Pass,
+/// All bricks of a tile.
+#[inline(always)]
+fn bricks<I: Isa, const SHEAR: bool, const QUARTIC: bool, const GRAM: bool>(
+    isa: I,
+    job: &Job,
     scratch: &mut Scratch,
 ) -> Gram {
-    let shear = !tables.angles.is_empty();
-    let run = select(shear, tables.experiment.convention.power() == 4, pass);
     let mut out = Gram::default();
-    let (mut data, mut clean) = (data, clean);
-    for brick in &tile.bricks {
-        let (own, rest) = data.split_at(brick.n_lanes());
-        let (own_clean, rest_clean) = clean.split_at(brick.n_panels());
-        (data, clean) = (rest, rest_clean);
-        if brick.kind == BrickKind::Triangle {
-            triangle(brick, own, tables, angle, pass, &mut out);
-            continue;
-        }
-        let mut sums = Sums::default();
-        let n = brick.rows.len();
-        let visible = prepare(brick, tables, angle, pass, scratch);
-        if visible {
-            for rows in &mut scratch.row_sums {
-                rows[..n].fill(ZERO);
+    let mut triangles = TriangleSums::new();
+    let mut own = *job;
+    for brick in &job.tile.bricks {
+        (own.data, own.clean) = (&own.data[..], &own.clean[..]);
+        let (data, rest) = own.data.split_at(brick.n_lanes());
+        let (clean, rest_clean) = own.clean.split_at(brick.n_panels());
+        let this = Job { data, clean, ..own };
+        match brick.kind {
+            BrickKind::Triangle => {
+                triangle::<I, SHEAR, GRAM>(isa, brick, data, job.tables, job.angle, &mut triangles);
             }
-            run(own, own_clean, n, scratch, tables.scaling[angle], &mut sums);
-        } else {
-            flat(own, tables.scaling[angle], &mut sums);
+            BrickKind::Rectangle => rectangle::<I, SHEAR, QUARTIC, GRAM>(isa, brick, &this, scratch, &mut out),
         }
-        finish(brick, tables, angle, scratch, &sums, visible && pass == Pass::Gram, &mut out);
+        (own.data, own.clean) = (rest, rest_clean);
     }
+    triangles.add_to(&mut out);
     out
+}
+
+#[inline(always)]
+fn tile<I: Isa>(isa: I, job: &Job, scratch: &mut Scratch) -> Gram {
+    let quartic = job.tables.experiment.convention.power() == 4;
+    match (!job.tables.angles.is_empty(), quartic, job.pass) {
+        (false, _, Pass::Gram) => bricks::<I, false, false, true>(isa, job, scratch),
+        (false, _, Pass::Chi2) => bricks::<I, false, false, false>(isa, job, scratch),
+        (true, false, Pass::Gram) => bricks::<I, true, false, true>(isa, job, scratch),
+        (true, false, Pass::Chi2) => bricks::<I, true, false, false>(isa, job, scratch),
+        (true, true, Pass::Gram) => bricks::<I, true, true, true>(isa, job, scratch),
+        (true, true, Pass::Chi2) => bricks::<I, true, true, false>(isa, job, scratch),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx2,fma")]
+fn tile_avx512(isa: Avx512, job: &Job, scratch: &mut Scratch) -> Gram {
+    tile(isa, job, scratch)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn tile_avx2(isa: Avx2, job: &Job, scratch: &mut Scratch) -> Gram {
+    tile(isa, job, scratch)
+}
+
+/// The Gram matrix of one tile, on the instruction set given.
+pub(crate) fn tile_gram(set: InstructionSet, job: &Job, scratch: &mut Scratch) -> Gram {
+    match set {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the token shows that the processor has the features this was compiled for.
+        InstructionSet::Avx512(isa) => unsafe { tile_avx512(isa, job, scratch) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        InstructionSet::Avx2(isa) => unsafe { tile_avx2(isa, job, scratch) },
+        InstructionSet::Portable(isa) => portable(isa, job, scratch),
+    }
+}
+
+fn portable(isa: Portable, job: &Job, scratch: &mut Scratch) -> Gram {
+    tile(isa, job, scratch)
 }

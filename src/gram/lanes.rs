@@ -1,72 +1,311 @@
-//! Arithmetic on 8 virtual lanes: fixed sequences of IEEE operations, the same bits on any instruction set.
+//! Eight lanes of f64 on three instruction sets, behind one small trait.
+//!
+//! Every operation is one IEEE operation per lane, fused multiply-adds included, so a kernel written against [`Isa`] gives the
+//! same bits on all of them. A value of an `Isa` type is the proof that the processor has the instructions.
 
+use super::pack::Lane;
 use super::plan::LANES;
 
-/// One number per lane.
+/// Eight numbers in memory.
 pub(super) type V = [f64; LANES];
 
-pub(super) const ZERO: V = [0.0; LANES];
-/// Above this |x| sin(x)/x is formed by division, below it by the series.
-const FAR: f64 = 0.3;
-/// The series is accurate up to here, so that lanes around [`FAR`] need no blending.
-const SERIES_REACH: f64 = 0.35;
+/// Instruction set: a token that can only be had where it is available.
+pub(super) trait Isa: Copy {
+    /// Eight f64.
+    type V: Copy;
+    /// Eight flags.
+    type M: Copy;
 
-#[inline(always)]
-pub(super) fn map(f: impl Fn(usize) -> f64) -> V {
-    std::array::from_fn(f)
+    fn splat(self, x: f64) -> Self::V;
+    fn load(self, p: &V) -> Self::V;
+    fn store(self, v: Self::V, p: &mut V);
+    /// Eight f32, widened.
+    fn widen(self, p: &Lane) -> Self::V;
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a·b + c, rounded once.
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// c − a·b, rounded once.
+    fn fnma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// |a| < limit; false for NaN.
+    fn below(self, a: Self::V, limit: f64) -> Self::M;
+    /// a where the flag is set, b elsewhere.
+    fn pick(self, m: Self::M, a: Self::V, b: Self::V) -> Self::V;
+
+    #[inline(always)]
+    fn zero(self) -> Self::V {
+        self.splat(0.0)
+    }
+
+    /// a where the flag is set, 0 elsewhere.
+    #[inline(always)]
+    fn keep(self, m: Self::M, a: Self::V) -> Self::V {
+        self.pick(m, a, self.zero())
+    }
+
+    /// Asks for the line at `p` to be brought near; `p` may lie anywhere.
+    #[inline(always)]
+    fn prefetch(self, p: *const Lane) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch is a hint and never faults, whatever the address.
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(p.cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = p;
+    }
 }
 
-#[inline(always)]
-pub(super) fn fma(a: V, b: V, c: V) -> V {
-    map(|l| a[l].mul_add(b[l], c[l]))
-}
-
-#[inline(always)]
-pub(super) fn mul(a: V, b: V) -> V {
-    map(|l| a[l] * b[l])
-}
-
-#[inline(always)]
-pub(super) fn scale(a: f64, b: V) -> V {
-    map(|l| a * b[l])
-}
-
-#[inline(always)]
-pub(super) fn add(a: V, b: V) -> V {
-    map(|l| a[l] + b[l])
-}
-
+/// Sum of the lanes in a fixed order.
 #[inline(always)]
 pub(super) fn sum(v: V) -> f64 {
     ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]))
 }
 
-/// sinc and sinc' of 8 phases given with their sines and cosines; |x| must not decrease along the lanes.
+/// Plain Rust: any processor. Without fused multiply-add in hardware it is slow, and still the same bits.
+#[derive(Clone, Copy)]
+pub(super) struct Portable;
+
 #[inline(always)]
-pub(super) fn sinc_lanes(x: V, sin: V, cos: V) -> (V, V) {
-    let formula = || {
-        let inverse = map(|l| 1.0 / x[l]);
-        let sinc = mul(sin, inverse);
-        (sinc, map(|l| (cos[l] - sinc[l]) * inverse[l]))
-    };
-    let series = || {
-        let y = mul(x, x);
-        let horner = |c: [f64; 7]| {
-            let mut acc = [c[6]; LANES];
-            for k in (0..6).rev() {
-                acc = fma(acc, y, [c[k]; LANES]);
-            }
-            acc
+fn map(f: impl Fn(usize) -> f64) -> V {
+    std::array::from_fn(f)
+}
+
+impl Isa for Portable {
+    type V = V;
+    type M = [bool; LANES];
+
+    #[inline(always)]
+    fn splat(self, x: f64) -> V {
+        [x; LANES]
+    }
+    #[inline(always)]
+    fn load(self, p: &V) -> V {
+        *p
+    }
+    #[inline(always)]
+    fn store(self, v: V, p: &mut V) {
+        *p = v;
+    }
+    #[inline(always)]
+    fn widen(self, p: &Lane) -> V {
+        map(|l| f64::from(p.0[l]))
+    }
+    #[inline(always)]
+    fn add(self, a: V, b: V) -> V {
+        map(|l| a[l] + b[l])
+    }
+    #[inline(always)]
+    fn sub(self, a: V, b: V) -> V {
+        map(|l| a[l] - b[l])
+    }
+    #[inline(always)]
+    fn mul(self, a: V, b: V) -> V {
+        map(|l| a[l] * b[l])
+    }
+    #[inline(always)]
+    fn div(self, a: V, b: V) -> V {
+        map(|l| a[l] / b[l])
+    }
+    #[inline(always)]
+    fn fma(self, a: V, b: V, c: V) -> V {
+        map(|l| a[l].mul_add(b[l], c[l]))
+    }
+    #[inline(always)]
+    fn fnma(self, a: V, b: V, c: V) -> V {
+        map(|l| (-a[l]).mul_add(b[l], c[l]))
+    }
+    #[inline(always)]
+    fn below(self, a: V, limit: f64) -> [bool; LANES] {
+        std::array::from_fn(|l| a[l].abs() < limit)
+    }
+    #[inline(always)]
+    fn pick(self, m: [bool; LANES], a: V, b: V) -> V {
+        map(|l| if m[l] { a[l] } else { b[l] })
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86::{Avx2, Avx512};
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::{Isa, LANES, Lane, V};
+
+    /// AVX-512: one register.
+    #[derive(Clone, Copy)]
+    pub(in super::super) struct Avx512(());
+
+    impl Avx512 {
+        /// The token, where the processor has AVX-512.
+        pub fn detect() -> Option<Self> {
+            (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq")).then_some(Self(()))
+        }
+    }
+
+    // SAFETY of all blocks below: the token exists only where `detect` saw the instructions, and references to eight
+    // numbers are valid for unaligned loads and stores of eight numbers.
+    impl Isa for Avx512 {
+        type V = __m512d;
+        type M = __mmask8;
+
+        #[inline(always)]
+        fn splat(self, x: f64) -> __m512d {
+            // SAFETY: see above.
+            unsafe { _mm512_set1_pd(x) }
+        }
+        #[inline(always)]
+        fn load(self, p: &V) -> __m512d {
+            // SAFETY: see above.
+            unsafe { _mm512_loadu_pd(p.as_ptr()) }
+        }
+        #[inline(always)]
+        fn store(self, v: __m512d, p: &mut V) {
+            // SAFETY: see above.
+            unsafe { _mm512_storeu_pd(p.as_mut_ptr(), v) }
+        }
+        #[inline(always)]
+        fn widen(self, p: &Lane) -> __m512d {
+            // SAFETY: see above.
+            unsafe { _mm512_cvtps_pd(_mm256_loadu_ps(p.0.as_ptr())) }
+        }
+        #[inline(always)]
+        fn add(self, a: __m512d, b: __m512d) -> __m512d {
+            // SAFETY: see above.
+            unsafe { _mm512_add_pd(a, b) }
+        }
+        #[inline(always)]
+        fn sub(self, a: __m512d, b: __m512d) -> __m512d {
+            // SAFETY: see above.
+            unsafe { _mm512_sub_pd(a, b) }
+        }
+        #[inline(always)]
+        fn mul(self, a: __m512d, b: __m512d) -> __m512d {
+            // SAFETY: see above.
+            unsafe { _mm512_mul_pd(a, b) }
+        }
+        #[inline(always)]
+        fn div(self, a: __m512d, b: __m512d) -> __m512d {
+            // SAFETY: see above.
+            unsafe { _mm512_div_pd(a, b) }
+        }
+        #[inline(always)]
+        fn fma(self, a: __m512d, b: __m512d, c: __m512d) -> __m512d {
+            // SAFETY: see above.
+            unsafe { _mm512_fmadd_pd(a, b, c) }
+        }
+        #[inline(always)]
+        fn fnma(self, a: __m512d, b: __m512d, c: __m512d) -> __m512d {
+            // SAFETY: see above.
+            unsafe { _mm512_fnmadd_pd(a, b, c) }
+        }
+        #[inline(always)]
+        fn below(self, a: __m512d, limit: f64) -> __mmask8 {
+            // SAFETY: see above.
+            unsafe { _mm512_cmp_pd_mask::<_CMP_LT_OQ>(_mm512_abs_pd(a), _mm512_set1_pd(limit)) }
+        }
+        #[inline(always)]
+        fn pick(self, m: __mmask8, a: __m512d, b: __m512d) -> __m512d {
+            // SAFETY: see above.
+            unsafe { _mm512_mask_blend_pd(m, b, a) }
+        }
+    }
+
+    /// AVX2 with FMA: two registers.
+    #[derive(Clone, Copy)]
+    pub(in super::super) struct Avx2(());
+
+    impl Avx2 {
+        /// The token, where the processor has AVX2 and FMA.
+        pub fn detect() -> Option<Self> {
+            (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+        }
+    }
+
+    const HALF: usize = LANES / 2;
+    type Pair = [__m256d; 2];
+
+    /// Applies an intrinsic to both halves. Closures would not inherit the instruction set when inlined.
+    macro_rules! both {
+        ($f:ident($($x:expr),*)) => {
+            // SAFETY: as for AVX-512.
+            unsafe { [$f($($x[0]),*), $f($($x[1]),*)] }
         };
-        (horner(crate::model::SINC_SERIES), mul(x, horner(crate::model::SINC_DERIVATIVE_SERIES)))
-    };
-    if x[0].abs() >= FAR {
-        formula()
-    } else if x[LANES - 1].abs() < SERIES_REACH {
-        series()
-    } else {
-        let (near, far) = (series(), formula());
-        let pick = |n: V, f: V| map(|l| if x[l].abs() < FAR { n[l] } else { f[l] });
-        (pick(near.0, far.0), pick(near.1, far.1))
+    }
+
+    // SAFETY of all blocks below: as for AVX-512.
+    impl Isa for Avx2 {
+        type V = Pair;
+        type M = Pair;
+
+        #[inline(always)]
+        fn splat(self, x: f64) -> Pair {
+            // SAFETY: see above.
+            unsafe { [_mm256_set1_pd(x); 2] }
+        }
+        #[inline(always)]
+        fn load(self, p: &V) -> Pair {
+            // SAFETY: see above.
+            unsafe { [_mm256_loadu_pd(p.as_ptr()), _mm256_loadu_pd(p[HALF..].as_ptr())] }
+        }
+        #[inline(always)]
+        fn store(self, v: Pair, p: &mut V) {
+            // SAFETY: see above.
+            unsafe {
+                _mm256_storeu_pd(p.as_mut_ptr(), v[0]);
+                _mm256_storeu_pd(p[HALF..].as_mut_ptr(), v[1]);
+            }
+        }
+        #[inline(always)]
+        fn widen(self, p: &Lane) -> Pair {
+            // SAFETY: see above.
+            unsafe {
+                [_mm256_cvtps_pd(_mm_loadu_ps(p.0.as_ptr())), _mm256_cvtps_pd(_mm_loadu_ps(p.0[HALF..].as_ptr()))]
+            }
+        }
+        #[inline(always)]
+        fn add(self, a: Pair, b: Pair) -> Pair {
+            both!(_mm256_add_pd(a, b))
+        }
+        #[inline(always)]
+        fn sub(self, a: Pair, b: Pair) -> Pair {
+            both!(_mm256_sub_pd(a, b))
+        }
+        #[inline(always)]
+        fn mul(self, a: Pair, b: Pair) -> Pair {
+            both!(_mm256_mul_pd(a, b))
+        }
+        #[inline(always)]
+        fn div(self, a: Pair, b: Pair) -> Pair {
+            both!(_mm256_div_pd(a, b))
+        }
+        #[inline(always)]
+        fn fma(self, a: Pair, b: Pair, c: Pair) -> Pair {
+            both!(_mm256_fmadd_pd(a, b, c))
+        }
+        #[inline(always)]
+        fn fnma(self, a: Pair, b: Pair, c: Pair) -> Pair {
+            both!(_mm256_fnmadd_pd(a, b, c))
+        }
+        #[inline(always)]
+        fn below(self, a: Pair, limit: f64) -> Pair {
+            // SAFETY: see above.
+            unsafe {
+                let sign = _mm256_set1_pd(-0.0);
+                let limit = _mm256_set1_pd(limit);
+                [
+                    _mm256_cmp_pd::<_CMP_LT_OQ>(_mm256_andnot_pd(sign, a[0]), limit),
+                    _mm256_cmp_pd::<_CMP_LT_OQ>(_mm256_andnot_pd(sign, a[1]), limit),
+                ]
+            }
+        }
+        #[inline(always)]
+        fn pick(self, m: Pair, a: Pair, b: Pair) -> Pair {
+            both!(_mm256_blendv_pd(b, a, m))
+        }
     }
 }

@@ -15,11 +15,14 @@ pub struct Local {
 
 impl Local {
     /// Packs K matrices; `row_after(angle, i)` gives c2 of frame i with the frames behind it, NaN where missing.
+    ///
+    /// # Errors
+    /// As [`CpuEngine::new`].
     pub fn new<'m>(
         experiment: Experiment,
         pool: rayon::ThreadPool,
         row_after: impl Fn(usize, usize) -> &'m [f32] + Sync,
-    ) -> Self {
+    ) -> Result<Self> {
         let levels = Level::all(experiment.n_frames, experiment.n_angles());
         let shards = levels
             .iter()
@@ -35,8 +38,8 @@ impl Local {
                 Shard { level: level.clone(), store }
             })
             .collect();
-        let engine = CpuEngine::new(experiment.clone(), shards, pool);
-        Self { experiment, passes: vec![0; levels.len()], levels, engine }
+        let engine = CpuEngine::new(experiment.clone(), shards, pool)?;
+        Ok(Self { experiment, passes: vec![0; levels.len()], levels, engine })
     }
 }
 

@@ -9,16 +9,20 @@
 //! not depend on how tiles were dealt. Cost: about 30 fused multiply-adds a pair.
 
 mod cpu;
+mod isa;
 mod kernel;
 mod lanes;
 mod local;
 mod pack;
 mod panel;
 mod plan;
+mod scratch;
+mod sinc_lanes;
 mod tables;
 #[cfg(test)]
 mod tests;
 pub mod tree;
+mod triangle;
 
 pub use cpu::{BatchProgress, CpuEngine, Shard};
 pub use local::Local;

@@ -1,394 +1,468 @@
-//! One rectangle of pairs, panel by panel: shapes, residuals and their row and column sums.
+//! Panels of a rectangle: shapes, residuals, and their row and column sums.
+//!
+//! Loops are short, so that their sums stay in registers: A forms g and h, B the residuals and the sums that are linear in
+//! g and h, C the sums of the products W ∈ {g², g·h, h²} with what the rows carry.
 
-use super::Pass;
-use super::lanes::{V, ZERO, add, fma, map, mul, scale, sinc_lanes};
+use super::lanes::{Isa, V};
 use super::pack::Lane;
-use super::plan::{LANES, TILE_COLUMNS, TILE_ROWS};
+use super::plan::{LANES, TILE_ROWS};
+use super::scratch::{Columns, GROUP, PAIRS_3, PAIRS_4, Rows, Scratch, Sums};
+use super::sinc_lanes::{FAR, by_division, sinc};
 
-/// Most panels of a rectangle.
-pub(super) const MAX_PANELS: usize = TILE_COLUMNS / LANES;
+/// Groups of panels ahead that memory is asked for while one is worked on.
+const PREFETCH: usize = 2;
 
-/// Per-row values of a brick, relative to its first column.
-pub(super) struct Rows {
-    pub v: [f64; TILE_ROWS],
-    pub x: [f64; TILE_ROWS],
-    pub sin: [f64; TILE_ROWS],
-    pub cos: [f64; TILE_ROWS],
-    pub a: [[f64; TILE_ROWS]; 3],
-    pub b: [[f64; TILE_ROWS]; 4],
-}
-
-/// Per-column values, panel by panel.
-pub(super) struct Columns {
-    pub u: [V; MAX_PANELS],
-    pub x: [V; MAX_PANELS],
-    pub sin: [V; MAX_PANELS],
-    pub cos: [V; MAX_PANELS],
-    pub a: [[V; MAX_PANELS]; 3],
-    pub b: [[V; MAX_PANELS]; 4],
-}
-
-/// Which sums are kept by row: g, h, g·r, h·r, g², g·h, h².
-pub(super) const ROW_SUMS: usize = 7;
-
-/// Working memory of one thread, about 100 KB.
-pub(crate) struct Scratch {
-    pub rows: Rows,
-    pub columns: Columns,
-    pub row_sums: [[V; TILE_ROWS]; ROW_SUMS],
-    pub g: [V; TILE_ROWS],
-    pub h: [V; TILE_ROWS],
-}
-
-impl Scratch {
-    pub fn new() -> Box<Self> {
-        Box::new(Self {
-            rows: Rows {
-                v: [0.0; TILE_ROWS],
-                x: [0.0; TILE_ROWS],
-                sin: [0.0; TILE_ROWS],
-                cos: [0.0; TILE_ROWS],
-                a: [[0.0; TILE_ROWS]; 3],
-                b: [[0.0; TILE_ROWS]; 4],
-            },
-            columns: Columns {
-                u: [ZERO; MAX_PANELS],
-                x: [ZERO; MAX_PANELS],
-                sin: [ZERO; MAX_PANELS],
-                cos: [ZERO; MAX_PANELS],
-                a: [[ZERO; MAX_PANELS]; 3],
-                b: [[ZERO; MAX_PANELS]; 4],
-            },
-            row_sums: [[ZERO; TILE_ROWS]; ROW_SUMS],
-            g: [ZERO; TILE_ROWS],
-            h: [ZERO; TILE_ROWS],
-        })
-    }
-}
-
-/// Sums of a brick before the angle's factors: D = differences of the diffusion integrals, S = of the shear integrals.
-#[derive(Default)]
-pub(super) struct Sums {
-    pub dd: [V; 6],
-    pub ds: [V; 12],
-    pub ss: [V; 10],
-    pub dg: [V; 3],
-    pub sg: [V; 4],
-    pub d1: [V; 3],
-    pub s1: [V; 4],
-    pub dr: [V; 3],
-    pub sr: [V; 4],
-    pub gg: V,
-    pub g1: V,
-    pub gr: V,
-    pub n: V,
-    pub r1: V,
-    pub rr: V,
-}
-
-/// Order in which symmetric products of three (four) columns are stored.
-pub(super) const PAIRS_3: [(usize, usize); 6] = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)];
-pub(super) const PAIRS_4: [(usize, usize); 10] =
-    [(0, 0), (0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (1, 3), (2, 2), (2, 3), (3, 3)];
-
-/// Fills `scratch.g` and `scratch.h` (= ∂g/∂x / m) for one panel.
 #[inline(always)]
-fn shapes<const SHEAR: bool, const QUARTIC: bool>(scratch: &mut Scratch, n: usize, panel: usize) {
-    let (rows, columns) = (&scratch.rows, &scratch.columns);
-    let u = columns.u[panel];
+fn accumulate<I: Isa>(isa: I, into: &mut V, v: I::V) {
+    isa.store(isa.add(isa.load(into), v), into);
+}
+
+/// Sum over the panels of a group.
+#[inline(always)]
+fn over<I: Isa, const P: usize>(isa: I, v: [I::V; P]) -> I::V {
+    if P == GROUP { isa.add(v[0], v[P - 1]) } else { v[0] }
+}
+
+/// Phase of a row against 8 columns, with its sine and cosine by the angle-difference formula.
+#[inline(always)]
+fn phase<I: Isa>(isa: I, rows: &Rows, i: usize, (x, sin, cos): (I::V, I::V, I::V)) -> (I::V, I::V, I::V) {
+    let (sr, cr) = (isa.splat(rows.sin[i]), isa.splat(rows.cos[i]));
+    (isa.sub(x, isa.splat(rows.x[i])), isa.fnma(cos, sr, isa.mul(sin, cr)), isa.fma(cos, cr, isa.mul(sin, sr)))
+}
+
+/// g = E·s^m and h = E·s^(m−1)·s' from E and (s, s').
+#[inline(always)]
+fn shape<I: Isa, const QUARTIC: bool>(isa: I, e: I::V, (s, d): (I::V, I::V)) -> (I::V, I::V) {
+    let es = isa.mul(e, s);
+    let power = if QUARTIC { isa.mul(es, isa.mul(s, s)) } else { es };
+    (isa.mul(power, s), isa.mul(power, d))
+}
+
+/// A: g and h of `P` panels from `panel` on. (Loops instead of closures here and below: closures would not inherit the
+/// instruction set.)
+#[inline(always)]
+fn shapes<I: Isa, const P: usize, const SHEAR: bool, const QUARTIC: bool>(
+    isa: I,
+    scratch: &mut Scratch,
+    n: usize,
+    panel: usize,
+) {
+    let Scratch { rows, columns, g, h, .. } = scratch;
+    let n = n.min(TILE_ROWS);
+    let zero = isa.zero();
+    let mut u = [zero; P];
+    for p in 0..P {
+        u[p] = isa.load(&columns.u[panel + p]);
+    }
     if !SHEAR {
         for i in 0..n {
-            scratch.g[i] = scale(rows.v[i], u);
+            let v = isa.splat(rows.v[i]);
+            for p in 0..P {
+                isa.store(isa.mul(v, u[p]), &mut g[i][p]);
+            }
         }
         return;
     }
-    let (xc, sc, cc) = (columns.x[panel], columns.sin[panel], columns.cos[panel]);
-    for i in 0..n {
-        let (xr, sr, cr) = (rows.x[i], rows.sin[i], rows.cos[i]);
-        let x = map(|l| xc[l] - xr);
-        let sin = map(|l| sc[l].mul_add(cr, -(cc[l] * sr)));
-        let cos = map(|l| cc[l].mul_add(cr, sc[l] * sr));
-        let (s, d) = sinc_lanes(x, sin, cos);
-        let e = scale(rows.v[i], u);
-        let es = mul(e, s);
-        if QUARTIC {
-            let es3 = mul(es, mul(s, s));
-            scratch.g[i] = mul(es3, s);
-            scratch.h[i] = mul(es3, d);
-        } else {
-            scratch.g[i] = mul(es, s);
-            scratch.h[i] = mul(es, d);
+    let mut column = [(zero, zero, zero); P];
+    for p in 0..P {
+        let at = panel + p;
+        column[p] = (isa.load(&columns.x[at]), isa.load(&columns.sin[at]), isa.load(&columns.cos[at]));
+    }
+    // |x| grows along the columns and away from the diagonal: the rows before `far` have no near phase at all
+    let first = columns.x[panel][0];
+    let far = rows.x[..n].partition_point(|x| (first - x).abs() >= FAR);
+    for i in 0..far {
+        let mut parts = [(zero, zero, zero); P];
+        for p in 0..P {
+            parts[p] = phase(isa, rows, i, column[p]);
+        }
+        let v = isa.splat(rows.v[i]);
+        // one division for two phases
+        let (x0, x1) = (parts[0].0, parts[P - 1].0);
+        let both = isa.div(isa.splat(1.0), if P == GROUP { isa.mul(x0, x1) } else { x0 });
+        for p in 0..P {
+            let inverse = if P == GROUP { isa.mul(both, if p == 0 { x1 } else { x0 }) } else { both };
+            let s = by_division(isa, parts[p].1, parts[p].2, inverse);
+            let (gv, hv) = shape::<I, QUARTIC>(isa, isa.mul(v, u[p]), s);
+            isa.store(gv, &mut g[i][p]);
+            isa.store(hv, &mut h[i][p]);
+        }
+    }
+    for i in far..n {
+        let v = isa.splat(rows.v[i]);
+        for p in 0..P {
+            let (x, sin, cos) = phase(isa, rows, i, column[p]);
+            let outer = columns.x[panel + p];
+            let s = sinc(isa, x, sin, cos, outer[0] - rows.x[i], outer[LANES - 1] - rows.x[i]);
+            let (gv, hv) = shape::<I, QUARTIC>(isa, isa.mul(v, u[p]), s);
+            isa.store(gv, &mut g[i][p]);
+            isa.store(hv, &mut h[i][p]);
         }
     }
 }
 
-/// Residuals of one row of a panel; missing values are cleared out of everything.
+/// Residuals of a lane; where the value is missing, everything is cleared.
 #[inline(always)]
-fn residuals<const MASKED: bool>(data: &Lane, g: &mut V, h: &mut V, contrast: f64, offset: f64) -> (V, V) {
-    let y: V = map(|l| f64::from(data.0[l]));
-    let r = map(|l| (-contrast).mul_add(g[l], y[l] - offset));
+fn residual<I: Isa, const MASKED: bool>(
+    isa: I,
+    data: &Lane,
+    g: &mut I::V,
+    h: &mut I::V,
+    contrast: I::V,
+    offset: I::V,
+) -> (I::V, I::V) {
+    let y = isa.widen(data);
+    let r = isa.fnma(contrast, *g, isa.sub(y, offset));
     if !MASKED {
-        return (r, [1.0; LANES]);
+        return (r, isa.splat(1.0));
     }
-    let keep = |v: V| map(|l| if y[l].is_finite() { v[l] } else { 0.0 });
-    *g = keep(*g);
-    *h = keep(*h);
-    (keep(r), keep([1.0; LANES]))
+    let m = isa.below(y, f64::INFINITY);
+    *g = isa.keep(m, *g);
+    *h = isa.keep(m, *h);
+    (isa.keep(m, r), isa.keep(m, isa.splat(1.0)))
 }
 
-/// One panel of a Gram pass.
+/// B: residuals and linear sums.
 #[inline(always)]
-fn panel_gram<const SHEAR: bool, const MASKED: bool>(
-    data: &[Lane],
+fn linear<I: Isa, const P: usize, const SHEAR: bool, const MASKED: bool>(
+    isa: I,
+    data: [&[Lane]; P],
     scratch: &mut Scratch,
     panel: usize,
-    (contrast, offset): (f64, f64),
-    sums: &mut Sums,
-) {
-    let Scratch { rows, columns, row_sums, g: gs, h: hs } = scratch;
-    let n = data.len();
-    let (mut col_g, mut col_h, mut col_gr, mut col_hr) = (ZERO, ZERO, ZERO, ZERO);
-    let (mut r1, mut rr, mut count) = (ZERO, ZERO, ZERO);
-    for i in 0..n {
-        let (g, h) = (&mut gs[i], &mut hs[i]);
-        let (r, one) = residuals::<MASKED>(&data[i], g, h, contrast, offset);
-        let gr = mul(*g, r);
-        col_g = add(col_g, *g);
-        col_gr = add(col_gr, gr);
-        row_sums[0][i] = add(row_sums[0][i], *g);
-        row_sums[2][i] = add(row_sums[2][i], gr);
-        if SHEAR {
-            let hr = mul(*h, r);
-            col_h = add(col_h, *h);
-            col_hr = add(col_hr, hr);
-            row_sums[1][i] = add(row_sums[1][i], *h);
-            row_sums[3][i] = add(row_sums[3][i], hr);
-        }
-        r1 = add(r1, r);
-        rr = fma(r, r, rr);
-        if MASKED {
-            count = add(count, one);
-        }
-    }
-    if !MASKED {
-        count = [n as f64; LANES];
-    }
-
-    let (mut w_gg, mut w_gh, mut w_hh) = (ZERO, ZERO, ZERO);
-    let (mut gg_a, mut gh_a, mut gh_b, mut hh_b) = ([ZERO; 3], [ZERO; 3], [ZERO; 4], [ZERO; 4]);
-    for i in 0..n {
-        let g = gs[i];
-        let gg = mul(g, g);
-        w_gg = add(w_gg, gg);
-        row_sums[4][i] = add(row_sums[4][i], gg);
-        for t in 0..3 {
-            gg_a[t] = fma(gg, [rows.a[t][i]; LANES], gg_a[t]);
-        }
-    }
-    if SHEAR {
-        for i in 0..n {
-            let gh = mul(gs[i], hs[i]);
-            w_gh = add(w_gh, gh);
-            row_sums[5][i] = add(row_sums[5][i], gh);
-            for t in 0..3 {
-                gh_a[t] = fma(gh, [rows.a[t][i]; LANES], gh_a[t]);
-            }
-            for t in 0..4 {
-                gh_b[t] = fma(gh, [rows.b[t][i]; LANES], gh_b[t]);
-            }
-        }
-        for i in 0..n {
-            let hh = mul(hs[i], hs[i]);
-            w_hh = add(w_hh, hh);
-            row_sums[6][i] = add(row_sums[6][i], hh);
-            for t in 0..4 {
-                hh_b[t] = fma(hh, [rows.b[t][i]; LANES], hh_b[t]);
-            }
-        }
-    }
-
-    let a: [V; 3] = std::array::from_fn(|t| columns.a[t][panel]);
-    let b: [V; 4] = std::array::from_fn(|t| columns.b[t][panel]);
-    // W·x'_j·y'_j − (x'_j·Σ W y'_i + y'_j·Σ W x'_i)
-    let cross = |w: V, x: V, y: V, dot_x: V, dot_y: V| -> V {
-        map(|l| (w[l] * x[l]).mul_add(y[l], -x[l].mul_add(dot_y[l], y[l] * dot_x[l])))
-    };
-    for (k, (s, t)) in PAIRS_3.into_iter().enumerate() {
-        sums.dd[k] = add(sums.dd[k], cross(w_gg, a[s], a[t], gg_a[s], gg_a[t]));
-    }
-    for t in 0..3 {
-        sums.dg[t] = fma(w_gg, a[t], sums.dg[t]);
-        sums.d1[t] = fma(col_g, a[t], sums.d1[t]);
-        sums.dr[t] = fma(col_gr, a[t], sums.dr[t]);
-    }
-    if SHEAR {
-        for s in 0..3 {
-            for t in 0..4 {
-                let k = 4 * s + t;
-                sums.ds[k] = add(sums.ds[k], cross(w_gh, a[s], b[t], gh_a[s], gh_b[t]));
-            }
-        }
-        for (k, (s, t)) in PAIRS_4.into_iter().enumerate() {
-            sums.ss[k] = add(sums.ss[k], cross(w_hh, b[s], b[t], hh_b[s], hh_b[t]));
-        }
-        for t in 0..4 {
-            sums.sg[t] = fma(w_gh, b[t], sums.sg[t]);
-            sums.s1[t] = fma(col_h, b[t], sums.s1[t]);
-            sums.sr[t] = fma(col_hr, b[t], sums.sr[t]);
-        }
-    }
-    sums.gg = add(sums.gg, w_gg);
-    sums.g1 = add(sums.g1, col_g);
-    sums.gr = add(sums.gr, col_gr);
-    sums.n = add(sums.n, count);
-    sums.r1 = add(sums.r1, r1);
-    sums.rr = add(sums.rr, rr);
-}
-
-/// One panel of a χ²-only pass.
-#[inline(always)]
-fn panel_chi2<const MASKED: bool>(
-    data: &[Lane],
-    scratch: &mut Scratch,
-    (contrast, offset): (f64, f64),
-    sums: &mut Sums,
-) {
-    for (i, lane) in data.iter().enumerate() {
-        let mut g = scratch.g[i];
-        let (r, one) = residuals::<MASKED>(lane, &mut g, &mut ZERO.clone(), contrast, offset);
-        sums.gg = fma(g, g, sums.gg);
-        sums.g1 = add(sums.g1, g);
-        sums.gr = fma(g, r, sums.gr);
-        sums.n = add(sums.n, one);
-        sums.r1 = add(sums.r1, r);
-        sums.rr = fma(r, r, sums.rr);
-    }
-}
-
-/// A brick in which every correlation has decayed: only offsets are left to see.
-pub(super) fn flat(data: &[Lane], (_, offset): (f64, f64), sums: &mut Sums) {
-    for lane in data {
-        let (r, one) = residuals::<true>(lane, &mut ZERO.clone(), &mut ZERO.clone(), 0.0, offset);
-        sums.n = add(sums.n, one);
-        sums.r1 = add(sums.r1, r);
-        sums.rr = fma(r, r, sums.rr);
-    }
-}
-
-/// All panels of a rectangle.
-#[inline(always)]
-fn panels<const SHEAR: bool, const QUARTIC: bool, const GRAM: bool>(
-    data: &[Lane],
-    clean: &[bool],
-    n: usize,
-    scratch: &mut Scratch,
     scaling: (f64, f64),
     sums: &mut Sums,
 ) {
-    for (panel, (data, &clean)) in data.chunks_exact(n).zip(clean).enumerate() {
-        shapes::<SHEAR, QUARTIC>(scratch, n, panel);
-        match (GRAM, clean) {
-            (true, true) => panel_gram::<SHEAR, false>(data, scratch, panel, scaling, sums),
-            (true, false) => panel_gram::<SHEAR, true>(data, scratch, panel, scaling, sums),
-            (false, true) => panel_chi2::<false>(data, scratch, scaling, sums),
-            (false, false) => panel_chi2::<true>(data, scratch, scaling, sums),
+    let Scratch { columns, row_sums, g: gs, h: hs, .. } = scratch;
+    let n = data[0].len().min(TILE_ROWS);
+    let ahead = data[0].as_ptr().wrapping_add(PREFETCH * GROUP * n);
+    let (contrast, offset) = (isa.splat(scaling.0), isa.splat(scaling.1));
+    let zero = isa.zero();
+    let (mut col_g, mut col_h, mut col_gr, mut col_hr) = ([zero; P], [zero; P], [zero; P], [zero; P]);
+    let (mut r1, mut rr, mut count) = ([zero; P], [zero; P], [zero; P]);
+    let [row_g, row_h, row_gr, row_hr, ..] = row_sums;
+    for i in 0..n {
+        let (mut g, mut h, mut gr, mut hr) = ([zero; P], [zero; P], [zero; P], [zero; P]);
+        for p in 0..P {
+            if P == GROUP {
+                // two lanes make a line of memory
+                if i % 2 == 0 {
+                    isa.prefetch(ahead.wrapping_add(p * n + i));
+                }
+            }
+            g[p] = isa.load(&gs[i][p]);
+            h[p] = if SHEAR { isa.load(&hs[i][p]) } else { zero };
+            let (r, one) = residual::<I, MASKED>(isa, &data[p][i], &mut g[p], &mut h[p], contrast, offset);
+            if MASKED {
+                isa.store(g[p], &mut gs[i][p]);
+                if SHEAR {
+                    isa.store(h[p], &mut hs[i][p]);
+                }
+                count[p] = isa.add(count[p], one);
+            }
+            gr[p] = isa.mul(g[p], r);
+            col_g[p] = isa.add(col_g[p], g[p]);
+            col_gr[p] = isa.add(col_gr[p], gr[p]);
+            if SHEAR {
+                hr[p] = isa.mul(h[p], r);
+                col_h[p] = isa.add(col_h[p], h[p]);
+                col_hr[p] = isa.add(col_hr[p], hr[p]);
+            }
+            r1[p] = isa.add(r1[p], r);
+            rr[p] = isa.fma(r, r, rr[p]);
+        }
+        accumulate(isa, &mut row_g[i], over(isa, g));
+        accumulate(isa, &mut row_gr[i], over(isa, gr));
+        if SHEAR {
+            accumulate(isa, &mut row_h[i], over(isa, h));
+            accumulate(isa, &mut row_hr[i], over(isa, hr));
+        }
+    }
+    if !MASKED {
+        count = [isa.splat(n as f64); P];
+    }
+    for p in 0..P {
+        for t in 0..3 {
+            let a = isa.load(&columns.a[t][panel + p]);
+            accumulate(isa, &mut sums.d1[t], isa.mul(col_g[p], a));
+            accumulate(isa, &mut sums.dr[t], isa.mul(col_gr[p], a));
+        }
+        if SHEAR {
+            for t in 0..4 {
+                let b = isa.load(&columns.b[t][panel + p]);
+                accumulate(isa, &mut sums.s1[t], isa.mul(col_h[p], b));
+                accumulate(isa, &mut sums.sr[t], isa.mul(col_hr[p], b));
+            }
+        }
+    }
+    accumulate(isa, &mut sums.g1, over(isa, col_g));
+    accumulate(isa, &mut sums.gr, over(isa, col_gr));
+    accumulate(isa, &mut sums.n, over(isa, count));
+    accumulate(isa, &mut sums.r1, over(isa, r1));
+    accumulate(isa, &mut sums.rr, over(isa, rr));
+}
+
+/// W·x'_j·y'_j − (x'_j·Σ W y'_i + y'_j·Σ W x'_i).
+#[inline(always)]
+fn cross<I: Isa>(isa: I, w: I::V, x: I::V, y: I::V, dot_x: I::V, dot_y: I::V) -> I::V {
+    let mixed = isa.fma(x, dot_y, isa.mul(y, dot_x));
+    isa.sub(isa.mul(isa.mul(w, x), y), mixed)
+}
+
+#[inline(always)]
+fn a<I: Isa>(isa: I, columns: &Columns, t: usize, panel: usize) -> I::V {
+    isa.load(&columns.a[t][panel])
+}
+
+#[inline(always)]
+fn b<I: Isa>(isa: I, columns: &Columns, t: usize, panel: usize) -> I::V {
+    isa.load(&columns.b[t][panel])
+}
+
+/// C: the sums of g², g·h and h².
+#[inline(always)]
+fn products<I: Isa, const P: usize, const SHEAR: bool>(
+    isa: I,
+    scratch: &mut Scratch,
+    n: usize,
+    panel: usize,
+    sums: &mut Sums,
+) {
+    let Scratch { rows, columns, row_sums, g: gs, h: hs } = scratch;
+    let n = n.min(TILE_ROWS);
+    let zero = isa.zero();
+    let [_, _, _, _, row_gg, row_gh, row_hh] = row_sums;
+
+    let (mut w, mut dot) = ([zero; P], [[zero; 3]; P]);
+    for i in 0..n {
+        let mut gg = [zero; P];
+        for p in 0..P {
+            let g = isa.load(&gs[i][p]);
+            gg[p] = isa.mul(g, g);
+            w[p] = isa.add(w[p], gg[p]);
+        }
+        for t in 0..3 {
+            let row = isa.splat(rows.a[t][i]);
+            for p in 0..P {
+                dot[p][t] = isa.fma(gg[p], row, dot[p][t]);
+            }
+        }
+        accumulate(isa, &mut row_gg[i], over(isa, gg));
+    }
+    for p in 0..P {
+        for (k, (s, t)) in PAIRS_3.into_iter().enumerate() {
+            accumulate(
+                isa,
+                &mut sums.dd[k],
+                cross(isa, w[p], a(isa, columns, s, panel + p), a(isa, columns, t, panel + p), dot[p][s], dot[p][t]),
+            );
+        }
+        for t in 0..3 {
+            accumulate(isa, &mut sums.dg[t], isa.mul(w[p], a(isa, columns, t, panel + p)));
+        }
+    }
+    accumulate(isa, &mut sums.gg, over(isa, w));
+    if !SHEAR {
+        return;
+    }
+
+    let (mut w, mut dot_a, mut dot_b) = ([zero; P], [[zero; 3]; P], [[zero; 4]; P]);
+    for i in 0..n {
+        let mut gh = [zero; P];
+        for p in 0..P {
+            gh[p] = isa.mul(isa.load(&gs[i][p]), isa.load(&hs[i][p]));
+            w[p] = isa.add(w[p], gh[p]);
+        }
+        for t in 0..3 {
+            let row = isa.splat(rows.a[t][i]);
+            for p in 0..P {
+                dot_a[p][t] = isa.fma(gh[p], row, dot_a[p][t]);
+            }
+        }
+        for t in 0..4 {
+            let row = isa.splat(rows.b[t][i]);
+            for p in 0..P {
+                dot_b[p][t] = isa.fma(gh[p], row, dot_b[p][t]);
+            }
+        }
+        accumulate(isa, &mut row_gh[i], over(isa, gh));
+    }
+    for p in 0..P {
+        for s in 0..3 {
+            for t in 0..4 {
+                let term = cross(
+                    isa,
+                    w[p],
+                    a(isa, columns, s, panel + p),
+                    b(isa, columns, t, panel + p),
+                    dot_a[p][s],
+                    dot_b[p][t],
+                );
+                accumulate(isa, &mut sums.ds[4 * s + t], term);
+            }
+        }
+        for t in 0..4 {
+            accumulate(isa, &mut sums.sg[t], isa.mul(w[p], b(isa, columns, t, panel + p)));
+        }
+    }
+
+    let (mut w, mut dot) = ([zero; P], [[zero; 4]; P]);
+    for i in 0..n {
+        let mut hh = [zero; P];
+        for p in 0..P {
+            let h = isa.load(&hs[i][p]);
+            hh[p] = isa.mul(h, h);
+            w[p] = isa.add(w[p], hh[p]);
+        }
+        for t in 0..4 {
+            let row = isa.splat(rows.b[t][i]);
+            for p in 0..P {
+                dot[p][t] = isa.fma(hh[p], row, dot[p][t]);
+            }
+        }
+        accumulate(isa, &mut row_hh[i], over(isa, hh));
+    }
+    for p in 0..P {
+        for (k, (s, t)) in PAIRS_4.into_iter().enumerate() {
+            accumulate(
+                isa,
+                &mut sums.ss[k],
+                cross(isa, w[p], b(isa, columns, s, panel + p), b(isa, columns, t, panel + p), dot[p][s], dot[p][t]),
+            );
         }
     }
 }
 
-/// A pass over all panels of a rectangle.
-pub(super) type Panels = fn(&[Lane], &[bool], usize, &mut Scratch, (f64, f64), &mut Sums);
-
-/// The instruction sets for which [`panels`] is compiled.
-mod isa {
-    use super::*;
-
-    pub fn portable<const SHEAR: bool, const QUARTIC: bool, const GRAM: bool>(
-        data: &[Lane],
-        clean: &[bool],
-        n: usize,
-        scratch: &mut Scratch,
-        scaling: (f64, f64),
-        sums: &mut Sums,
-    ) {
-        panels::<SHEAR, QUARTIC, GRAM>(data, clean, n, scratch, scaling, sums);
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    macro_rules! compiled_for {
-        ($name:ident, $inner:ident, $features:literal) => {
-            #[target_feature(enable = $features)]
-            fn $inner<const SHEAR: bool, const QUARTIC: bool, const GRAM: bool>(
-                data: &[Lane],
-                clean: &[bool],
-                n: usize,
-                scratch: &mut Scratch,
-                scaling: (f64, f64),
-                sums: &mut Sums,
-            ) {
-                panels::<SHEAR, QUARTIC, GRAM>(data, clean, n, scratch, scaling, sums);
+/// χ² only: sums among g, 1 and r.
+#[inline(always)]
+fn chi2<I: Isa, const P: usize, const MASKED: bool>(
+    isa: I,
+    data: [&[Lane]; P],
+    scratch: &Scratch,
+    scaling: (f64, f64),
+    sums: &mut Sums,
+) {
+    let n = data[0].len().min(TILE_ROWS);
+    let ahead = data[0].as_ptr().wrapping_add(PREFETCH * GROUP * n);
+    let (contrast, offset) = (isa.splat(scaling.0), isa.splat(scaling.1));
+    let zero = isa.zero();
+    let (mut gg, mut g1, mut gr) = ([zero; P], [zero; P], [zero; P]);
+    let (mut r1, mut rr, mut count) = ([zero; P], [zero; P], [zero; P]);
+    for i in 0..n {
+        for p in 0..P {
+            if P == GROUP && i % 2 == 0 {
+                isa.prefetch(ahead.wrapping_add(p * n + i));
             }
-
-            pub fn $name<const SHEAR: bool, const QUARTIC: bool, const GRAM: bool>(
-                data: &[Lane],
-                clean: &[bool],
-                n: usize,
-                scratch: &mut Scratch,
-                scaling: (f64, f64),
-                sums: &mut Sums,
-            ) {
-                // SAFETY: `select` hands this function out only where the processor has these features.
-                unsafe { $inner::<SHEAR, QUARTIC, GRAM>(data, clean, n, scratch, scaling, sums) }
-            }
-        };
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    compiled_for!(avx512, avx512_inner, "avx512f,avx512vl,avx512dq,avx2,fma");
-    #[cfg(target_arch = "x86_64")]
-    compiled_for!(avx2, avx2_inner, "avx2,fma");
-
-    pub fn select<const SHEAR: bool, const QUARTIC: bool, const GRAM: bool>() -> Panels {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512vl")
-                && is_x86_feature_detected!("avx512dq")
-            {
-                return avx512::<SHEAR, QUARTIC, GRAM>;
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                return avx2::<SHEAR, QUARTIC, GRAM>;
+            let mut g = isa.load(&scratch.g[i][p]);
+            let (r, one) = residual::<I, MASKED>(isa, &data[p][i], &mut g, &mut isa.zero(), contrast, offset);
+            gg[p] = isa.fma(g, g, gg[p]);
+            g1[p] = isa.add(g1[p], g);
+            gr[p] = isa.fma(g, r, gr[p]);
+            r1[p] = isa.add(r1[p], r);
+            rr[p] = isa.fma(r, r, rr[p]);
+            if MASKED {
+                count[p] = isa.add(count[p], one);
             }
         }
-        portable::<SHEAR, QUARTIC, GRAM>
+    }
+    if !MASKED {
+        count = [isa.splat(n as f64); P];
+    }
+    for (into, v) in [
+        (&mut sums.gg, gg),
+        (&mut sums.g1, g1),
+        (&mut sums.gr, gr),
+        (&mut sums.n, count),
+        (&mut sums.r1, r1),
+        (&mut sums.rr, rr),
+    ] {
+        accumulate(isa, into, over(isa, v));
     }
 }
 
-/// Name of the instruction set in use.
-pub(crate) fn instruction_set() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512dq")
-        {
-            return "AVX-512";
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            return "AVX2";
-        }
+/// One group of panels, from tables to sums.
+#[inline(always)]
+pub(super) fn group<I: Isa, const P: usize, const SHEAR: bool, const QUARTIC: bool, const GRAM: bool>(
+    isa: I,
+    data: [&[Lane]; P],
+    clean: bool,
+    scratch: &mut Scratch,
+    panel: usize,
+    scaling: (f64, f64),
+    sums: &mut Sums,
+) {
+    let n = data[0].len();
+    shapes::<I, P, SHEAR, QUARTIC>(isa, scratch, n, panel);
+    match (GRAM, clean) {
+        (true, true) => linear::<I, P, SHEAR, false>(isa, data, scratch, panel, scaling, sums),
+        (true, false) => linear::<I, P, SHEAR, true>(isa, data, scratch, panel, scaling, sums),
+        (false, true) => chi2::<I, P, false>(isa, data, scratch, scaling, sums),
+        (false, false) => chi2::<I, P, true>(isa, data, scratch, scaling, sums),
     }
-    "portable"
+    if GRAM {
+        products::<I, P, SHEAR>(isa, scratch, n, panel, sums);
+    }
 }
 
-pub(super) fn select(shear: bool, quartic: bool, pass: Pass) -> Panels {
-    match (shear, quartic, pass) {
-        (false, _, Pass::Gram) => isa::select::<false, false, true>(),
-        (false, _, Pass::Chi2) => isa::select::<false, false, false>(),
-        (true, false, Pass::Gram) => isa::select::<true, false, true>(),
-        (true, false, Pass::Chi2) => isa::select::<true, false, false>(),
-        (true, true, Pass::Gram) => isa::select::<true, true, true>(),
-        (true, true, Pass::Chi2) => isa::select::<true, true, false>(),
+/// A rectangle in which every correlation has decayed: only offsets are left to see.
+#[inline(always)]
+pub(super) fn flat<I: Isa>(isa: I, data: &[Lane], scaling: (f64, f64), sums: &mut Sums) {
+    for lane in data {
+        let (mut g, mut h) = (isa.zero(), isa.zero());
+        let (r, one) = residual::<I, true>(isa, lane, &mut g, &mut h, isa.zero(), isa.splat(scaling.1));
+        accumulate(isa, &mut sums.n, one);
+        accumulate(isa, &mut sums.r1, r);
+        isa.store(isa.fma(r, r, isa.load(&sums.rr)), &mut sums.rr);
+    }
+}
+
+/// into − Σ_i W_i·x_i.
+#[inline(always)]
+fn single<I: Isa>(isa: I, n: usize, into: &mut V, w: &[V; TILE_ROWS], x: &[f64; TILE_ROWS]) {
+    let mut acc = isa.load(into);
+    for i in 0..n {
+        acc = isa.fnma(isa.load(&w[i]), isa.splat(x[i]), acc);
+    }
+    isa.store(acc, into);
+}
+
+/// into + Σ_i W_i·x_i·y_i.
+#[inline(always)]
+fn double<I: Isa>(isa: I, n: usize, into: &mut V, w: &[V; TILE_ROWS], x: &[f64; TILE_ROWS], y: &[f64; TILE_ROWS]) {
+    let mut acc = isa.load(into);
+    for i in 0..n {
+        acc = isa.fma(isa.load(&w[i]), isa.splat(x[i] * y[i]), acc);
+    }
+    isa.store(acc, into);
+}
+
+/// Adds what the rows contribute once all panels are summed: Σ_i rowW·x'_i·y'_i and −Σ_i rowW·x'_i.
+#[inline(always)]
+pub(super) fn row_parts<I: Isa, const SHEAR: bool>(isa: I, scratch: &Scratch, n: usize, sums: &mut Sums) {
+    let Scratch { rows, row_sums, .. } = scratch;
+    let n = n.min(TILE_ROWS);
+    let [row_g, row_h, row_gr, row_hr, row_gg, row_gh, row_hh] = row_sums;
+    for (k, (s, t)) in PAIRS_3.into_iter().enumerate() {
+        double(isa, n, &mut sums.dd[k], row_gg, &rows.a[s], &rows.a[t]);
+    }
+    for t in 0..3 {
+        single(isa, n, &mut sums.dg[t], row_gg, &rows.a[t]);
+        single(isa, n, &mut sums.d1[t], row_g, &rows.a[t]);
+        single(isa, n, &mut sums.dr[t], row_gr, &rows.a[t]);
+    }
+    if !SHEAR {
+        return;
+    }
+    for s in 0..3 {
+        for t in 0..4 {
+            double(isa, n, &mut sums.ds[4 * s + t], row_gh, &rows.a[s], &rows.b[t]);
+        }
+    }
+    for (k, (s, t)) in PAIRS_4.into_iter().enumerate() {
+        double(isa, n, &mut sums.ss[k], row_hh, &rows.b[s], &rows.b[t]);
+    }
+    for t in 0..4 {
+        single(isa, n, &mut sums.sg[t], row_gh, &rows.b[t]);
+        single(isa, n, &mut sums.s1[t], row_h, &rows.b[t]);
+        single(isa, n, &mut sums.sr[t], row_hr, &rows.b[t]);
     }
 }

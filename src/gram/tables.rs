@@ -1,13 +1,28 @@
 //! Per-frame tables of one point: everything with an exp, a sin or a power in it, computed once per frame instead of per pair.
 
 use super::Point;
-use super::plan::{Level, TILE_COLUMNS};
+use super::lanes::V;
+use super::plan::{LANES, Level, TILE_COLUMNS};
 use crate::model::{Basis, Cumulative, Experiment, TimeAxis};
 
 /// Exponentials below this are taken as zero: nothing they enter can be seen, and denormals would cost time.
 pub(crate) const NEGLIGIBLE: f64 = 1e-60;
 
-/// Running integrals gathered at the frames of a level, as hi + lo.
+/// Repeats the last value, so that eight can be read from any position.
+fn padded(mut values: Vec<f64>) -> Vec<f64> {
+    let last = values.last().copied().unwrap_or(0.0);
+    values.extend([last; LANES]);
+    values
+}
+
+/// Eight values from a position on.
+#[inline(always)]
+fn lanes(values: &[f64], first: usize) -> &V {
+    // the slice has exactly eight elements, or indexing has panicked
+    values[first..first + LANES].try_into().unwrap_or(&[0.0; LANES])
+}
+
+/// Running integrals gathered at the frames of a level, as hi + lo, padded by eight.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Gathered {
     pub hi: Vec<f64>,
@@ -17,7 +32,19 @@ pub(crate) struct Gathered {
 impl Gathered {
     fn new(c: &Cumulative, frames: &[usize]) -> Self {
         let (hi, lo) = frames.iter().map(|&f| c.parts(f)).unzip();
-        Self { hi, lo }
+        Self { hi: padded(hi), lo: padded(lo) }
+    }
+
+    /// Eight high parts from position k on.
+    #[inline(always)]
+    pub fn hi_lanes(&self, k: usize) -> &V {
+        lanes(&self.hi, k)
+    }
+
+    /// Eight low parts.
+    #[inline(always)]
+    pub fn lo_lanes(&self, k: usize) -> &V {
+        lanes(&self.lo, k)
     }
 
     /// Value at frame position k less that at position `at`.
@@ -38,11 +65,23 @@ pub(crate) struct AngleTables {
     pub cos: Vec<f64>,
 }
 
+impl AngleTables {
+    /// Eight sines from position k on.
+    #[inline(always)]
+    pub fn sin_lanes(&self, k: usize) -> &V {
+        lanes(&self.sin, k)
+    }
+
+    /// Eight cosines.
+    #[inline(always)]
+    pub fn cos_lanes(&self, k: usize) -> &V {
+        lanes(&self.cos, k)
+    }
+}
+
 /// All tables of one point at one level, shared by tiles and threads.
 pub(crate) struct Tables<'a> {
     pub experiment: &'a Experiment,
-    pub frames: &'a [usize],
-    pub axis: TimeAxis,
     /// q²·dt.
     pub k: f64,
     /// C^D.
@@ -98,11 +137,19 @@ impl<'a> Tables<'a> {
                             (e.mul_add(c, s), (-e).mul_add(s, c))
                         })
                         .unzip();
-                    AngleTables { p, dp, sin, cos }
+                    AngleTables { p, dp, sin: padded(sin), cos: padded(cos) }
                 })
                 .collect();
         }
-        let u = (0..frames.len()).map(|j| decay(k * diffusion.relative(j, j / TILE_COLUMNS * TILE_COLUMNS))).collect();
-        Self { experiment, frames, k, diffusion, a, b, u, angles, scaling: &point.scaling, axis }
+        let u = padded(
+            (0..frames.len()).map(|j| decay(k * diffusion.relative(j, j / TILE_COLUMNS * TILE_COLUMNS))).collect(),
+        );
+        Self { experiment, k, diffusion, a, b, u, angles, scaling: &point.scaling }
+    }
+
+    /// Eight column exponentials from position k on.
+    #[inline(always)]
+    pub fn u_lanes(&self, k: usize) -> &V {
+        lanes(&self.u, k)
     }
 }

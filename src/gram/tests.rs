@@ -45,7 +45,7 @@ fn engine(
         }
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-    CpuEngine::new(e.clone(), vec![Shard { level, store }], pool)
+    CpuEngine::new(e.clone(), vec![Shard { level, store }], pool).unwrap()
 }
 
 fn whole(e: &Experiment, level: &Level, matrices: &[TwoTime], point: &Point, pass: Pass) -> Vec<Gram> {
@@ -174,6 +174,39 @@ fn wide_tiles_hold_too() {
         let level = &Level::all(n, 1)[0];
         check(&e, level, &matrices, &[3000.0, -0.4, 200.0, 2e-4, -0.3, 1e-5, 1.0]);
         check(&e, level, &matrices, &[100.0, -0.9, 0.0, 1e-6, 0.5, 1e-6, 1.0]);
+    }
+}
+
+#[test]
+fn instruction_sets_give_the_same_bits() {
+    let n = 700;
+    for mode in MODES {
+        for convention in CONVENTIONS {
+            let e = experiment(mode, convention, n, vec![0.0, 86.0]);
+            let matrices: Vec<TwoTime> = (0..2).map(|a| data(n, a, 0.003)).collect();
+            for level in Level::all(n, 2) {
+                for physical in [
+                    [2e3, -0.3, 100.0, 1e-3, 0.2, 1e-4, 1.0],
+                    [1e5, 2.0, 0.0, 0.5, 2.0, 0.0, 0.0],
+                    [100.0, 2.0, -1e5, 1e-6, -2.0, 1e-3, 0.0],
+                ] {
+                    let physical = physical[..mode.n_physical()].to_vec();
+                    let point = Point { physical, scaling: vec![(0.3, 1.0); 2] };
+                    for pass in [Pass::Gram, Pass::Chi2] {
+                        let mut results = isa::InstructionSet::available().into_iter().map(|set| {
+                            let all = 0..level.plan.n_tiles();
+                            let mut engine = engine(&e, level.clone(), &matrices, all, 1);
+                            engine.force(set);
+                            (set.name(), engine.evaluate(0, std::slice::from_ref(&point), pass).unwrap())
+                        });
+                        let (first, expected) = results.next().unwrap();
+                        for (name, result) in results {
+                            assert_eq!(result, expected, "{name} against {first}, {mode:?} {convention:?} {pass:?}");
+                        }
+                    }
+                }
+            }
+        }
     }
 }
 

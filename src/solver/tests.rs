@@ -39,7 +39,7 @@ impl Synthetic {
     fn objective(&self) -> Local {
         let n = self.experiment.n_frames;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
-        Local::new(self.experiment.clone(), pool, |angle, i| &self.matrices[angle][i * n + i + 1..(i + 1) * n])
+        Local::new(self.experiment.clone(), pool, |angle, i| &self.matrices[angle][i * n + i + 1..(i + 1) * n]).unwrap()
     }
 
     /// Σr² at the true physical parameters with optimal contrast and offset.

@@ -1,0 +1,61 @@
+//! Which instruction set the passes run on.
+
+use super::lanes::Portable;
+#[cfg(target_arch = "x86_64")]
+use super::lanes::{Avx2, Avx512};
+use crate::{Error, Result};
+
+/// Environment variable that forces an instruction set, for tests.
+const VARIABLE: &str = "HOMODYNE_ISA";
+
+/// An instruction set that this processor has.
+#[derive(Clone, Copy)]
+pub(crate) enum InstructionSet {
+    /// AVX-512.
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+    /// AVX2 with FMA.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    /// Plain Rust.
+    Portable(Portable),
+}
+
+impl InstructionSet {
+    /// All that this processor has, the fastest first.
+    pub fn available() -> Vec<Self> {
+        let mut out = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            out.extend(Avx512::detect().map(Self::Avx512));
+            out.extend(Avx2::detect().map(Self::Avx2));
+        }
+        out.push(Self::Portable(Portable));
+        out
+    }
+
+    /// The name, as in `HOMODYNE_ISA`.
+    pub fn name(self) -> &'static str {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => "avx2",
+            Self::Portable(_) => "portable",
+        }
+    }
+
+    /// The one named by `HOMODYNE_ISA`, else the fastest.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when the variable names one that doesn't exist or that this processor hasn't got.
+    pub fn select() -> Result<Self> {
+        let available = Self::available();
+        let Ok(wanted) = std::env::var(VARIABLE) else { return Ok(available[0]) };
+        let found = available.iter().find(|set| set.name() == wanted.to_lowercase());
+        found.copied().ok_or_else(|| {
+            let names: Vec<&str> = available.iter().map(|set| set.name()).collect();
+            Error::Usage(format!("{VARIABLE}={wanted}: this processor has {}", names.join(", ")))
+        })
+    }
+}
