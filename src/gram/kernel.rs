@@ -128,7 +128,8 @@ fn rectangle<I: Isa, const SHEAR: bool, const QUARTIC: bool, const GRAM: bool>(
             let own = [data(panel), data(panel + 1)];
             group::<I, GROUP, SHEAR, QUARTIC, GRAM>(isa, own, clean, scratch, panel, scaling, &mut sums);
         }
-        if let Some(panel) = (panels % GROUP != 0).then_some(panels - 1) {
+        if !panels.is_multiple_of(GROUP) {
+            let panel = panels - 1;
             let own = [data(panel)];
             group::<I, 1, SHEAR, QUARTIC, GRAM>(isa, own, job.clean[panel], scratch, panel, scaling, &mut sums);
         }
@@ -194,7 +195,6 @@ fn bricks<I: Isa, const SHEAR: bool, const QUARTIC: bool, const GRAM: bool>(
     let mut triangles = TriangleSums::new();
     let mut own = *job;
     for brick in &job.tile.bricks {
-        (own.data, own.clean) = (&own.data[..], &own.clean[..]);
         let (data, rest) = own.data.split_at(brick.n_lanes());
         let (clean, rest_clean) = own.clean.split_at(brick.n_panels());
         let this = Job { data, clean, ..own };
