@@ -7,3 +7,15 @@ pub mod simulate;
 pub use fit::fit;
 pub use inspect::inspect;
 pub use simulate::{SimulationSummary, simulate};
+
+/// A size for people.
+fn byte_text(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["bytes", "KiB", "MiB", "GiB"];
+    let mut size = bytes as f64;
+    let mut unit = 0;
+    while size >= 1024.0 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} bytes") } else { format!("{size:.1} {}", UNITS[unit]) }
+}

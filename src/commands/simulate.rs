@@ -39,7 +39,7 @@ pub struct SimulationSummary {
 impl std::fmt::Display for SimulationSummary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (angles, frames) = (self.n_angles, self.n_frames);
-        let size = super::inspect::byte_text(self.bytes);
+        let size = super::byte_text(self.bytes);
         writeln!(
             f,
             "wrote {}: {angles} angles × {frames} frames, {} layout, {size}",
