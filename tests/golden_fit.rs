@@ -193,3 +193,26 @@ fn clean_data_are_fitted_to_the_rounding_or_not_called_good() {
         }
     }
 }
+
+#[test]
+fn the_gap_of_a_native_file_is_as_good_as_the_configurations() {
+    let folder = scratch();
+    let folder = folder.path();
+    let sample = Sample { frames: 60, ..Sample::FLOW };
+    sample.make_as(folder, "native");
+    let fit = |gap: &str| {
+        let gap = format!("analyzer_parameters.geometry.stator_rotor_gap={gap}");
+        let outcome = alone(folder, &["--config", "config.yaml", "--set", &gap]).outcome();
+        assert!(matches!(outcome.code, Some(0 | 4)), "{outcome}");
+        let parameters = json(&folder.join("homodyne_results/nlsq/parameters.json"));
+        (parameters["parameters"].clone(), outcome)
+    };
+    let (configured, said) = fit("2e6");
+    assert!(!said.stderr.contains("but the file says"), "{said}");
+    let (of_file, said) = fit("null");
+    assert_eq!(of_file, configured, "{said}");
+    // the configuration wins, but not without a word
+    let (other, said) = fit("1e6");
+    assert_ne!(other, configured);
+    assert!(said.stderr.contains("stator_rotor_gap = 1000000 Å is used, but the file says 2000000 Å"), "{said}");
+}

@@ -116,7 +116,6 @@ fn dead_text(report: &MatrixReport, first_frame: usize) -> String {
     runs.join(", ")
 }
 
-
 /// Columns as wide as their widest cell; numbers to the right, text columns to the left.
 struct Table {
     rows: Vec<Vec<String>>,

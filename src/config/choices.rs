@@ -120,7 +120,9 @@ impl Document {
         }
         let threshold = "optimization.nlsq.anti_degeneracy.constant_scaling_threshold";
         let mode = self.choice("optimization.nlsq.anti_degeneracy.per_angle_mode")?.unwrap_or("auto");
-        if mode == "auto" && self.whole(threshold, 0, i64::MAX)?.is_some_and(|t| t.value != ScalingMode::AVERAGED_FROM as i64) {
+        if mode == "auto"
+            && self.whole(threshold, 0, i64::MAX)?.is_some_and(|t| t.value != ScalingMode::AVERAGED_FROM as i64)
+        {
             let remedy =
                 format!("set it to {}, or `per_angle_mode` to `averaged` or `individual`", ScalingMode::AVERAGED_FROM);
             refuse(threshold, "another threshold for `per_angle_mode: auto`", &remedy)?;
