@@ -9,7 +9,7 @@ use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
-use crate::config::{Config, SimulationConfig};
+use crate::config::{Config, SimulationConfig, TimeOrigin};
 use crate::dataset::{Layout, WriteSpec, write_file};
 use crate::model::{Experiment, PHYSICAL, TimeAxis, reference};
 use crate::{Error, Result, files};
@@ -169,6 +169,9 @@ fn truth(config: &Config, s: &SimulationConfig, experiment: &Experiment, file: &
         "q": experiment.q,
         "gap": config.gap,
         "dt": experiment.dt,
+        // of the file as a whole: t = 0 is at frame 1
+        "time_origin": TimeOrigin::Selection.name(),
+        "t0_frame": 1,
         "frames": s.n_frames,
         "noise": s.noise,
         "seed": s.seed,
