@@ -14,7 +14,7 @@ use crate::{Error, Result};
 pub fn inspect(file: &Path, selection: &Selection, out: &mut impl Write) -> Result<()> {
     let dataset = Dataset::open_for_inspection(file, selection)?;
     let mut trouble = None;
-    print(&dataset, file, &mut trouble, out).map_err(|e| Error::io("write", Path::new("standard output"), e))?;
+    super::heard(print(&dataset, file, &mut trouble, out))?;
     trouble.map_or(Ok(()), Err)
 }
 

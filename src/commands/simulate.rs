@@ -9,6 +9,7 @@ use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
+use crate::cluster::MemoryLimit;
 use crate::config::{Config, SimulationConfig, TimeOrigin};
 use crate::dataset::{Layout, WriteSpec, write_file};
 use crate::model::{Experiment, PHYSICAL, TimeAxis, reference};
@@ -54,10 +55,10 @@ impl std::fmt::Display for SimulationSummary {
 /// parameters to `<stem>_truth.json` beside it, and says so on `out`.
 ///
 /// Frame 1 of the file is t = 0. The noise depends on seed, angle and frames only, not on the number of threads.
-/// Errors: [`Error::Usage`] where the configuration lacks what a simulation needs, [`Error::Io`] where writing fails.
+/// Errors: [`Error::Usage`] where the configuration lacks what a simulation needs, [`Error::Memory`] where its
+/// matrices are too large, [`Error::Io`] where writing fails.
 pub fn simulate(config: &Config, file: &Path, layout: Layout, out: &mut impl Write) -> Result<SimulationSummary> {
     let (simulation, experiment) = prepare(config)?;
-    let axis = TimeAxis::without_derivatives(&experiment, &simulation.parameters[..config.mode.n_physical()]);
     let spec = WriteSpec {
         layout,
         q: experiment.q,
@@ -66,6 +67,12 @@ pub fn simulate(config: &Config, file: &Path, layout: Layout, out: &mut impl Wri
         phi: &simulation.phi,
         n_frames: simulation.n_frames,
     };
+    MemoryLimit::find(config.performance.memory_limit_gb)?.check_for(
+        spec.memory(),
+        &format!("simulating {} frames needs", simulation.n_frames),
+        "set fewer `simulation.frames`",
+    )?;
+    let axis = TimeAxis::without_derivatives(&experiment, &simulation.parameters[..config.mode.n_physical()]);
     write_file(file, &spec, |angle, matrix| fill(simulation, &experiment, &axis, angle, matrix))?;
 
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
@@ -84,7 +91,7 @@ pub fn simulate(config: &Config, file: &Path, layout: Layout, out: &mut impl Wri
         n_frames: simulation.n_frames,
         bytes,
     };
-    writeln!(out, "{summary}").map_err(|e| Error::io("write", Path::new("standard output"), e))?;
+    super::heard(writeln!(out, "{summary}"))?;
     Ok(summary)
 }
 
