@@ -121,10 +121,10 @@ impl Run<'_> {
                 batch_pairs: self.strategy.batch_pairs(),
             },
         )?;
-        if let Some(warning) = &driver.threads().warning {
-            log::warn!("{warning}");
-            warnings.push(warning.clone());
-        }
+        let (about_threads, notes) = driver.thread_remarks();
+        about_threads.iter().for_each(|warning| log::warn!("{warning}"));
+        notes.iter().for_each(|note| log::info!("{note}"));
+        warnings.extend(about_threads);
         let mut progress = Progress::new(self.config.performance.progress);
         let data = self.read(&mut driver, &progress, &mut warnings, phases);
         let data = data.inspect_err(|_| progress.finish())?;

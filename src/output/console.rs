@@ -193,7 +193,7 @@ fn choices(page: &mut Page, report: &Report) {
     row("loss", "linear", "linear");
     row("strategy", config.performance.strategy.map_or("by size", |s| s.name()), report.strategy.name());
     let threads = config.performance.threads.map_or("auto".to_string(), |t| t.to_string());
-    row("threads a rank", &threads, &list_or_range(&report.ranks.iter().map(|r| r.threads).collect::<Vec<_>>()));
+    row("threads a rank", &threads, &list_or_range(&report.ranks.iter().map(|r| r.plan.threads).collect::<Vec<_>>()));
     row("ranks", "", &report.ranks.len().to_string());
     row("engine", "auto", &format!("CPU, {}, f64", report.instruction_set));
 }

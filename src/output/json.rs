@@ -141,7 +141,7 @@ fn analysis(report: &Report) -> Value {
             "shear_convention": e.convention.name(),
             "scaling_mode": report.scaling.name(),
             "ranks": report.ranks.len(),
-            "threads": report.ranks[0].threads,
+            "threads": report.ranks[0].plan.threads,
             "device": "cpu",
             "instruction_set": report.instruction_set,
             // matrix entries, both triangles, as the Python package counts points
@@ -186,7 +186,8 @@ fn convergence(report: &Report) -> Value {
             "kind": "cpu",
             "instruction_set": report.instruction_set,
             "ranks": report.ranks.iter().map(|r| json!({
-                "threads": r.threads,
+                "threads": r.plan.threads,
+                "cores": r.plan.cores,
                 "peak_memory_bytes": r.peak_memory,
             })).collect::<Vec<_>>(),
         },
