@@ -13,7 +13,8 @@ use examples::{EXAMPLES, INSPECT_EXAMPLES, SIMULATE_EXAMPLES};
 /// Without a command: fit. The same program runs alone, under mpirun and under srun.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "homodyne-mpi", version, after_help = EXAMPLES)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true, arg_required_else_help = true)]
+#[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+#[command(override_usage = "homodyne-mpi --config <FILE> [OPTIONS]\n       homodyne-mpi <COMMAND>")]
 pub struct Cli {
     /// What to do; nothing = fit.
     #[command(subcommand)]
@@ -54,7 +55,7 @@ pub enum Command {
 #[derive(Debug, Clone, Args)]
 pub struct FitArgs {
     /// Configuration file (YAML, the same that `homodyne` reads).
-    #[arg(short, long, value_name = "FILE", required = true)]
+    #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Folder for results [default: output.directory of the configuration, else ./homodyne_results].
     #[arg(short, long, value_name = "DIR")]
@@ -247,8 +248,17 @@ impl StrategyName {
     }
 }
 
+/// What to tell a user who asks for a fit of nothing.
+pub const NO_CONFIG: &str = "no configuration file: give --config FILE (see --help)";
+
+/// Why a command line that could be parsed is refused all the same; `None` where it isn't.
+pub fn refused(cli: &Cli) -> Option<String> {
+    let no_config = cli.command.is_none() && cli.fit.config.is_none();
+    unavailable(cli).or_else(|| no_config.then(|| NO_CONFIG.to_string()))
+}
+
 /// What to tell a user who asks for something that this version doesn't have; `None` where all of it is there.
-pub fn unavailable(cli: &Cli) -> Option<String> {
+fn unavailable(cli: &Cli) -> Option<String> {
     let fit = &cli.fit;
     let asked = match &cli.command {
         Some(Command::Simulate(_)) => None,

@@ -1,12 +1,14 @@
 //! The program: parses the command line, starts MPI for commands that compute, and turns the outcome into an exit code.
 
+use std::io::{IsTerminal, Write};
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use log::LevelFilter;
 
-use homodyne_mpi::cli::{Cli, Command, FitArgs, InspectArgs, LayoutName, SimulateArgs, Verbosity, unavailable};
+use homodyne_mpi::cli::{Cli, Command, FitArgs, InspectArgs, LayoutName, NO_CONFIG, SimulateArgs, Verbosity, refused};
 use homodyne_mpi::cluster::{World, stop, worker};
 use homodyne_mpi::config::{self, Config, Overrides};
 use homodyne_mpi::dataset::{Layout, Selection};
@@ -15,13 +17,15 @@ use homodyne_mpi::{Error, Result, commands, telemetry};
 /// Exit code of a rank that panicked.
 const PANICKED: u8 = 5;
 
+/// Time for the first rank to say what is wrong before the end of another makes the launcher end them all.
+const FIRST_SPEAKS: Duration = Duration::from_millis(300);
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) if launched_as_first() => error.exit(),
-        Err(error) => return (error.exit_code() as u8).into(),
+        Err(answer) => return not_parsed(&answer),
     };
-    let outcome = match unavailable(&cli) {
+    let outcome = match refused(&cli) {
         Some(message) => Err(Error::Usage(message)),
         None => match cli.command {
             None => return fit(&cli.fit),
@@ -32,13 +36,47 @@ fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            if launched_as_first() {
-                eprintln!("error: {error}");
-            }
-            error.exit_code().into()
-        }
+        Err(error) => failed_before_mpi(&error),
     }
+}
+
+/// Shows help, version, or what is wrong with the command line, once for all ranks.
+fn not_parsed(answer: &clap::Error) -> ExitCode {
+    let code = ExitCode::from(answer.exit_code() as u8);
+    if !launched_as_first() {
+        std::thread::sleep(FIRST_SPEAKS);
+        return code;
+    }
+    let styled = answer.render();
+    let text = |terminal: bool| if terminal { styled.ansi().to_string() } else { styled.to_string() };
+    if answer.use_stderr() {
+        write_whole(&text(std::io::stderr().is_terminal()));
+    } else {
+        // a reader that has heard enough is no failure
+        let text = text(std::io::stdout().is_terminal());
+        let _ = std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush());
+    }
+    code
+}
+
+/// Says what went wrong, once for all ranks; to be called only while they don't know of each other.
+fn failed_before_mpi(error: &Error) -> ExitCode {
+    if launched_as_first() {
+        say(error);
+    } else {
+        std::thread::sleep(FIRST_SPEAKS);
+    }
+    error.exit_code().into()
+}
+
+fn say(error: &Error) {
+    write_whole(&format!("error: {error}\n"));
+}
+
+/// Writes to stderr at once: what ranks write in pieces comes out mixed.
+fn write_whole(text: &str) {
+    // nowhere is left to say that this failed
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// Whether the launcher, if any, calls this the first process: before MPI starts, one of many must do the talking.
@@ -111,16 +149,19 @@ fn inspect(args: &InspectArgs) -> Result<()> {
 fn fit(args: &FitArgs) -> ExitCode {
     let world = match World::start() {
         Ok(world) => world,
-        Err(error) => {
-            eprintln!("error: {error}");
-            return error.exit_code().into();
-        }
+        Err(error) => return failed_before_mpi(&error),
     };
     let rank = world.rank();
+    if rank != 0 {
+        // warnings; rank 0 starts its log when it has read the configuration
+        telemetry::start_logging(level(args.verbosity, None), rank);
+    }
     std::panic::set_hook(Box::new(move |info| {
         let message = info.payload_as_str().unwrap_or("no message");
         let place = info.location().map_or(String::new(), |l| format!(" ({}:{})", l.file(), l.line()));
-        eprintln!("error: rank {rank} panicked: {message}{place}; this is a fault of the program, please report it");
+        write_whole(&format!(
+            "error: rank {rank} panicked: {message}{place}; this is a fault of the program, please report it\n"
+        ));
     }));
     let work = || if rank == 0 { drive(&world, args) } else { worker::serve(&world) };
     match std::panic::catch_unwind(AssertUnwindSafe(work)) {
@@ -131,7 +172,7 @@ fn fit(args: &FitArgs) -> ExitCode {
             code.into()
         }
         Ok(Err(error)) => {
-            eprintln!("error: {error}");
+            say(&error);
             if rank != 0 || matches!(error, Error::Rank { .. }) {
                 world.abort(error.exit_code());
             }
@@ -143,9 +184,7 @@ fn fit(args: &FitArgs) -> ExitCode {
 }
 
 fn drive(world: &World, args: &FitArgs) -> Result<u8> {
-    let Some(path) = &args.config else {
-        return Err(Error::Usage("no configuration file: give --config FILE".into()));
-    };
+    let path = args.config.as_ref().ok_or_else(|| Error::Usage(NO_CONFIG.into()))?;
     let config = config::load(
         path,
         &Overrides {
@@ -158,6 +197,9 @@ fn drive(world: &World, args: &FitArgs) -> Result<u8> {
         },
     )?;
     telemetry::start_logging(level(args.verbosity, config.log_level), 0);
+    if let Some(warning) = world.warning() {
+        log::warn!("{warning}");
+    }
     tell(&config);
     if args.verbosity.quiet {
         commands::fit(world, &config, args.truth.as_deref(), &mut std::io::sink())

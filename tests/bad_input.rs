@@ -293,8 +293,8 @@ fn configurations_that_cannot_be_read() {
     fs::create_dir(refused.path("config.yaml")).unwrap();
     refused.assert(2, &["config.yaml"]);
     refused.arguments = vec![];
-    let outcome = refused.assert(2, &["required arguments"]);
-    assert!(outcome.stderr.contains("--config <FILE>"), "{outcome}");
+    let outcome = refused.assert(2, &[]);
+    assert_eq!(outcome.stderr, "error: no configuration file: give --config FILE (see --help)\n");
 }
 
 #[test]
@@ -303,6 +303,7 @@ fn a_wrong_command_line() {
         (&["--resolution", "7"][..], &["--resolution"][..]),
         (&["--threads", "0"], &["--threads", "0"]),
         (&["--threads", "many"], &["--threads", "many"]),
+        (&["--threads", "100000"], &["--threads", "100000 threads", "cores"]),
         (&["--strategy", "huge"], &["--strategy", "huge"]),
         (&["--set", "analyzer_parameters.dt"], &["--set", "key.path=value"]),
         (&["--set", "analyzer_parameters.dt=-1"], &["--set", "analyzer_parameters.dt", "greater than 0"]),
@@ -351,6 +352,13 @@ fn other_commands_refuse_alike() {
     let simulate = |more: &[&str]| alone(folder, &[&["simulate", "--config", "config.yaml"], more].concat()).outcome();
     simulate(&["--out", "new.hdf"]).assert_error(2, &["config.yaml", "simulation"]);
     let section = "simulation={frames: 20, angles: [0], parameters: {D0: 1e4, alpha: 0, D_offset: 0}}";
+    for layout in ["aps-u", "native"] {
+        let huge = ["--out", "new.hdf", "--layout", layout, "--set", section, "--set", "simulation.frames=8000000"];
+        simulate(&huge).assert_error(2, &["8000000 frames", "GB", "simulation.frames"]);
+        // even where a limit allows it
+        let limit = ["--set", "performance.memory_limit_gb=1e12"];
+        simulate(&[&huge[..], &limit].concat()).assert_error(2, &["no room", "8000000"]);
+    }
     simulate(&["--out", "nowhere/new.hdf", "--set", section]).assert_error(5, &["nowhere/new.hdf"]);
     simulate(&["--out", "config.yaml/new.hdf", "--set", section]).assert_error(5, &["config.yaml/new.hdf"]);
     assert!(tree(folder) == before);
@@ -372,11 +380,39 @@ fn a_job_of_two_ranks_refuses_once_and_soon() {
     refused.config(&static_config("data.hdf").replace("start_frame: 1", "start_frame: 24"));
     refused.assert_with_two_ranks(2, &["start_frame"]);
 
-    for more in [["--resolution", "7"], ["--resume", "auto"]] {
+    for more in [["--resolution", "7"], ["--resume", "auto"], ["--threads", "100000"]] {
         let mut refused = Refused::new();
         refused.arguments.extend(more.map(String::from));
         refused.assert_with_two_ranks(2, &[more[0]]);
     }
+}
+
+#[test]
+fn what_many_ranks_refuse_is_said_whole_and_once() {
+    let folder = scratch();
+    let launched = |arguments: &[&str]| with_ranks(4, folder.path(), arguments).outcome();
+    // what the launcher adds begins with a line of its own
+    let ours = |outcome: &Outcome| outcome.stderr.split("\n---").next().unwrap().trim_end().to_string();
+    let outcome = launched(&["--resolution", "7"]);
+    let expected = alone(folder.path(), &["--resolution", "7"]).outcome();
+    assert_eq!((outcome.code, ours(&outcome)), (Some(2), ours(&expected)), "{outcome}");
+    let outcome = launched(&["--output-dir", "out"]);
+    assert_eq!(ours(&outcome), "error: no configuration file: give --config FILE (see --help)", "{outcome}");
+    assert_eq!(outcome.code, Some(2), "{outcome}");
+    let help = launched(&["--help"]);
+    assert_eq!((help.code, help.stdout.matches("Usage:").count()), (Some(0), 1), "{help}");
+}
+
+#[test]
+fn a_launcher_that_does_not_fit_is_named_by_the_first_process_only() {
+    let folder = scratch();
+    let run = |rank: &str| {
+        let run = alone(folder.path(), &["--config", "none.yaml"]);
+        run.env("SLURM_STEP_NUM_TASKS", "3").env("SLURM_PROCID", rank).outcome()
+    };
+    run("0").assert_error(2, &["srun started 3 tasks", "--mpi=pmix"]);
+    let other = run("2");
+    assert_eq!((other.code, other.stderr.as_str()), (Some(2), ""), "{other}");
 }
 
 #[test]

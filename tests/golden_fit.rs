@@ -6,6 +6,7 @@ use std::path::Path;
 
 use common::files::{MAP, Sample, flow_config, static_config};
 use common::{alone, data, json, scratch};
+use hdf5::types::VarLenUnicode;
 use homodyne_mpi::model::{AnalysisMode, CONTRAST, Experiment, OFFSET, PHYSICAL, ShearConvention, TimeAxis, reference};
 use serde_json::Value;
 
@@ -192,4 +193,89 @@ fn clean_data_are_fitted_to_the_rounding_or_not_called_good() {
             }
         }
     }
+}
+
+#[test]
+fn the_gap_of_a_native_file_is_as_good_as_the_configurations() {
+    let folder = scratch();
+    let folder = folder.path();
+    let sample = Sample { frames: 60, ..Sample::FLOW };
+    sample.make_as(folder, "native");
+    let fit = |gap: &str| {
+        let gap = format!("analyzer_parameters.geometry.stator_rotor_gap={gap}");
+        let outcome = alone(folder, &["--config", "config.yaml", "--set", &gap]).outcome();
+        assert!(matches!(outcome.code, Some(0 | 4)), "{outcome}");
+        let parameters = json(&folder.join("homodyne_results/nlsq/parameters.json"));
+        (parameters["parameters"].clone(), outcome)
+    };
+    let (configured, said) = fit("2e6");
+    assert!(!said.stderr.contains("but the file says"), "{said}");
+    let (of_file, said) = fit("null");
+    assert_eq!(of_file, configured, "{said}");
+    // the configuration wins, but not without a word
+    let (other, said) = fit("1e6");
+    assert_ne!(other, configured);
+    assert!(said.stderr.contains("stator_rotor_gap = 1000000 Å is used, but the file says 2000000 Å"), "{said}");
+}
+
+#[test]
+fn the_files_of_a_run_agree_and_name_what_they_hold() {
+    let folder = scratch();
+    let folder = folder.path();
+    Sample { frames: 60, ..Sample::FLOW }.make(folder);
+    let set = "analyzer_parameters.start_frame=3";
+    let origin = "analyzer_parameters.time_origin=acquisition";
+    let outcome = alone(folder, &["--config", "config.yaml", "--set", set, "--set", origin]).outcome();
+    assert!(matches!(outcome.code, Some(0 | 4)), "{outcome}");
+    let shown = outcome.stdout.lines().any(|l| l.contains("time origin") && l.ends_with("t = 0 at frame 1"));
+    assert!(shown, "{outcome}");
+    let results = folder.join("homodyne_results/nlsq");
+    let [parameters, analysis, metrics] = ["parameters", "analysis_results_nlsq", "convergence_metrics"]
+        .map(|name| json(&results.join(format!("{name}.json"))));
+    assert_eq!(
+        (&parameters["time_origin"], &analysis["dataset_info"]["time_origin"]),
+        (&"acquisition".into(), &"acquisition".into())
+    );
+
+    // fitted parameters here, what follows from them there
+    let names: Vec<&str> = parameters["parameters"].as_object().unwrap().keys().map(String::as_str).collect();
+    let expected: Vec<&str> = PHYSICAL.iter().chain([&CONTRAST, &OFFSET]).map(|p| p.name).collect();
+    assert_eq!(names, expected);
+    for name in ["D_at_t_ref", "D_slope_at_t_ref", "gamma_dot_at_t_ref", "gamma_dot_slope_at_t_ref"] {
+        let entry = &parameters["at_reference"][name];
+        assert!(entry["value"].is_f64() && entry["unit"].is_string() && entry["t_ref"].is_f64(), "{name}: {entry}");
+        assert!(entry.get("uncertainty").is_some() && entry.get("at_bound").is_none(), "{name}: {entry}");
+    }
+
+    let passes = metrics["iterations"].as_array().unwrap();
+    assert!(passes.iter().all(|i| i["chi_squared"].as_f64().is_some_and(|chi2| chi2 > 0.0)), "{metrics}");
+    assert_eq!(passes.last().unwrap()["chi_squared"], metrics["convergence"]["final_chi_squared"]);
+
+    let h5 = hdf5::File::open(results.join("result.h5")).unwrap();
+    for (name, value) in
+        [("parameters", &parameters), ("analysis_results_nlsq", &analysis), ("convergence_metrics", &metrics)]
+    {
+        let text = h5.dataset(&format!("json/{name}")).unwrap().read_scalar::<VarLenUnicode>().unwrap();
+        assert_eq!(&serde_json::from_str::<Value>(&text).unwrap(), value, "{name}");
+    }
+    let number = |path: &str| h5.dataset(path).unwrap().read_scalar::<f64>().unwrap();
+    let unit = |path: &str| h5.dataset(path).unwrap().attr("unit").unwrap().read_scalar::<VarLenUnicode>().unwrap();
+    for (path, value, in_unit) in [("q", 0.0054, "1/Å"), ("dt", 0.1, "s"), ("gap", 2e6, "Å")] {
+        let path = format!("experiment/{path}");
+        assert_eq!((number(&path), unit(&path).as_str()), (value, in_unit), "{path}");
+    }
+    for info in PHYSICAL.iter().chain([&CONTRAST, &OFFSET]) {
+        let (path, entry) = (format!("parameters/{}", info.name), &parameters["parameters"][info.name]);
+        assert_eq!((number(&path), unit(&path).as_str()), (entry["value"].as_f64().unwrap(), info.unit), "{path}");
+        let error = h5.dataset(&path).unwrap().attr("uncertainty").unwrap().read_scalar::<f64>().unwrap();
+        assert_eq!(Some(error).filter(|e| e.is_finite()), entry["uncertainty"].as_f64(), "{path}");
+    }
+    let reduced = h5.dataset("angles/reduced_chi_squared").unwrap().read_raw::<f64>().unwrap();
+    let expected: Vec<f64> = parameters["per_angle"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|a| a["reduced_chi_squared"].as_f64().unwrap())
+        .collect();
+    assert_eq!(reduced, expected);
 }

@@ -79,6 +79,44 @@ fn the_report_is_printed_once() {
     assert_eq!((quiet.stdout.as_str(), quiet.stderr.as_str()), ("", ""), "{quiet}");
 }
 
+#[test]
+fn without_a_terminal_the_log_says_how_far_it_is() {
+    let folder = scratch();
+    Sample::FLOW.make(folder.path());
+    let outcome = with_ranks(2, folder.path(), &["--config", "config.yaml"]).success();
+    for part in ["info: search on ", "info: full resolution, "] {
+        assert_eq!(outcome.stderr.lines().filter(|l| l.starts_with(part)).count(), 1, "{part}: {outcome}");
+    }
+}
+
+#[test]
+fn warnings_of_every_rank_are_heard() {
+    let folder = scratch();
+    Sample::STILL.make(folder.path());
+    let arguments = ["--config", "config.yaml"];
+    let run = |more: &[&str]| {
+        let arguments = [&arguments, more].concat();
+        with_ranks(2, folder.path(), &arguments).env("HOMODYNE_FAULT", "1:1:warn").success().stderr
+    };
+    let said = run(&[]);
+    assert!(said.lines().any(|l| l.starts_with("warning: rank 1: ") || l.starts_with("warn: rank 1: ")), "{said}");
+    assert_eq!(run(&["--quiet"]), "");
+}
+
+#[test]
+fn too_many_threads_are_warned_about_whoever_asked() {
+    let folder = scratch();
+    Sample::STILL.make(folder.path());
+    let warned =
+        |outcome: Outcome| outcome.stderr.lines().any(|l| l.starts_with("warn") && l.contains("60 threads on "));
+    let arguments = ["--config", "config.yaml"];
+    let asked = with_ranks(2, folder.path(), &["--config", "config.yaml", "--threads", "60"]).success();
+    let slurm = with_ranks(2, folder.path(), &arguments).env("SLURM_CPUS_PER_TASK", "60").success();
+    if std::thread::available_parallelism().is_ok_and(|cores| cores.get() < 60) {
+        assert!(warned(asked) && warned(slurm));
+    }
+}
+
 /// A fit that fails on one rank, with the results of an earlier one in its output folder, which must stay.
 struct Failing {
     folder: tempfile::TempDir,

@@ -43,7 +43,6 @@ fn commands_take_their_arguments() {
 fn mistakes_exit_2() {
     for line in [
         "",
-        "-v",
         "--config",
         "--config a --threads 0",
         "--config a --method magic",
@@ -58,6 +57,13 @@ fn mistakes_exit_2() {
     ] {
         assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
     }
+}
+
+#[test]
+fn a_fit_without_configuration_is_refused_in_one_line() {
+    assert_eq!(refused(&parse("-v").unwrap()), Some(NO_CONFIG.to_string()));
+    assert_eq!(refused(&parse("--resume auto").unwrap()).unwrap(), "`--resume` isn't available in this version");
+    assert_eq!((refused(&parse("-c a").unwrap()), refused(&parse("inspect f").unwrap())), (None, None));
 }
 
 #[test]

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::fault::Fault;
 use super::setup::{Dealing, Setup, engine, thread_pool};
+use super::threads::{refuse_absurd, thread_remarks};
 use super::worker::{RankStatus, encode, flatten, operation};
-use super::{ThreadPlan, World, memory, thread_plan};
+use super::{ThreadPlan, World, thread_plan};
 use crate::gram::{
     BatchProgress, CpuEngine, Engine, Gram, Lane, Level, Objective, Pass, Point, TileStore, as_floats, pack_angle, tree,
 };
@@ -37,15 +38,16 @@ impl<'w> Driver<'w> {
     /// Tells every rank what will be fitted.
     ///
     /// # Errors
-    /// When threads cannot be started.
+    /// When threads cannot be started, or so many are asked for that it must be a mistake.
     pub fn new(world: &'w World, setup: Setup) -> Result<Self> {
+        refuse_absurd(setup.threads)?;
         let mut bytes = serde_json::to_vec(&setup).unwrap_or_default();
         world.broadcast_words(&mut [operation::SETUP, bytes.len() as u64, 0, 0]);
         world.broadcast_bytes(&mut bytes);
         let threads = thread_plan(world, setup.threads);
         let dealing = Dealing::new(&setup.experiment, world.size());
         let stores = dealing.stores(0);
-        let pool = Some(thread_pool(threads.threads)?);
+        let pool = Some(thread_pool(0, threads.threads)?);
         let passes = vec![0; dealing.levels.len()];
         Ok(Self {
             world,
@@ -98,7 +100,7 @@ impl<'w> Driver<'w> {
             self.buffer = Vec::new();
             self.pool = None;
             let stores = std::mem::take(&mut self.stores);
-            self.engine = Some(engine(&self.setup, &self.dealing, stores, self.threads.threads)?);
+            self.engine = Some(engine(&self.setup, &self.dealing, stores, 0, self.threads.threads)?);
         }
         Ok(())
     }
@@ -113,7 +115,7 @@ impl<'w> Driver<'w> {
     /// Asks every rank for its memory and threads; a collective call.
     pub fn status(&self) -> Vec<RankStatus> {
         self.world.broadcast_words(&mut [operation::STATUS, 0, 0, 0]);
-        let own = RankStatus { peak_memory: memory::peak(), threads: self.threads.threads };
+        let own = RankStatus::own(self.threads);
         let all = self.world.gather(&own.encode(), &vec![RankStatus::WORDS; self.world.size()]);
         all.chunks_exact(RankStatus::WORDS).map(RankStatus::decode).collect()
     }
@@ -128,9 +130,9 @@ impl<'w> Driver<'w> {
         self.engine.as_ref().map_or("none", CpuEngine::instruction_set)
     }
 
-    /// Threads of rank 0 and why.
-    pub fn threads(&self) -> &ThreadPlan {
-        &self.threads
+    /// Warnings and notes about the threads of all ranks; a collective call.
+    pub fn thread_remarks(&self) -> (Vec<String>, Vec<String>) {
+        thread_remarks(&self.status().iter().map(|s| s.plan).collect::<Vec<_>>())
     }
 
     /// Bytes of packed data that all ranks hold together.

@@ -1,7 +1,7 @@
 //! Faults on purpose, so that tests can show how a job with a failing rank ends.
 //!
 //! `HOMODYNE_FAULT=RANK:PASS:KIND` makes rank RANK fail when it begins its PASS-th pass (from 1). KIND is `panic`, `error`,
-//! or `kill` (ends the process without a word, as an out-of-memory killer would).
+//! `kill` (ends the process without a word, as an out-of-memory killer would), or `warn` (says so and goes on).
 
 use crate::{Error, Result};
 
@@ -29,6 +29,10 @@ impl Fault {
             Some((pass, kind)) if *pass == self.passes => match kind.as_str() {
                 "panic" => panic!("a fault was asked for by HOMODYNE_FAULT"),
                 "kill" => std::process::abort(),
+                "warn" => {
+                    log::warn!("a fault was asked for by HOMODYNE_FAULT");
+                    Ok(())
+                }
                 _ => {
                     Err(Error::Rank { rank: self.rank, message: "a fault was asked for by HOMODYNE_FAULT".to_string() })
                 }

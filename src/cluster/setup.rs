@@ -54,9 +54,15 @@ impl Dealing {
 }
 
 /// Builds the engine of a rank from its filled stores.
-pub(super) fn engine(setup: &Setup, dealing: &Dealing, stores: Vec<TileStore>, threads: usize) -> Result<CpuEngine> {
+pub(super) fn engine(
+    setup: &Setup,
+    dealing: &Dealing,
+    stores: Vec<TileStore>,
+    rank: usize,
+    threads: usize,
+) -> Result<CpuEngine> {
     let shards = dealing.levels.iter().cloned().zip(stores).map(|(level, store)| Shard { level, store }).collect();
-    let pool = thread_pool(threads)?;
+    let pool = thread_pool(rank, threads)?;
     let mut engine = CpuEngine::new(setup.experiment.clone(), shards, pool)?;
     if let Some(pairs) = setup.batch_pairs {
         engine.set_batches(pairs, None);
@@ -64,10 +70,27 @@ pub(super) fn engine(setup: &Setup, dealing: &Dealing, stores: Vec<TileStore>, t
     Ok(engine)
 }
 
-pub(super) fn thread_pool(threads: usize) -> Result<rayon::ThreadPool> {
+pub(super) fn thread_pool(rank: usize, threads: usize) -> Result<rayon::ThreadPool> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .thread_name(|k| format!("gram-{k}"))
         .build()
-        .map_err(|e| Error::Usage(format!("cannot start {threads} threads: {e}; ask for fewer with `--threads`")))
+        .map_err(|e| no_threads(rank, threads, e))
+}
+
+fn no_threads(rank: usize, threads: usize, why: impl std::fmt::Display) -> Error {
+    let message = format!("cannot start {threads} threads: {why}; ask for fewer with `--threads`");
+    Error::Rank { rank, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::no_threads;
+
+    #[test]
+    fn a_rank_without_threads_names_itself() {
+        let error = no_threads(3, 8, "no more processes");
+        assert_eq!(error.exit_code(), 5);
+        assert!(error.to_string().starts_with("rank 3: cannot start 8 threads: no more processes"), "{error}");
+    }
 }

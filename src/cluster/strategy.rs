@@ -1,5 +1,7 @@
 //! How the data are held and passes are cut, by size; and the memory the job may use.
 
+use std::path::{Component, Path};
+
 use crate::{Error, Result};
 
 /// Strategy of a run.
@@ -83,10 +85,8 @@ impl MemoryLimit {
         });
         // Slurm counts in MB and says 0 for "all of the node"
         let slurm = per_node.filter(|&mb| mb > 0.0).map(|mb| (mb * f64::from(1 << 20), "Slurm's allocation"));
-        let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
-            .into_iter()
-            .find_map(|path| std::fs::read_to_string(path).ok()?.trim().parse::<f64>().ok())
-            .map(|bytes| (bytes, "the control group's limit"));
+        let group = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let group = group_limit(Path::new("/sys/fs/cgroup"), &group).map(|bytes| (bytes, "the control group's limit"));
         let physical = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
             let line = text.lines().find(|l| l.starts_with("MemTotal:"))?;
             let kb: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
@@ -102,17 +102,50 @@ impl MemoryLimit {
     /// # Errors
     /// [`Error::Memory`], saying what would help.
     pub fn check(&self, needed: f64) -> Result<()> {
+        self.check_for(needed, "the data need", "spread the job over more nodes, select fewer frames or angles")
+    }
+
+    /// The same for anything: `what` needs, and what helps beside a higher limit.
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    pub fn check_for(&self, needed: f64, what: &str, remedy: &str) -> Result<()> {
         if needed <= self.bytes {
             return Ok(());
         }
         Err(Error::Memory(format!(
-            "the data need {:.2} GB on a node, {} allows {:.2} GB; spread the job over more nodes, select fewer frames or \
-             angles, or raise `performance.memory_limit_gb`",
+            "{what} {:.2} GB on a node, {} allows {:.2} GB; {remedy}, or raise `performance.memory_limit_gb`",
             needed / GB,
             self.source,
             self.bytes / GB
         )))
     }
+}
+
+/// The least limit of the process's own control group and all groups above it, bytes. `own` is what `/proc/self/cgroup`
+/// says, in version 2 `0::/path`, in version 1 one line for every controller.
+fn group_limit(mounted: &Path, own: &str) -> Option<f64> {
+    let limit = |line: &str| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (parts.next()?, parts.next()?);
+        let (root, file) = match controllers {
+            "" => (mounted.to_path_buf(), "memory.max"),
+            list if list.split(',').any(|c| c == "memory") => (mounted.join("memory"), "memory.limit_in_bytes"),
+            _ => return None,
+        };
+        // seen from a container, the group may lie outside what is mounted: then its root is what there is
+        let inside = Path::new(path).components().filter_map(|c| match c {
+            Component::Normal(name) => Some(name),
+            _ => None,
+        });
+        let group = inside.fold(root.clone(), |group, name| group.join(name));
+        let limits = group.ancestors().take_while(|folder| folder.starts_with(&root)).filter_map(|folder| {
+            // `max` where there is none
+            std::fs::read_to_string(folder.join(file)).ok()?.trim().parse::<f64>().ok()
+        });
+        limits.min_by(f64::total_cmp)
+    };
+    own.lines().filter_map(limit).min_by(f64::total_cmp)
 }
 
 #[cfg(test)]
@@ -132,6 +165,33 @@ mod tests {
         let limit = MemoryLimit { bytes: GB, source: "test".into() };
         assert!(limit.check(0.9 * GB).is_ok());
         assert!(limit.check(1.1 * GB).unwrap_err().to_string().contains("memory_limit_gb"));
+    }
+
+    #[test]
+    fn the_own_control_group_and_those_above_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let put = |path: &str, text: &str| {
+            let path = root.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        put("job/memory.max", "4096\n");
+        put("job/step/memory.max", "max\n");
+        put("job/step/task/memory.max", "8192\n");
+        put("other/memory.max", "1\n");
+        assert_eq!(group_limit(root, "0::/job/step/task\n"), Some(4096.0));
+        assert_eq!(group_limit(root, "0::/job/step\n"), Some(4096.0));
+        assert_eq!(group_limit(root, "0::/\n"), None);
+        assert_eq!(group_limit(root, "0::/../elsewhere\n"), None);
+        put("memory.max", "9000\n");
+        assert_eq!(group_limit(root, "0::/../elsewhere\n"), Some(9000.0));
+
+        put("memory/memory.limit_in_bytes", "9223372036854771712\n");
+        put("memory/slurm/job/memory.limit_in_bytes", "2048\n");
+        let own = "5:cpu,cpuacct:/a\n4:memory:/slurm/job/step\n0::/\n";
+        assert_eq!(group_limit(root, own), Some(2048.0));
+        assert_eq!(group_limit(root, ""), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::fault::Fault;
 use super::setup::{Dealing, Setup, engine};
-use super::{World, memory, thread_plan};
+use super::{ThreadPlan, World, memory, thread_plan};
 use crate::gram::{CpuEngine, Engine, Pass, Point, TileStore};
 use crate::{Error, Result};
 
@@ -43,32 +43,39 @@ pub(super) fn flatten(sums: &[crate::gram::Gram], pass: Pass) -> Vec<f64> {
     sums.iter().flat_map(|g| g.0[pass.filled()].iter().copied()).collect()
 }
 
-/// What a rank tells about itself at the end.
+/// What a rank tells about itself.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RankStatus {
-    /// Peak resident memory, bytes.
+    /// Peak resident memory so far, bytes.
     pub peak_memory: u64,
-    /// Threads.
-    pub threads: usize,
+    /// Its threads and why.
+    pub plan: ThreadPlan,
 }
 
 impl RankStatus {
     /// Numbers that are gathered.
-    pub(super) const WORDS: usize = 2;
+    pub(super) const WORDS: usize = 5;
+
+    /// That of this process.
+    pub(super) fn own(plan: ThreadPlan) -> Self {
+        Self { peak_memory: memory::peak(), plan }
+    }
 
     pub(super) fn encode(self) -> [f64; Self::WORDS] {
-        [self.peak_memory as f64, self.threads as f64]
+        let ThreadPlan { threads, cores, sharing, idle } = self.plan;
+        [self.peak_memory as f64, threads as f64, cores as f64, sharing as f64, idle as f64]
     }
 
     pub(super) fn decode(words: &[f64]) -> Self {
-        Self { peak_memory: words[0] as u64, threads: words[1] as usize }
+        let [threads, cores, sharing, idle] = [1, 2, 3, 4].map(|k| words[k] as usize);
+        Self { peak_memory: words[0] as u64, plan: ThreadPlan { threads, cores, sharing, idle } }
     }
 }
 
 struct Ready {
     setup: Setup,
     dealing: Dealing,
-    threads: usize,
+    threads: ThreadPlan,
     /// Until the last angle has come.
     stores: Vec<TileStore>,
     engine: Option<CpuEngine>,
@@ -77,8 +84,15 @@ struct Ready {
 /// Serves rank 0 until it says stop; returns the exit code it named.
 ///
 /// # Errors
-/// What went wrong on this rank; the caller must end the whole job then.
+/// What went wrong on this rank, as [`Error::Rank`]; the caller must end the whole job then.
 pub fn serve(world: &World) -> Result<u8> {
+    obey(world).map_err(|error| match error {
+        named @ Error::Rank { .. } => named,
+        other => failed(world, other.to_string()),
+    })
+}
+
+fn obey(world: &World) -> Result<u8> {
     let mut state: Option<Ready> = None;
     let mut fault = Fault::from_environment(world.rank());
     loop {
@@ -94,7 +108,7 @@ pub fn serve(world: &World) -> Result<u8> {
                 let plan = thread_plan(world, setup.threads);
                 let dealing = Dealing::new(&setup.experiment, world.size());
                 let stores = dealing.stores(world.rank());
-                state = Some(Ready { setup, dealing, threads: plan.threads, stores, engine: None });
+                state = Some(Ready { setup, dealing, threads: plan, stores, engine: None });
             }
             (operation::LOAD, Some(ready)) => load(world, ready, first as usize)?,
             (operation::EVALUATE, Some(Ready { setup, engine: Some(engine), .. })) => {
@@ -107,8 +121,7 @@ pub fn serve(world: &World) -> Result<u8> {
                 world.gather(&flatten(&sums, pass), &[]);
             }
             (operation::STATUS, Some(ready)) => {
-                let status = RankStatus { peak_memory: memory::peak(), threads: ready.threads };
-                world.gather(&status.encode(), &[]);
+                world.gather(&RankStatus::own(ready.threads).encode(), &[]);
             }
             (operation::STOP, _) => return Ok(first as u8),
             _ => return Err(failed(world, format!("unexpected command {command:?} from rank 0"))),
@@ -130,7 +143,7 @@ fn load(world: &World, ready: &mut Ready, angle: usize) -> Result<()> {
     }
     if angle + 1 == ready.setup.experiment.n_angles() {
         let stores = std::mem::take(&mut ready.stores);
-        ready.engine = Some(engine(&ready.setup, &ready.dealing, stores, ready.threads)?);
+        ready.engine = Some(engine(&ready.setup, &ready.dealing, stores, world.rank(), ready.threads.threads)?);
     }
     Ok(())
 }

@@ -21,6 +21,7 @@ pub struct World {
     _universe: Universe,
     rank: usize,
     size: usize,
+    warning: Option<String>,
 }
 
 impl World {
@@ -40,13 +41,16 @@ impl World {
                  try `srun --mpi=pmix` (see `srun --mpi=list`), or start it with mpirun"
             )));
         }
-        if granted < Threading::Funneled {
-            log::warn!(
-                "MPI grants no threads beside it ({granted:?}): results may be at risk with more than one thread"
-            );
-        }
+        let warning = (granted < Threading::Funneled).then(|| {
+            format!("MPI grants no threads beside it ({granted:?}): results may be at risk with more than one thread")
+        });
         let local = comm.split_shared(rank as i32);
-        Ok(Self { local, comm, _universe: universe, rank, size })
+        Ok(Self { local, comm, _universe: universe, rank, size, warning })
+    }
+
+    /// What to tell the user about this MPI, once there is a log.
+    pub fn warning(&self) -> Option<&str> {
+        self.warning.as_deref()
     }
 
     /// This rank, from 0.

@@ -30,11 +30,15 @@ pub fn fit(world: &World, config: &Config, truth: Option<&Path>, out: &mut impl 
             config.path.display()
         ))
     })?;
-    let dataset = phases.time("opening", || Dataset::open(file, &config.selection))?;
+    let mut dataset = phases.time("opening", || Dataset::open(file, &config.selection))?;
     for note in &dataset.notes {
         log::info!("{note}");
     }
-    let experiment = experiment(config, &dataset);
+    let experiment = experiment(config, &dataset)?;
+    if let Some(warning) = gap_warning(config, &dataset) {
+        log::warn!("{}: {warning}", dataset.file.display());
+        dataset.warnings.push(warning);
+    }
     let strategy = config.performance.strategy.unwrap_or_else(|| Strategy::by_size(experiment.n_points()));
     check_memory(world, config, &experiment)?;
     let folder = Folder::probe(&config.output.directory)?;
@@ -48,12 +52,27 @@ pub fn fit(world: &World, config: &Config, truth: Option<&Path>, out: &mut impl 
     }
 }
 
-fn experiment(config: &Config, dataset: &Dataset) -> Experiment {
-    Experiment {
+/// Where the configuration names the gap.
+const GAP_KEY: &str = "analyzer_parameters.geometry.stator_rotor_gap";
+/// Relative difference from which two gaps aren't the same.
+const SAME_GAP: f64 = 1e-6;
+
+/// What is fitted; the gap is the configuration's, else the file's.
+fn experiment(config: &Config, dataset: &Dataset) -> Result<Experiment> {
+    let gap = config.gap.or(dataset.gap);
+    if gap.is_none() && config.mode.has_shear() {
+        return Err(Error::Usage(format!(
+            "{}: `{GAP_KEY}` is missing and {} names no gap either; the mode `{}` needs the gap of the shear cell in Å",
+            config.path.display(),
+            dataset.file.display(),
+            config.mode.name()
+        )));
+    }
+    Ok(Experiment {
         mode: config.mode,
         convention: config.convention,
         q: dataset.q,
-        gap: config.gap.or(dataset.gap).unwrap_or(0.0),
+        gap: gap.unwrap_or(0.0),
         dt: dataset.dt,
         phi: dataset.phi(),
         n_frames: dataset.n_frames,
@@ -61,7 +80,14 @@ fn experiment(config: &Config, dataset: &Dataset) -> Experiment {
             TimeOrigin::Selection => 0,
             TimeOrigin::Acquisition => dataset.first_frame,
         },
-    }
+    })
+}
+
+/// What to say where the file's gap isn't the configured one.
+fn gap_warning(config: &Config, dataset: &Dataset) -> Option<String> {
+    let (used, other) = (config.gap?, dataset.gap?);
+    let differ = config.mode.has_shear() && (used - other).abs() > SAME_GAP * used.max(other);
+    differ.then(|| format!("{GAP_KEY} = {used} Å is used, but the file says {other} Å"))
 }
 
 /// Packed data of this node's ranks, and on rank 0 the one matrix being read (twice while HDF5 unpacks it).
@@ -95,10 +121,10 @@ impl Run<'_> {
                 batch_pairs: self.strategy.batch_pairs(),
             },
         )?;
-        if let Some(warning) = &driver.threads().warning {
-            log::warn!("{warning}");
-            warnings.push(warning.clone());
-        }
+        let (about_threads, notes) = driver.thread_remarks();
+        about_threads.iter().for_each(|warning| log::warn!("{warning}"));
+        notes.iter().for_each(|note| log::info!("{note}"));
+        warnings.extend(about_threads);
         let mut progress = Progress::new(self.config.performance.progress);
         let data = self.read(&mut driver, &progress, &mut warnings, phases);
         let scaling = self.config.fit.scaling.unwrap_or_else(|| ScalingMode::automatic(self.experiment.n_angles()));

@@ -14,14 +14,14 @@ use crate::{Error, Result};
 pub fn inspect(file: &Path, selection: &Selection, out: &mut impl Write) -> Result<()> {
     let dataset = Dataset::open_for_inspection(file, selection)?;
     let mut trouble = None;
-    print(&dataset, file, &mut trouble, out).map_err(|e| Error::io("write", Path::new("standard output"), e))?;
+    super::heard(print(&dataset, file, &mut trouble, out))?;
     trouble.map_or(Ok(()), Err)
 }
 
 fn print(d: &Dataset, file: &Path, trouble: &mut Option<Error>, out: &mut impl Write) -> std::io::Result<()> {
     let last = d.first_frame + d.n_frames;
     writeln!(out, "file      {}", file.display())?;
-    writeln!(out, "size      {}", byte_text(std::fs::metadata(file)?.len()))?;
+    writeln!(out, "size      {}", super::byte_text(std::fs::metadata(file)?.len()))?;
     writeln!(out, "layout    {}", d.layout.name())?;
     writeln!(
         out,
@@ -114,18 +114,6 @@ fn dead_text(report: &MatrixReport, first_frame: usize) -> String {
     }
     let runs: Vec<String> = runs.iter().map(|(a, b)| if a == b { a.to_string() } else { format!("{a}–{b}") }).collect();
     runs.join(", ")
-}
-
-/// A size for people.
-pub(super) fn byte_text(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["bytes", "KiB", "MiB", "GiB"];
-    let mut size = bytes as f64;
-    let mut unit = 0;
-    while size >= 1024.0 && unit + 1 < UNITS.len() {
-        size /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{bytes} bytes") } else { format!("{size:.1} {}", UNITS[unit]) }
 }
 
 /// Columns as wide as their widest cell; numbers to the right, text columns to the left.

@@ -7,3 +7,28 @@ pub mod simulate;
 pub use fit::fit;
 pub use inspect::inspect;
 pub use simulate::{SimulationSummary, simulate};
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use crate::{Error, Result};
+
+/// The outcome of printing; a reader that has heard enough (`| head`) is no failure.
+fn heard(printed: std::io::Result<()>) -> Result<()> {
+    match printed {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Error::io("write", Path::new("standard output"), e)),
+        _ => Ok(()),
+    }
+}
+
+/// A size for people.
+fn byte_text(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["bytes", "KiB", "MiB", "GiB"];
+    let mut size = bytes as f64;
+    let mut unit = 0;
+    while size >= 1024.0 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} bytes") } else { format!("{size:.1} {}", UNITS[unit]) }
+}

@@ -9,7 +9,8 @@ use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
-use crate::config::{Config, SimulationConfig};
+use crate::cluster::MemoryLimit;
+use crate::config::{Config, SimulationConfig, TimeOrigin};
 use crate::dataset::{Layout, WriteSpec, write_file};
 use crate::model::{Experiment, PHYSICAL, TimeAxis, reference};
 use crate::{Error, Result, files};
@@ -39,7 +40,7 @@ pub struct SimulationSummary {
 impl std::fmt::Display for SimulationSummary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (angles, frames) = (self.n_angles, self.n_frames);
-        let size = super::inspect::byte_text(self.bytes);
+        let size = super::byte_text(self.bytes);
         writeln!(
             f,
             "wrote {}: {angles} angles × {frames} frames, {} layout, {size}",
@@ -54,10 +55,10 @@ impl std::fmt::Display for SimulationSummary {
 /// parameters to `<stem>_truth.json` beside it, and says so on `out`.
 ///
 /// Frame 1 of the file is t = 0. The noise depends on seed, angle and frames only, not on the number of threads.
-/// Errors: [`Error::Usage`] where the configuration lacks what a simulation needs, [`Error::Io`] where writing fails.
+/// Errors: [`Error::Usage`] where the configuration lacks what a simulation needs, [`Error::Memory`] where its
+/// matrices are too large, [`Error::Io`] where writing fails.
 pub fn simulate(config: &Config, file: &Path, layout: Layout, out: &mut impl Write) -> Result<SimulationSummary> {
     let (simulation, experiment) = prepare(config)?;
-    let axis = TimeAxis::without_derivatives(&experiment, &simulation.parameters[..config.mode.n_physical()]);
     let spec = WriteSpec {
         layout,
         q: experiment.q,
@@ -66,6 +67,12 @@ pub fn simulate(config: &Config, file: &Path, layout: Layout, out: &mut impl Wri
         phi: &simulation.phi,
         n_frames: simulation.n_frames,
     };
+    MemoryLimit::find(config.performance.memory_limit_gb)?.check_for(
+        spec.memory(),
+        &format!("simulating {} frames needs", simulation.n_frames),
+        "set fewer `simulation.frames`",
+    )?;
+    let axis = TimeAxis::without_derivatives(&experiment, &simulation.parameters[..config.mode.n_physical()]);
     write_file(file, &spec, |angle, matrix| fill(simulation, &experiment, &axis, angle, matrix))?;
 
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
@@ -84,7 +91,7 @@ pub fn simulate(config: &Config, file: &Path, layout: Layout, out: &mut impl Wri
         n_frames: simulation.n_frames,
         bytes,
     };
-    writeln!(out, "{summary}").map_err(|e| Error::io("write", Path::new("standard output"), e))?;
+    super::heard(writeln!(out, "{summary}"))?;
     Ok(summary)
 }
 
@@ -169,6 +176,9 @@ fn truth(config: &Config, s: &SimulationConfig, experiment: &Experiment, file: &
         "q": experiment.q,
         "gap": config.gap,
         "dt": experiment.dt,
+        // of the file as a whole: t = 0 is at frame 1
+        "time_origin": TimeOrigin::Selection.name(),
+        "t0_frame": 1,
         "frames": s.n_frames,
         "noise": s.noise,
         "seed": s.seed,

@@ -2,6 +2,7 @@
 
 use super::document::{Document, Spot};
 use crate::Result;
+use crate::model::ScalingMode;
 
 struct Choice {
     path: &'static str,
@@ -119,13 +120,13 @@ impl Document {
         }
         let threshold = "optimization.nlsq.anti_degeneracy.constant_scaling_threshold";
         let mode = self.choice("optimization.nlsq.anti_degeneracy.per_angle_mode")?.unwrap_or("auto");
-        if mode == "auto" && self.whole(threshold, 0, i64::MAX)?.is_some_and(|t| t.value != AVERAGED_FROM) {
-            let remedy = "set it to 3, or `per_angle_mode` to `averaged` or `individual`";
-            refuse(threshold, "another threshold for `per_angle_mode: auto`", remedy)?;
+        if mode == "auto"
+            && self.whole(threshold, 0, i64::MAX)?.is_some_and(|t| t.value != ScalingMode::AVERAGED_FROM as i64)
+        {
+            let remedy =
+                format!("set it to {}, or `per_angle_mode` to `averaged` or `individual`", ScalingMode::AVERAGED_FROM);
+            refuse(threshold, "another threshold for `per_angle_mode: auto`", &remedy)?;
         }
         Ok(())
     }
 }
-
-/// Number of angles from which `per_angle_mode: auto` shares contrast and offset.
-const AVERAGED_FROM: i64 = 3;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Config, ScalingMode, SimulationConfig, Strategy, TimeOrigin};
+use super::{Config, ScalingMode, SimulationConfig, Strategy};
 use crate::dataset::Layout;
 use crate::model::PHYSICAL;
 
@@ -15,10 +15,7 @@ pub(super) fn effective(config: &Config) -> Value {
             "dt": selection.dt,
             "start_frame": selection.start_frame,
             "end_frame": selection.end_frame.map_or(json!(-1), |end| json!(end)),
-            "time_origin": match config.time_origin {
-                TimeOrigin::Selection => "selection",
-                TimeOrigin::Acquisition => "acquisition",
-            },
+            "time_origin": config.time_origin.name(),
             "scattering": { "wavevector_q": selection.q },
             "geometry": { "stator_rotor_gap": config.gap },
         },

@@ -19,6 +19,8 @@ const MAX_ITERATIONS: usize = 100;
 const TOLERANCE: f64 = 1e-8;
 /// Seed of the global search where the file names none.
 const SEED: u64 = 42;
+/// Most starts that make sense: beyond it a fit takes days and finds nothing new.
+const MOST_STARTS: i64 = 10_000;
 /// Result folder where nothing names one.
 const RESULTS: &str = "./homodyne_results";
 /// gzip level of `result.h5` where the file names none: beyond it time grows and size hardly shrinks.
@@ -100,7 +102,7 @@ fn fit(document: &Document, no_start: bool) -> Result<FitConfig> {
     let tolerance =
         |key: &str| Ok::<_, Error>(document.positive(&format!("optimization.nlsq.{key}"), "")?.unwrap_or(TOLERANCE));
     let max_iterations = document.whole("optimization.nlsq.max_iterations", 1, i64::MAX)?;
-    let n_starts = document.whole("optimization.nlsq.multi_start.n_starts", 1, i64::MAX)?;
+    let n_starts = document.whole("optimization.nlsq.multi_start.n_starts", 1, MOST_STARTS)?;
     let seed = document.whole("optimization.nlsq.multi_start.seed", 0, i64::MAX)?;
     let asked = document.flag("optimization.nlsq.multi_start.enable", false)?
         | document.flag("optimization.nlsq.cmaes.enable", false)?;

@@ -36,6 +36,16 @@ pub enum TimeOrigin {
     Acquisition,
 }
 
+impl TimeOrigin {
+    /// The name in configuration and results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Selection => "selection",
+            Self::Acquisition => "acquisition",
+        }
+    }
+}
+
 /// Settings of memory and processors.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct PerformanceConfig {
@@ -90,7 +100,7 @@ pub struct Config {
     pub mode: AnalysisMode,
     /// Shear convention.
     pub convention: ShearConvention,
-    /// Gap of the shear cell, Å; `None` where the configuration names none.
+    /// Gap of the shear cell, Å; `None` where the configuration leaves it to the data file.
     pub gap: Option<f64>,
     /// Where t = 0 lies.
     pub time_origin: TimeOrigin,

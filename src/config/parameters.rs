@@ -23,6 +23,21 @@ enum Named {
     Offset,
 }
 
+/// Position of the shear rate's amplitude; that of diffusion comes first.
+const SHEAR_AMPLITUDE: usize = 3;
+
+/// What to do instead of an amplitude that isn't positive; `None` where the parameter is no amplitude.
+fn amplitude_remedy(index: usize) -> Option<&'static str> {
+    match index {
+        0 => Some("for a D without a power law fix `alpha` and `D_offset` to 0"),
+        SHEAR_AMPLITUDE => Some(
+            "for a shear rate without a power law fix `beta` and `gamma_dot_t_offset` to 0, without shear use \
+             `analysis_mode: static`",
+        ),
+        _ => None,
+    }
+}
+
 /// A value per physical parameter, where one is given.
 type Values = Vec<Option<Spot<f64>>>;
 
@@ -35,7 +50,8 @@ struct Reader<'a> {
 /// The parameter space that the document describes, and what to warn about.
 ///
 /// # Errors
-/// Unknown names, empty or reversed bounds, start values missing or outside the bounds, nothing left to fit.
+/// Unknown names, empty or reversed bounds, amplitudes that needn't be positive, start or fixed values missing or outside
+/// the bounds, nothing left to fit.
 pub(super) fn space(document: &Document, mode: AnalysisMode) -> Result<(ParameterSpace, Vec<String>)> {
     let mut reader = Reader { document, mode, warnings: Vec::new() };
     let mut space = ParameterSpace::for_mode(mode);
@@ -43,6 +59,7 @@ pub(super) fn space(document: &Document, mode: AnalysisMode) -> Result<(Paramete
     let start = reader.start()?;
     let fixed = reader.fixed(start.as_ref())?;
     let fixed = reader.inactive(fixed, start.as_ref())?;
+    reader.within(&fixed, &space)?;
     space.fixed = fixed.iter().map(|f| f.map(|spot| spot.value)).collect();
     if space.n_free() == 0 {
         let node = document.get(FIXED).or(document.get(ACTIVE)).unwrap_or(&document.root);
@@ -101,8 +118,15 @@ impl Reader<'_> {
                 Named::Offset => &mut space.offset,
                 Named::OtherMode => continue,
             };
+            let given = name.as_text().unwrap_or_default();
+            if let Some(base) =
+                [CONTRAST.name, OFFSET.name].into_iter().find(|b| given.len() > b.len() && given.starts_with(b))
+            {
+                let message = format!("`{path}`: bounds per angle (`{given}`) aren't available yet; use `{base}`");
+                return Err(document.error(name.place, message));
+            }
             if seen.contains(&named) {
-                let message = format!("`{path}`: bounds of `{}` are given twice", name.as_text().unwrap_or_default());
+                let message = format!("`{path}`: bounds of `{given}` are given twice");
                 return Err(document.error(name.place, message));
             }
             seen.push(named);
@@ -114,8 +138,18 @@ impl Reader<'_> {
             if target.0 >= target.1 {
                 let (min, max) = (figure(target.0), figure(target.1));
                 let place = item.get("min").or(item.get("max")).unwrap_or(item).place;
-                let name = name.as_text().unwrap_or_default();
-                let message = format!("bounds of `{name}`: min must be less than max, found {min} and {max}");
+                let message = format!("bounds of `{given}`: min must be less than max, found {min} and {max}");
+                return Err(document.error(place, message));
+            }
+            if let Named::Physical(index) = named
+                && let Some(remedy) = amplitude_remedy(index)
+                && target.0 <= 0.0
+            {
+                let place = item.get("min").unwrap_or(item).place;
+                let message = format!(
+                    "bounds of `{given}`: min must be greater than 0, found {}; an amplitude is positive: {remedy}",
+                    figure(target.0)
+                );
                 return Err(document.error(place, message));
             }
         }
@@ -238,6 +272,28 @@ impl Reader<'_> {
             }
         }
         Ok(fixed)
+    }
+
+    /// Fixed values lie inside their bounds, as start values do; those of amplitudes are positive.
+    fn within(&self, fixed: &Values, space: &ParameterSpace) -> Result<()> {
+        for (index, spot) in fixed.iter().enumerate() {
+            let (Some(spot), (min, max)) = (spot, space.bounds[index]) else { continue };
+            let (name, value) = (PHYSICAL[index].name, figure(spot.value));
+            let message = match amplitude_remedy(index) {
+                Some(remedy) if spot.value <= 0.0 => {
+                    format!("`{name}` can't be fixed at {value}: an amplitude is positive; {remedy}")
+                }
+                _ if (min..=max).contains(&spot.value) => continue,
+                _ => {
+                    let (min, max) = (figure(min), figure(max));
+                    format!(
+                        "the fixed value {value} of `{name}` lies outside its bounds {min} to {max}; change it or `{BOUNDS}`"
+                    )
+                }
+            };
+            return Err(self.document.error(spot.place, message));
+        }
+        Ok(())
     }
 
     /// The start with the fixed values in it; every free parameter must have one, inside its bounds.

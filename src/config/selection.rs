@@ -70,7 +70,7 @@ fn phi_ranges(document: &Document) -> Result<Option<Vec<(f64, f64)>>> {
     items.iter().enumerate().map(range).collect::<Result<_>>().map(Some)
 }
 
-/// The gap of the shear cell, Å; required where the model has shear.
+/// The gap of the shear cell, Å; where the model has shear and the file names none, the data file must.
 pub(super) fn gap(document: &Document, has_shear: bool) -> Result<Option<f64>> {
     const GAP: &str = "analyzer_parameters.geometry.stator_rotor_gap";
     match document.number(GAP)? {
@@ -81,7 +81,6 @@ pub(super) fn gap(document: &Document, has_shear: bool) -> Result<Option<f64>> {
             let message = format!("`{GAP}` must be greater than 0 (in Å), found {}", figure(spot.value));
             Err(document.error(spot.place, message))
         }
-        None if has_shear => Err(document.missing(GAP, "the mode `laminar_flow` needs the gap of the shear cell in Å")),
         None => Ok(None),
     }
 }

@@ -187,7 +187,7 @@ pub(super) fn read_frames(
         let block: ndarray::Array2<f32> = dataset.read_slice(selection)?;
         into.values = block.into_raw_vec_and_offset().0;
     }
-    (into.stride, into.first, into.n) = (n, 0, n);
+    into.n = n;
     Ok(())
 }
 

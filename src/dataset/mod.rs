@@ -102,12 +102,8 @@ pub struct MatrixReport {
 /// The strict upper triangle of one matrix over the selected frames, in a buffer that is reused from matrix to matrix.
 #[derive(Debug, Default)]
 pub struct TwoTime {
-    /// The matrix as stored (row-major, `stride` columns), its upper triangle filled; NaN where data are missing.
+    /// N × N, row-major, its upper triangle filled; NaN where data are missing.
     pub(crate) values: Vec<f32>,
-    /// Row length of `values`.
-    pub(crate) stride: usize,
-    /// Row and column in `values` of selected frame 0.
-    pub(crate) first: usize,
     /// Number of selected frames.
     pub(crate) n: usize,
 }
@@ -119,7 +115,7 @@ impl TwoTime {
     /// When `values` doesn't hold n² entries.
     pub fn from_matrix(n: usize, values: Vec<f32>) -> Self {
         assert_eq!(values.len(), n * n, "entries of an N×N matrix");
-        Self { values, stride: n, first: 0, n }
+        Self { values, n }
     }
 
     /// Number of selected frames N.
@@ -131,14 +127,13 @@ impl TwoTime {
     #[inline]
     pub fn at(&self, i: usize, j: usize) -> f32 {
         debug_assert!(i < j && j < self.n);
-        self.values[(self.first + i) * self.stride + self.first + j]
+        self.values[i * self.n + j]
     }
 
     /// Row i from column i + 1 to the end.
     #[inline]
     pub fn row_after(&self, i: usize) -> &[f32] {
-        let start = (self.first + i) * self.stride + self.first;
-        &self.values[start + i + 1..start + self.n]
+        &self.values[i * self.n + i + 1..(i + 1) * self.n]
     }
 }
 

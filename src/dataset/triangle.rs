@@ -71,11 +71,11 @@ pub(super) fn prepare(m: &mut TwoTime, first_frame: usize) -> std::result::Resul
 }
 
 fn row(m: &TwoTime, i: usize) -> &[f32] {
-    &m.values[(m.first + i) * m.stride + m.first..][..m.n]
+    &m.values[i * m.n..][..m.n]
 }
 
 fn row_mut(m: &mut TwoTime, i: usize) -> &mut [f32] {
-    &mut m.values[(m.first + i) * m.stride + m.first..][..m.n]
+    &mut m.values[i * m.n..][..m.n]
 }
 
 /// Whether any value is finite and not zero.
@@ -89,13 +89,12 @@ fn holds_data(values: &[f32]) -> bool {
 
 /// Copies the lower triangle into the upper one.
 fn transpose(m: &mut TwoTime) {
-    let (n, stride, start) = (m.n, m.stride, m.first * m.stride + m.first);
-    let v = &mut m.values[start..];
+    let (n, v) = (m.n, &mut m.values);
     for i0 in (0..n).step_by(BLOCK) {
         for j0 in (i0..n).step_by(BLOCK) {
             for i in i0..(i0 + BLOCK).min(n) {
                 for j in j0.max(i + 1)..(j0 + BLOCK).min(n) {
-                    v[i * stride + j] = v[j * stride + i];
+                    v[i * n + j] = v[j * n + i];
                 }
             }
         }
@@ -149,7 +148,7 @@ mod tests {
 
     fn matrix(n: usize, keep: impl Fn(usize, usize) -> bool) -> TwoTime {
         let values = (0..n * n).map(|k| if keep(k / n, k % n) { value(k / n, k % n) } else { 0.0 }).collect();
-        TwoTime { values, stride: n, first: 0, n }
+        TwoTime { values, n }
     }
 
     fn assert_filled(m: &TwoTime) {

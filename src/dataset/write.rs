@@ -8,7 +8,7 @@ use ndarray::{ArrayView2, ArrayView3};
 
 use super::Layout;
 use crate::error::hdf5_reason;
-use crate::{Result, files};
+use crate::{Error, Result, files};
 
 /// Arrays of more elements than this are compressed by boost_corr.
 const COMPRESS_ABOVE: usize = 8192;
@@ -36,18 +36,46 @@ pub struct WriteSpec<'a> {
     pub n_frames: usize,
 }
 
+impl WriteSpec<'_> {
+    /// Memory that writing takes, bytes: one matrix, and where HDF5 packs chunks one as it is and one packed.
+    pub fn memory(&self) -> f64 {
+        let n = self.n_frames as f64;
+        let packing = match self.layout {
+            Layout::ApsU => 2.0 * n.min(MAX_CHUNK_SIDE as f64).powi(2),
+            Layout::Native => 0.0,
+        };
+        4.0 * (n * n + packing)
+    }
+}
+
+/// A matrix of zeros.
+///
+/// # Errors
+/// [`Error::Memory`] where there is no room for it.
+fn zeros(n: usize) -> Result<Vec<f32>> {
+    let mut matrix = Vec::new();
+    let room = n.checked_mul(n).is_some_and(|entries| matrix.try_reserve_exact(entries).is_ok());
+    if !room {
+        return Err(Error::Memory(format!("there is no room for a matrix of {n} × {n} values; make fewer frames")));
+    }
+    matrix.resize(n * n, 0.0);
+    Ok(matrix)
+}
+
 /// Writes a file, calling `fill` once for every angle, in order.
 ///
 /// `fill` gets the angle and a zeroed N × N matrix (row-major) whose upper triangle, diagonal included, it fills. The
 /// buffer is the only matrix in memory. The file is written under another name in the same folder, synced and renamed:
-/// on failure ([`Error::Io`]) nothing is left behind and an older file of that name stays.
+/// on failure ([`Error::Io`], [`Error::Memory`]) nothing is left behind and an older file of that name stays.
 pub fn write_file(path: &Path, spec: &WriteSpec, fill: impl FnMut(usize, &mut [f32])) -> Result<()> {
+    // before there is a file: where memory ends, the kernel may leave no time to take it away
+    let mut matrix = zeros(spec.n_frames)?;
     files::replace(path, |temporary| {
         let fill = || -> hdf5::Result<()> {
             let file = hdf5::File::create(temporary)?;
             match spec.layout {
-                Layout::ApsU => write_aps_u(&file, spec, fill)?,
-                Layout::Native => write_native(&file, spec, fill)?,
+                Layout::ApsU => write_aps_u(&file, spec, &mut matrix, fill)?,
+                Layout::Native => write_native(&file, spec, &mut matrix, fill)?,
             }
             // dropping the handle would hide what goes wrong here, a full disk for one
             file.flush()?;
@@ -57,7 +85,12 @@ pub fn write_file(path: &Path, spec: &WriteSpec, fill: impl FnMut(usize, &mut [f
     })
 }
 
-fn write_aps_u(file: &hdf5::File, spec: &WriteSpec, mut fill: impl FnMut(usize, &mut [f32])) -> hdf5::Result<()> {
+fn write_aps_u(
+    file: &hdf5::File,
+    spec: &WriteSpec,
+    matrix: &mut [f32],
+    mut fill: impl FnMut(usize, &mut [f32]),
+) -> hdf5::Result<()> {
     let n = spec.n_frames;
     let n_phi = spec.phi.len() as i64;
     let detector = group(file, "entry/instrument/detector_1")?;
@@ -76,20 +109,24 @@ fn write_aps_u(file: &hdf5::File, spec: &WriteSpec, mut fill: impl FnMut(usize, 
     scalar(&config, "avg_frame", 1_i64)?;
 
     let map = group(&twotime, "correlation_map")?;
-    let mut matrix = vec![0_f32; n * n];
     for angle in 0..spec.phi.len() {
         matrix.fill(0.0);
-        fill(angle, &mut matrix);
+        fill(angle, matrix);
         let builder = map.new_dataset_builder();
         let side = n.min(MAX_CHUNK_SIDE);
         let builder = if n * n > COMPRESS_ABOVE { builder.chunk((side, side)).lzf() } else { builder };
-        let view = ArrayView2::from_shape((n, n), &matrix[..])?;
+        let view = ArrayView2::from_shape((n, n), &*matrix)?;
         builder.with_data(view).create(format!("c2_{:05}", angle + 1).as_str())?;
     }
     Ok(())
 }
 
-fn write_native(file: &hdf5::File, spec: &WriteSpec, mut fill: impl FnMut(usize, &mut [f32])) -> hdf5::Result<()> {
+fn write_native(
+    file: &hdf5::File,
+    spec: &WriteSpec,
+    matrix: &mut [f32],
+    mut fill: impl FnMut(usize, &mut [f32]),
+) -> hdf5::Result<()> {
     let (n, n_phi) = (spec.n_frames, spec.phi.len());
     file.new_dataset_builder().with_data(spec.phi).create("phi")?;
     let attributes = [("q", Some(spec.q)), ("dt", Some(spec.dt)), ("gap", spec.gap)];
@@ -100,12 +137,11 @@ fn write_native(file: &hdf5::File, spec: &WriteSpec, mut fill: impl FnMut(usize,
     }
     let rows = (ROW_BLOCK / (4 * n)).clamp(1, n);
     let c2 = file.new_dataset::<f32>().chunk((1, rows, n)).shape((n_phi, n, n)).create("c2")?;
-    let mut matrix = vec![0_f32; n * n];
     for angle in 0..n_phi {
         matrix.fill(0.0);
-        fill(angle, &mut matrix);
-        mirror(&mut matrix, n);
-        let view = ArrayView3::from_shape((1, n, n), &matrix[..])?;
+        fill(angle, matrix);
+        mirror(matrix, n);
+        let view = ArrayView3::from_shape((1, n, n), &*matrix)?;
         c2.write_slice(view, Hyperslab::from((angle..angle + 1, .., ..)))?;
     }
     Ok(())

@@ -9,10 +9,10 @@ pub enum ScalingMode {
     Averaged,
 }
 
-/// Fewest angles for which `auto` averages, as the Python package does.
-const AVERAGE_FROM: usize = 3;
-
 impl ScalingMode {
+    /// Fewest angles for which `auto` averages, as the Python package does.
+    pub const AVERAGED_FROM: usize = 3;
+
     /// The name in configuration and results.
     pub fn name(self) -> &'static str {
         match self {
@@ -23,6 +23,6 @@ impl ScalingMode {
 
     /// What `auto` picks for a number of angles.
     pub fn automatic(n_angles: usize) -> Self {
-        if n_angles >= AVERAGE_FROM { Self::Averaged } else { Self::Individual }
+        if n_angles >= Self::AVERAGED_FROM { Self::Averaged } else { Self::Individual }
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::{Report, Truth};
 use crate::cluster::GB;
+use crate::config::TimeOrigin;
 use crate::model::PHYSICAL;
 
 const MB: f64 = (1u64 << 20) as f64;
@@ -59,6 +60,19 @@ fn grouped(n: u64) -> String {
         out.push(c);
     }
     out
+}
+
+/// Most numbers that fit into a line one by one.
+const MOST_LISTED: usize = 8;
+
+/// Few numbers one by one, many as the range that they span.
+fn list_or_range(numbers: &[usize]) -> String {
+    let (min, max) = (numbers.iter().min().unwrap_or(&0), numbers.iter().max().unwrap_or(&0));
+    match numbers.len() {
+        0..=MOST_LISTED => numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(" "),
+        _ if min == max => min.to_string(),
+        _ => format!("{min} to {max}"),
+    }
 }
 
 /// Text broken at blanks to lines of at most `width` columns, later lines indented.
@@ -168,13 +182,18 @@ fn choices(page: &mut Page, report: &Report) {
         let meaning = format!("{} (sinc^{} in c2)", convention.name(), convention.power());
         row("shear convention", config.convention.name(), &meaning);
     }
+    let zero = match config.time_origin {
+        TimeOrigin::Selection => report.data.first_frame,
+        TimeOrigin::Acquisition => 1,
+    };
+    row("time origin", config.time_origin.name(), &format!("t = 0 at frame {zero}"));
     row("scaling mode", config.fit.scaling.map_or("auto", |s| s.name()), report.scaling.name());
     let start = if config.fit.global_search { "global search" } else { "start values given" };
     row("start", if config.parameters.start.is_some() { "values" } else { "null" }, start);
     row("loss", "linear", "linear");
     row("strategy", config.performance.strategy.map_or("by size", |s| s.name()), report.strategy.name());
     let threads = config.performance.threads.map_or("auto".to_string(), |t| t.to_string());
-    row("threads a rank", &threads, &report.ranks.iter().map(|r| r.threads.to_string()).collect::<Vec<_>>().join(" "));
+    row("threads a rank", &threads, &list_or_range(&report.ranks.iter().map(|r| r.plan.threads).collect::<Vec<_>>()));
     row("ranks", "", &report.ranks.len().to_string());
     row("engine", "auto", &format!("CPU, {}, f64", report.instruction_set));
 }
@@ -290,6 +309,13 @@ mod tests {
         assert_eq!(grouped(0), "0");
         assert_eq!(grouped(999), "999");
         assert_eq!(grouped(1_234_567), "1,234,567");
+    }
+
+    #[test]
+    fn threads_of_many_ranks_fit_into_the_line() {
+        assert_eq!(list_or_range(&[1, 1]), "1 1");
+        assert_eq!(list_or_range(&[4; 9]), "4");
+        assert_eq!(list_or_range(&[2, 1, 2, 2, 2, 2, 2, 2, 3]), "1 to 3");
     }
 
     #[test]

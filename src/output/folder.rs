@@ -87,11 +87,7 @@ impl Folder {
     /// Writes a JSON file, pretty-printed.
     pub fn write_json(&self, name: &str, value: &serde_json::Value) -> Result<PathBuf> {
         let path = self.results().join(name);
-        files::replace(&path, |temporary| -> std::io::Result<()> {
-            let mut text = serde_json::to_string_pretty(value)?;
-            text.push('\n');
-            fs::write(temporary, text)
-        })?;
+        files::replace(&path, |temporary| -> std::io::Result<()> { fs::write(temporary, super::json::text(value)) })?;
         Ok(path)
     }
 }

@@ -2,11 +2,15 @@
 //!
 //! | path | holds |
 //! | --- | --- |
-//! | `/parameters/<name>` | value; attributes `unit`, `uncertainty`, `at_bound`, `fixed`, `min`, `max` |
-//! | `/angles/{phi, contrast, contrast_uncertainty, offset, offset_uncertainty, chi_squared, n_pairs, noise}` | per angle |
+//! | `/experiment/{q, dt, gap}` | attribute `unit`; `gap` under shear only |
+//! | `/parameters/<name>` | physical parameters; attributes `unit`, `uncertainty`, `at_bound`, `fixed`, `min`, `max` |
+//! | `/parameters/{contrast, offset}` | means over the angles; the same attributes but `fixed` |
+//! | `/at_reference/<name>` | rates and slopes at `t_ref`; attributes `unit`, `uncertainty`, `t_ref` (s) |
+//! | `/angles/<name>` | per angle: `phi`, `contrast`, `offset` with `…_uncertainty`, `chi_squared`, `reduced_chi_squared`, `n_pairs`, `noise` |
 //! | `/covariance` | physical parameters, then contrast and offset of every angle; attribute `names` |
 //! | `/time/{t, D, gamma_dot}` | the rates on the time axis |
-//! | `/convergence/{level, pass, residual_variance, decrement}` | every judged pass |
+//! | `/convergence/{level, pass, chi_squared, residual_variance, decrement}` | every judged pass |
+//! | `/json/<name>` | the texts of the JSON files: data set, strategy, ranks, threads, times, other minima, warnings |
 //! | `/` attributes | provenance, statistics, effective configuration as JSON |
 
 use std::path::Path;
@@ -62,7 +66,23 @@ impl Writer {
             attribute(&dataset, "min", report.space.bounds[i].0)?;
             attribute(&dataset, "max", report.space.bounds[i].1)?;
         }
-        for at in &fit.covariance.at_reference {
+        let at_bounds = report.at_bounds();
+        for ((info, value, error), (min, max)) in
+            report.mean_scaling().into_iter().zip([report.space.contrast, report.space.offset])
+        {
+            let dataset = group.new_dataset::<f64>().create(info.name)?;
+            dataset.write_scalar(&value)?;
+            describe(&dataset, info.unit, "mean over the angles")?;
+            attribute(&dataset, "uncertainty", error)?;
+            attribute(&dataset, "at_bound", at_bounds.iter().any(|b| b.starts_with(info.name)))?;
+            attribute(&dataset, "min", min)?;
+            attribute(&dataset, "max", max)?;
+        }
+        Ok(())
+    }
+
+    fn at_reference(&self, report: &Report, group: &Group) -> hdf5::Result<()> {
+        for at in &report.fit.covariance.at_reference {
             for (suffix, value, error) in
                 [("at_t_ref", at.value, at.value_error), ("slope_at_t_ref", at.slope, at.slope_error)]
             {
@@ -71,7 +91,32 @@ impl Writer {
                 attribute(&dataset, "unit", text(at.unit))?;
                 attribute(&dataset, "uncertainty", error)?;
                 attribute(&dataset, "t_ref", at.t_ref)?;
+                attribute(&dataset, "t_ref_unit", text("s"))?;
             }
+        }
+        Ok(())
+    }
+
+    fn experiment(&self, report: &Report, group: &Group) -> hdf5::Result<()> {
+        let e = report.experiment;
+        for (name, value, unit, description) in [
+            ("q", Some(e.q), "1/Å", "wavevector magnitude"),
+            ("dt", Some(e.dt), "s", "time between frames"),
+            ("gap", e.mode.has_shear().then_some(e.gap), "Å", "gap of the shear cell"),
+        ] {
+            let Some(value) = value else { continue };
+            let dataset = group.new_dataset::<f64>().create(name)?;
+            dataset.write_scalar(&value)?;
+            describe(&dataset, unit, description)?;
+        }
+        Ok(())
+    }
+
+    /// What has no place of its own is in these texts, under the names that the JSON files have.
+    fn json(&self, report: &Report, group: &Group) -> hdf5::Result<()> {
+        for (name, value) in super::json::all(report) {
+            let dataset = group.new_dataset::<VarLenUnicode>().create(name)?;
+            dataset.write_scalar(&text(&super::json::text(&value)))?;
         }
         Ok(())
     }
@@ -88,6 +133,8 @@ impl Writer {
         self.list(group, "offset", &offset, "1", "offset (baseline)")?;
         self.list(group, "offset_uncertainty", &offset_error, "1", "standard error of offset")?;
         self.list(group, "chi_squared", &chi2, "1", "sum of squared residuals over sigma squared")?;
+        let reduced: Vec<f64> = (0..report.experiment.n_angles()).map(|a| report.reduced_of_angle(a)).collect();
+        self.list(group, "reduced_chi_squared", &reduced, "1", "chi_squared per degree of freedom")?;
         self.list(group, "n_pairs", &fit.projected.pairs_per_angle, "1", "pairs fitted")?;
         self.list(group, "noise", &report.data.noise, "1", "noise estimated from second differences along the lag")
     }
@@ -123,6 +170,8 @@ impl Writer {
         let column = |f: fn(&crate::solver::Iteration) -> f64| report.fit.iterations.iter().map(f).collect::<Vec<_>>();
         self.list(group, "level", &column(|i| i.level as f64), "1", "resolution level, 0 the finest")?;
         self.list(group, "pass", &column(|i| i.pass as f64), "1", "pass on the level, from 1")?;
+        let chi2 = column(|i| i.chi2 / (DEFAULT_SIGMA * DEFAULT_SIGMA));
+        self.list(group, "chi_squared", &chi2, "1", "sum of squared residuals over sigma squared")?;
         self.list(group, "residual_variance", &column(|i| i.residual_variance), "1", "squared residuals per dof")?;
         self.list(group, "decrement", &column(|i| i.decrement), "1", "distance to the minimum in standard errors")
     }
@@ -138,6 +187,7 @@ impl Writer {
             ("analysis_mode", report.experiment.mode.name()),
             ("shear_convention", report.experiment.convention.name()),
             ("scaling_mode", report.scaling.name()),
+            ("time_origin", report.config.time_origin.name()),
             ("convergence_status", report.convergence_status()),
             ("convergence_reason", report.fit.outcome.reason()),
             ("quality_flag", report.quality_flag()),
@@ -153,9 +203,6 @@ impl Writer {
             ("degrees_of_freedom", report.fit.degrees_of_freedom),
             ("sigma", DEFAULT_SIGMA),
             ("noise_estimate", report.noise()),
-            ("q", report.experiment.q),
-            ("dt", report.experiment.dt),
-            ("gap", report.experiment.gap),
             ("n_pairs", report.fit.projected.n_pairs()),
         ] {
             attribute(root, name, value)?;
@@ -172,6 +219,9 @@ pub fn write(report: &Report, path: &Path) -> Result<()> {
             let file = hdf5::File::create(temporary)?;
             writer.root(report, &file)?;
             writer.parameters(report, &file.create_group("parameters")?)?;
+            writer.experiment(report, &file.create_group("experiment")?)?;
+            writer.at_reference(report, &file.create_group("at_reference")?)?;
+            writer.json(report, &file.create_group("json")?)?;
             writer.angles(report, &file.create_group("angles")?)?;
             writer.covariance(report, &file)?;
             writer.time(report, &file.create_group("time")?)?;

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::Report;
 use super::report::DEFAULT_SIGMA;
-use crate::model::{CONTRAST, OFFSET, PHYSICAL};
+use crate::model::PHYSICAL;
 
 /// A number, or null where it isn't finite.
 fn number(x: f64) -> Value {
@@ -25,8 +25,23 @@ fn provenance(report: &Report) -> Map<String, Value> {
     out
 }
 
+/// All JSON files by name, without `.json`.
+pub fn all(report: &Report) -> [(&'static str, Value); 3] {
+    [
+        ("parameters", parameters(report)),
+        ("analysis_results_nlsq", analysis(report)),
+        ("convergence_metrics", convergence(report)),
+    ]
+}
+
+/// The text of a file.
+pub fn text(value: &Value) -> String {
+    // a tree of plain values always has a JSON form; `#` writes it on many lines
+    format!("{value:#}\n")
+}
+
 /// `parameters.json`: nothing in it depends on ranks, threads or time but the timestamp.
-pub fn parameters(report: &Report) -> Value {
+fn parameters(report: &Report) -> Value {
     let (fit, k) = (report.fit, report.experiment.n_angles());
     let mut values = Map::new();
     for (i, info) in PHYSICAL.iter().enumerate().take(report.space.len()) {
@@ -36,22 +51,24 @@ pub fn parameters(report: &Report) -> Value {
         values.insert(info.name.into(), entry);
     }
     let scaling = &fit.projected.scaling;
-    let mean = |f: fn(&(f64, f64)) -> f64| scaling.iter().map(f).sum::<f64>() / k as f64;
     let at_bounds = report.at_bounds();
-    for (info, value, error) in [
-        (CONTRAST, mean(|s| s.0), fit.covariance.mean_scaling.0),
-        (OFFSET, mean(|s| s.1), fit.covariance.mean_scaling.1),
-    ] {
+    for (info, value, error) in report.mean_scaling() {
         let at_bound = at_bounds.iter().any(|b| b.starts_with(info.name));
         values.insert(info.name.into(), parameter(value, error, info.unit, at_bound));
     }
+    // not fitted, but what the data determine best of every rate
+    let mut at_reference = Map::new();
     for at in &fit.covariance.at_reference {
         for (suffix, value, error) in
             [("at_t_ref", at.value, at.value_error), ("slope_at_t_ref", at.slope, at.slope_error)]
         {
-            let mut entry = parameter(value, error, at.unit, false);
-            entry["t_ref"] = number(at.t_ref);
-            values.insert(format!("{}_{suffix}", at.name), entry);
+            let entry = json!({
+                "value": number(value),
+                "uncertainty": number(error),
+                "unit": at.unit,
+                "t_ref": number(at.t_ref),
+            });
+            at_reference.insert(format!("{}_{suffix}", at.name), entry);
         }
     }
     let per_angle: Vec<Value> = (0..k)
@@ -71,13 +88,15 @@ pub fn parameters(report: &Report) -> Value {
     out.insert("reduced_chi_squared".into(), number(report.reduced_chi_squared()));
     out.insert("convergence_status".into(), report.convergence_status().into());
     out.insert("shear_convention".into(), report.experiment.convention.name().into());
+    out.insert("time_origin".into(), report.config.time_origin.name().into());
     out.insert("parameters".into(), values.into());
+    out.insert("at_reference".into(), at_reference.into());
     out.insert("per_angle".into(), per_angle.into());
     out.into()
 }
 
 /// `analysis_results_nlsq.json`.
-pub fn analysis(report: &Report) -> Value {
+fn analysis(report: &Report) -> Value {
     let (fit, e) = (report.fit, report.experiment);
     let frames2 = (e.n_frames as u64).pow(2);
     json!({
@@ -110,6 +129,7 @@ pub fn analysis(report: &Report) -> Value {
             "dt": number(e.dt),
             "dt_source": report.data.dt_source,
             "start_frame": report.data.first_frame,
+            "time_origin": report.config.time_origin.name(),
             "bins": report.data.bins,
         },
         "optimization_summary": {
@@ -121,7 +141,7 @@ pub fn analysis(report: &Report) -> Value {
             "shear_convention": e.convention.name(),
             "scaling_mode": report.scaling.name(),
             "ranks": report.ranks.len(),
-            "threads": report.ranks[0].threads,
+            "threads": report.ranks[0].plan.threads,
             "device": "cpu",
             "instruction_set": report.instruction_set,
             // matrix entries, both triangles, as the Python package counts points
@@ -133,9 +153,8 @@ pub fn analysis(report: &Report) -> Value {
 }
 
 /// `convergence_metrics.json`.
-pub fn convergence(report: &Report) -> Value {
+fn convergence(report: &Report) -> Value {
     let fit = report.fit;
-    let dof = fit.degrees_of_freedom;
     json!({
         "convergence": {
             "status": report.convergence_status(),
@@ -149,11 +168,7 @@ pub fn convergence(report: &Report) -> Value {
             "n_pairs": report.level_pairs[i.level],
             "pass": i.pass,
             "residual_variance": number(i.residual_variance),
-            "chi_squared": if i.level == 0 {
-                number(i.residual_variance * dof / (DEFAULT_SIGMA * DEFAULT_SIGMA))
-            } else {
-                Value::Null
-            },
+            "chi_squared": number(i.chi2 / (DEFAULT_SIGMA * DEFAULT_SIGMA)),
             "decrement": number(i.decrement),
             "damping": number(i.damping),
         })).collect::<Vec<_>>(),
@@ -171,7 +186,8 @@ pub fn convergence(report: &Report) -> Value {
             "kind": "cpu",
             "instruction_set": report.instruction_set,
             "ranks": report.ranks.iter().map(|r| json!({
-                "threads": r.threads,
+                "threads": r.plan.threads,
+                "cores": r.plan.cores,
                 "peak_memory_bytes": r.peak_memory,
             })).collect::<Vec<_>>(),
         },

@@ -22,12 +22,8 @@ pub fn write(report: &Report, folder: &Folder) -> Result<Vec<std::path::PathBuf>
     folder.make_results()?;
     let mut written = Vec::new();
     if report.config.output.json {
-        for (name, value) in [
-            ("parameters.json", json::parameters(report)),
-            ("analysis_results_nlsq.json", json::analysis(report)),
-            ("convergence_metrics.json", json::convergence(report)),
-        ] {
-            written.push(folder.write_json(name, &value)?);
+        for (name, value) in json::all(report) {
+            written.push(folder.write_json(&format!("{name}.json"), &value)?);
         }
     }
     if report.config.output.hdf5 {

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use super::quality::{Evidence, GOOD};
 use crate::cluster::{RankStatus, Strategy};
 use crate::config::Config;
-use crate::model::{Experiment, PHYSICAL, ParameterSpace, RATE_FLOOR, ScalingMode, TimeAxis};
+use crate::model::{
+    CONTRAST, Experiment, OFFSET, PHYSICAL, ParameterInfo, ParameterSpace, RATE_FLOOR, ScalingMode, TimeAxis,
+};
 use crate::solver::Fit;
 use crate::telemetry::Phase;
 
@@ -136,6 +138,13 @@ impl Report<'_> {
             Outcome::MaxIterations => "max_iterations",
             _ => "failed",
         }
+    }
+
+    /// Contrast and offset averaged over the angles, with their standard errors.
+    pub fn mean_scaling(&self) -> [(ParameterInfo, f64, f64); 2] {
+        let (scaling, errors) = (&self.fit.projected.scaling, self.fit.covariance.mean_scaling);
+        let mean = |f: fn(&(f64, f64)) -> f64| scaling.iter().map(f).sum::<f64>() / scaling.len() as f64;
+        [(CONTRAST, mean(|s| s.0), errors.0), (OFFSET, mean(|s| s.1), errors.1)]
     }
 
     /// Names of parameters at a bound, contrast and offset with their angle.

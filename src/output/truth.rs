@@ -28,10 +28,4 @@ impl Truth {
         serde_json::from_str(&text)
             .map_err(|e| Error::data(path, format!("not a truth file as `simulate` writes it: {e}")))
     }
-
-    /// Mean contrast and offset.
-    pub fn mean_scaling(&self) -> (f64, f64) {
-        let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len() as f64;
-        (mean(&self.contrast), mean(&self.offset))
-    }
 }

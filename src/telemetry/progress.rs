@@ -1,14 +1,19 @@
-//! Progress on a terminal: one living line on stderr; in a log file one line a level.
+//! Progress: one living line where stderr is a terminal; elsewhere log lines, seldom enough for a file. Under mpirun that
+//! is the rule: launchers give ranks a terminal for stdout at most.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::IsTerminal;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use log::{Level, LevelFilter};
 
 use crate::gram::BatchProgress;
 use crate::solver::Event;
+
+/// Shortest time between two log lines about the same work.
+const EVERY: Duration = Duration::from_secs(2);
 
 /// Shows what rank 0 is doing.
 pub struct Progress {
@@ -16,12 +21,17 @@ pub struct Progress {
     /// What the line says without batches.
     text: Rc<RefCell<String>>,
     level: String,
+    /// Where log lines go in place of the living line.
+    log_level: Level,
+    /// When the last of them was written.
+    said: Cell<Instant>,
 }
 
 impl Progress {
-    /// A living line where stderr is a terminal and the user wants it, log lines elsewhere.
+    /// A living line or log lines; neither where the user doesn't want to hear of it or wants to hear errors only.
     pub fn new(wanted: bool) -> Self {
-        let bar = (wanted && std::io::stderr().is_terminal()).then(|| {
+        let terminal = std::io::stderr().is_terminal() && log::max_level() > LevelFilter::Error;
+        let bar = (wanted && terminal).then(|| {
             let bar = ProgressBar::new_spinner();
             // the template is a constant that indicatif accepts
             if let Ok(style) = ProgressStyle::with_template("{spinner} [{elapsed_precise}] {wide_msg}") {
@@ -30,19 +40,35 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
-        Self { bar, text: Rc::default(), level: String::new() }
+        let log_level = if wanted && bar.is_none() { Level::Info } else { Level::Debug };
+        Self { bar, text: Rc::default(), level: String::new(), log_level, said: Cell::new(Instant::now()) }
     }
 
-    fn say(&self, text: String) {
+    fn show(&self, text: String) {
         if let Some(bar) = &self.bar {
             bar.set_message(text.clone());
         }
         *self.text.borrow_mut() = text;
     }
 
+    /// A line for the log where nothing lives.
+    fn log(&self, text: &str) {
+        self.said.set(Instant::now());
+        log::log!(self.log_level, "{text}");
+    }
+
+    /// The same for one of many, when it is time again.
+    fn log_seldom(&self, text: &str) {
+        if is_due(self.said.get(), Instant::now()) {
+            self.log(text);
+        }
+    }
+
     /// Angle `done` of `total` has been read and dealt.
     pub fn reading(&self, done: usize, total: usize) {
-        self.say(format!("reading: matrix {done} of {total}"));
+        let text = format!("reading: matrix {done} of {total}");
+        self.log_seldom(&text);
+        self.show(text);
     }
 
     /// Something happened in the solver.
@@ -50,28 +76,31 @@ impl Progress {
         match event {
             Event::Search { n_pairs, screened, refined, .. } => {
                 self.level = format!("search on {n_pairs} pairs");
-                self.say(format!("{}: {screened} points screened, {refined} refined", self.level));
-                log::debug!("global search on {n_pairs} pairs: {screened} points, the best {refined} refined");
+                self.log(&format!("{}: {screened} points screened, the best {refined} refined", self.level));
+                self.show(format!("{}: {screened} points screened, {refined} refined", self.level));
             }
             Event::Level { level, n_pairs, carried } => {
                 let name = if *level == 0 { "full resolution".into() } else { format!("level {level}") };
                 self.level = format!("{name}, {n_pairs} pairs");
-                self.say(self.level.clone());
-                log::debug!("{}: {carried} minim{} to refine", self.level, if *carried == 1 { "um" } else { "a" });
+                self.log(&format!(
+                    "{}: {carried} minim{} to refine",
+                    self.level,
+                    if *carried == 1 { "um" } else { "a" }
+                ));
+                self.show(self.level.clone());
             }
             Event::Iteration(i) => {
-                self.say(format!(
-                    "{}: pass {}, residual {:.6e}, {:.1e} standard errors to go",
-                    self.level,
-                    i.pass,
-                    i.residual_variance.sqrt(),
-                    i.decrement
-                ));
+                let residual = i.residual_variance.sqrt();
+                let text = format!(
+                    "{}: pass {}, residual {residual:.6e}, {:.1e} standard errors to go",
+                    self.level, i.pass, i.decrement
+                );
+                self.log_seldom(&text);
+                self.show(text);
                 log::debug!(
-                    "{}: pass {}, residual {:.9e}, decrement {:.2e}, damping {:.1e}",
+                    "{}: pass {}, residual {residual:.9e}, decrement {:.2e}, damping {:.1e}",
                     self.level,
                     i.pass,
-                    i.residual_variance.sqrt(),
                     i.decrement,
                     i.damping
                 );
@@ -91,5 +120,25 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+fn is_due(last: Instant, now: Instant) -> bool {
+    now.duration_since(last) >= EVERY
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_lines_about_passes_are_seldom() {
+        let last = Instant::now();
+        assert!(!is_due(last, last) && !is_due(last, last + EVERY / 2));
+        assert!(is_due(last, last + EVERY));
+        let progress = Progress::new(true);
+        let before = progress.said.get();
+        progress.reading(1, 1000);
+        assert_eq!(progress.said.get(), before, "said at once");
     }
 }

@@ -50,6 +50,12 @@ impl Sample {
     /// Has the program write `data.hdf`, its truth and a configuration `config.yaml` that fits it.
     #[track_caller]
     pub fn make(&self, folder: &Path) {
+        self.make_as(folder, "aps-u");
+    }
+
+    /// The same in a layout of choice.
+    #[track_caller]
+    pub fn make_as(&self, folder: &Path, layout: &str) {
         const NAMES: [&str; 7] = ["D0", "alpha", "D_offset", "gamma_dot_t0", "beta", "gamma_dot_t_offset", "phi0"];
         let config = if self.mode == "laminar_flow" { flow_config("data.hdf") } else { static_config("data.hdf") };
         let parameters: Vec<String> =
@@ -62,7 +68,7 @@ impl Sample {
             parameters.join(", ")
         );
         std::fs::write(folder.join("config.yaml"), format!("{config}{simulation}")).unwrap();
-        alone(folder, &["simulate", "--config", "config.yaml", "--out", "data.hdf"]).success();
+        alone(folder, &["simulate", "--config", "config.yaml", "--out", "data.hdf", "--layout", layout]).success();
     }
 }
 

@@ -33,6 +33,24 @@ fn all_rings_are_shown_where_none_is_chosen() {
     assert_eq!(bins, ["1", "3", "9", "10", "12"]);
 }
 
+/// A reader that has gone.
+struct Gone;
+
+impl std::io::Write for Gone {
+    fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+        Err(std::io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_reader_that_goes_early_is_no_failure() {
+    inspect(&data("aps_u_boost_corr.hdf"), &Selection::default(), &mut Gone).unwrap();
+}
+
 #[test]
 fn a_chosen_ring_marks_its_matrices() {
     let selection = Selection { q: Some(0.0047), ..Selection::default() };

@@ -90,6 +90,7 @@ fn the_truth_is_written_beside_the_file() {
     let truth: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(truth["mode"], "laminar_flow");
     assert_eq!(truth["shear_convention"], "homodyne");
+    assert_eq!((&truth["time_origin"], &truth["t0_frame"]), (&"selection".into(), &1.into()));
     assert_eq!(truth["params"]["gamma_dot_t0"], 0.002);
     assert_eq!(truth["contrast"], serde_json::json!([0.3, 0.2]));
     for (key, value) in [("q", 0.0054), ("gap", 2e6), ("dt", 0.1), ("noise", 0.01)] {

@@ -80,9 +80,6 @@ fn parameters_can_be_held() {
     assert_eq!((unstarted.start, unstarted.fixed), (None, vec![None, None, Some(0.0)]));
     let partial = space("initial_parameters: {values: {D0: 1000, alpha: 0.1}, fixed_parameters: {D_offset: 7}}");
     assert_eq!(partial.start, Some(vec![1000.0, 0.1, 7.0]));
-    // Held values needn't lie inside bounds that only matter to free ones.
-    let outside = space("initial_parameters: {values: [1000, 0.5, 10], fixed_parameters: {D0: 1}}");
-    assert_eq!(outside.fixed[0], Some(1.0));
 }
 
 #[test]
@@ -108,8 +105,18 @@ fn mistakes_are_named_with_their_place() {
         (initial("fixed_parameters: [D0]"), "holds `D0` at its start value, but"),
         (initial("fixed_parameters: {D0: abc}"), "`initial_parameters.fixed_parameters.D0` must be a number"),
         (initial("fixed_parameters: 3"), "or a list of names"),
-        (initial("active_parameters: [D0], fixed_parameters: {D0: 1}"), "decide on one"),
+        (initial("active_parameters: [D0], fixed_parameters: {D0: 1000}"), "decide on one"),
         (initial("active_parameters: [D1]"), "no parameter `D1`; did you mean `D0`?"),
+        (initial("fixed_parameters: {D0: 1}"), "the fixed value 1 of `D0` lies outside its bounds 100 to 100000"),
+        (initial("values: [1e3, 3, 0], active_parameters: [D0]"), "the fixed value 3 of `alpha` lies outside"),
+        (initial("fixed_parameters: {D0: 0}"), "`D0` can't be fixed at 0: an amplitude is positive; for a D without"),
+        (bounds("{name: D0, min: 0}"), "bounds of `D0`: min must be greater than 0, found 0; an amplitude is positive"),
+        (bounds("{name: D0, min: -5, max: 5}"), "found -5; an amplitude is positive: for a D without a power law fix"),
+        (
+            bounds("{name: contrast_0, min: 0.1}"),
+            "bounds per angle (`contrast_0`) aren't available yet; use `contrast`",
+        ),
+        (bounds("{name: 'offset[1]', max: 1.2}"), "bounds per angle (`offset[1]`) aren't available yet; use `offset`"),
         (bounds("{name: D0, min: 5, max: 5}"), "bounds of `D0`: min must be less than max, found 5 and 5"),
         (bounds("{name: alpha, min: 3}"), "min must be less than max, found 3 and 2"),
         (bounds("{name: contrast, min: 1, max: 0}"), "bounds of `contrast`: min must be less"),
@@ -122,6 +129,17 @@ fn mistakes_are_named_with_their_place() {
     ] {
         let text = message(load_static(&more), &more);
         assert!(text.starts_with("c.yaml:2:") && text.contains(expected), "{more}: {text}");
+    }
+}
+
+#[test]
+fn the_amplitude_of_shear_is_positive() {
+    for (more, expected) in [
+        ("initial_parameters: {fixed_parameters: {gamma_dot_t0: 0}}", "without shear use `analysis_mode: static`"),
+        ("parameter_space: {bounds: [{name: gamma_dot_t0, min: 0}]}", "bounds of `gamma_dot_t0`: min must be greater"),
+    ] {
+        let text = message(flow(more), more);
+        assert!(text.starts_with("c.yaml:6:") && text.contains(expected), "{more}: {text}");
     }
 }
 
