@@ -12,7 +12,7 @@ use homodyne_mpi::cli::{Cli, Command, FitArgs, InspectArgs, LayoutName, NO_CONFI
 use homodyne_mpi::cluster::{World, stop, worker};
 use homodyne_mpi::config::{self, Config, Overrides};
 use homodyne_mpi::dataset::{Layout, Selection};
-use homodyne_mpi::{Error, Result, commands, telemetry};
+use homodyne_mpi::{Error, Result, commands, gram, telemetry};
 
 /// Exit code of a rank that panicked.
 const PANICKED: u8 = 5;
@@ -27,8 +27,10 @@ fn main() -> ExitCode {
     };
     let outcome = match refused(&cli) {
         Some(message) => Err(Error::Usage(message)),
+        // one of many processes does the work of a command that knows nothing of ranks
         None => match cli.command {
             None => return fit(&cli.fit),
+            Some(_) if !launched_as_first() => Ok(()),
             Some(Command::Simulate(args)) => simulate(&args),
             Some(Command::Inspect(args)) => inspect(&args),
             Some(_) => Err(Error::Usage("this command isn't available in this version".into())),
@@ -147,7 +149,8 @@ fn inspect(args: &InspectArgs) -> Result<()> {
 /// Runs the fit on this rank. Whatever goes wrong on any rank, all ranks end: an error of rank 0 while the others wait is
 /// passed on to them; any other failure aborts the job.
 fn fit(args: &FitArgs) -> ExitCode {
-    let world = match World::start() {
+    // what every process would refuse alike is refused before MPI starts
+    let world = match gram::check_instruction_set().and_then(|()| World::start()) {
         Ok(world) => world,
         Err(error) => return failed_before_mpi(&error),
     };

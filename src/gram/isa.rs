@@ -59,3 +59,11 @@ impl InstructionSet {
         })
     }
 }
+
+/// Whether the instruction set named by `HOMODYNE_ISA`, if any, is there.
+///
+/// # Errors
+/// [`Error::Usage`] naming those that are.
+pub fn check() -> Result<()> {
+    InstructionSet::select().map(|_| ())
+}

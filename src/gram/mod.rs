@@ -25,6 +25,7 @@ pub mod tree;
 mod triangle;
 
 pub use cpu::{BatchProgress, CpuEngine, Shard};
+pub use isa::check as check_instruction_set;
 pub use local::Local;
 pub use pack::{Lane, TileStore, as_floats, pack_angle};
 pub use plan::{Brick, BrickKind, Level, TilePlan};

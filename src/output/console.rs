@@ -122,7 +122,11 @@ pub(super) fn closing_report(report: &Report, written: &[PathBuf], truth: Option
     angles(&mut page, report, truth);
     statistics(&mut page, report);
     times(&mut page, report);
-    let warnings: Vec<String> = report.warnings.iter().cloned().chain(report.quality_warnings()).collect();
+    let mut warnings: Vec<String> = report.warnings.iter().cloned().chain(report.quality_warnings()).collect();
+    let convention = report.experiment.convention.name();
+    if let Some(other) = truth.and_then(|t| t.shear_convention.as_deref()).filter(|c| *c != convention) {
+        warnings.push(format!("the truth is meant in the shear convention `{other}`, the fit in `{convention}`"));
+    }
     if !warnings.is_empty() {
         page.heading("Warnings");
         for warning in warnings {
@@ -135,12 +139,13 @@ pub(super) fn closing_report(report: &Report, written: &[PathBuf], truth: Option
             page.line(&format!("  {}", path.display()));
         }
     }
-    page.heading(&format!(
-        "Result: {}, quality {} ({})",
+    let result = format!(
+        "Result: {}, quality {}: {}",
         report.convergence_status(),
         report.quality_flag(),
         report.fit.outcome.reason()
-    ));
+    );
+    page.heading(&wrapped(&result, 98, "  "));
     page.0
 }
 
@@ -152,7 +157,7 @@ fn data(page: &mut Page, report: &Report) {
     page.entry(
         "frames",
         &format!(
-            "{} ({} to {last} of {}), dt = {} s {}",
+            "{} ({} to {last} of {}), dt = {} s ({})",
             e.n_frames, d.first_frame, d.n_file_frames, e.dt, d.dt_source
         ),
     );
@@ -283,9 +288,9 @@ fn times(page: &mut Page, report: &Report) {
     page.entry(
         "",
         &format!(
-            "{:.3} GB in the largest rank; a conventional solver would take {:.2} GB",
-            largest as f64 / GB,
-            report.conventional_memory_gb()
+            "{:.0} MB in the largest rank; a conventional solver would take {:.0} MB",
+            largest as f64 / MB,
+            report.conventional_memory_gb() * GB / MB
         ),
     );
 }

@@ -13,6 +13,8 @@ use crate::telemetry::Phase;
 
 /// Excess χ² (in units of the residual variance) below which another minimum is worth a warning.
 const NEAR_MINIMUM: f64 = 25.0;
+/// Excess χ² below which the data can't tell two minima apart.
+const TWIN: f64 = 1.0;
 /// Most other minima named in warnings.
 const MOST_MINIMA: usize = 3;
 
@@ -167,13 +169,18 @@ impl Report<'_> {
         out
     }
 
+    /// Whether another minimum describes the data as well.
+    fn has_twin(&self) -> bool {
+        self.fit.other_minima.iter().any(|o| o.refined && o.excess < TWIN)
+    }
+
     /// `good`, `marginal` or `poor`; with a default σ judged against the estimated noise.
     pub fn quality_flag(&self) -> &'static str {
         Evidence {
             converged: self.convergence_status() == "converged",
             reduced: self.reduced_against_noise(),
             at_bounds: self.at_bounds().len(),
-            undetermined: self.fit.covariance.undetermined.len() + self.floored().len(),
+            undetermined: self.fit.covariance.undetermined.len() + self.floored().len() + usize::from(self.has_twin()),
             has_errors: self.fit.covariance.s2.is_finite(),
         }
         .flag()

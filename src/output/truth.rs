@@ -11,6 +11,8 @@ use crate::{Error, Result};
 pub struct Truth {
     /// Physical parameters by name.
     pub params: std::collections::BTreeMap<String, f64>,
+    /// Shear convention that the parameters are meant in.
+    pub shear_convention: Option<String>,
     /// Contrast of every angle.
     pub contrast: Vec<f64>,
     /// Offset of every angle.

@@ -4,6 +4,8 @@
 //! formed in the solver's coordinates, where the matrix is well conditioned, and carried to the natural parameters.
 //! Held parameters have no error. Directions that the data leave open are named, never hidden behind a pseudo-inverse.
 
+use std::fmt::Write;
+
 use nalgebra::{DMatrix, DVector};
 
 use super::coordinates::{Chart, Held};
@@ -92,7 +94,7 @@ pub fn covariance(chart: &Chart, physical: &[f64], held: &Held, projected: &Proj
     let natural = &natural_tangents * &free * natural_tangents.transpose();
     out.fill_scaling(&natural, &(&natural_tangents * &free * tangents.transpose()), &valley, projected, s2);
     for i in (0..n).filter(|&i| !held[i]) {
-        out.physical[i] = natural[(i, i)].max(0.0).sqrt();
+        out.physical[i] = root(natural[(i, i)]);
     }
     out.at_reference = at_reference(chart, physical, &valley);
     for direction in &open {
@@ -135,7 +137,7 @@ impl Covariance {
             }
             for &angle in &group.angles {
                 let error = |free: bool, at: usize| {
-                    if free { self.matrix[(at, at)].max(0.0).sqrt() } else { f64::NAN }
+                    if free { root(self.matrix[(at, at)]) } else { f64::NAN }
                 };
                 self.scaling[angle] =
                     (error(group.contrast_free, n + 2 * angle), error(group.offset_free, n + 2 * angle + 1));
@@ -151,7 +153,7 @@ impl Covariance {
                     total += self.matrix[(n + 2 * a + which, n + 2 * b + which)];
                 }
             }
-            total.max(0.0).sqrt() / k as f64
+            root(total) / k as f64
         };
         self.mean_scaling = (mean(0), mean(1));
     }
@@ -211,6 +213,7 @@ impl Covariance {
             }
         }
         self.undetermined.push(match names[..] {
+            [] => "the data determine none of the free parameters".to_string(),
             [one] => format!("the data do not determine {one}: changing it changes nothing that was measured"),
             _ => format!(
                 "the data do not determine {} separately: changing them together changes nothing that was measured",
@@ -231,18 +234,16 @@ impl Covariance {
             let relative = valley[(first + 2, first + 2)].max(0.0).sqrt() * f_ref;
             if relative > VALLEY_ERROR {
                 let at = &self.at_reference[block];
-                self.undetermined.push(format!(
-                    "{} are not determined separately; {}(t = {:.4} s) = {:.6e} ± {:.1e} {} and its slope in ln t, {:.6e} ± {:.1e} {}, are",
-                    join(&free),
-                    at.name,
-                    at.t_ref,
-                    at.value,
-                    at.value_error,
-                    at.unit,
-                    at.slope,
-                    at.slope_error,
-                    at.unit
-                ));
+                let mut text = format!("{} are not determined separately", join(&free));
+                // along an open direction, or where nothing is left to see, the rate isn't determined either
+                if at.value_error < at.value.abs() && at.slope_error.is_finite() {
+                    let _ = write!(
+                        text,
+                        "; {}(t = {:.4} s) = {:.6e} ± {:.1e} {} and its slope in ln t, {:.6e} ± {:.1e} {}, are",
+                        at.name, at.t_ref, at.value, at.value_error, at.unit, at.slope, at.slope_error, at.unit
+                    );
+                }
+                self.undetermined.push(text);
             }
         }
         for k in 0..chart.n_physical() {
@@ -255,6 +256,11 @@ impl Covariance {
             }
         }
     }
+}
+
+/// Standard error of a variance. A variance of zero belongs to what was held or never seen: it has no error.
+fn root(variance: f64) -> f64 {
+    if variance > 0.0 { variance.sqrt() } else { f64::NAN }
 }
 
 fn join(names: &[&str]) -> String {
@@ -270,8 +276,7 @@ fn at_reference(chart: &Chart, physical: &[f64], valley: &DMatrix<f64>) -> Vec<A
         .map(|block| {
             let first = 3 * block;
             let v = Block::from_slice(&physical[first..]).to_valley(chart.t_ref());
-            // what is held, or was never fitted, has no error
-            let error = |k: usize| if valley[(k, k)] > 0.0 { valley[(k, k)].sqrt() } else { f64::NAN };
+            let error = |k: usize| root(valley[(k, k)]);
             AtReference {
                 name: ["D", "gamma_dot"][block],
                 t_ref: chart.t_ref(),

@@ -324,13 +324,26 @@ fn data_without_correlation_fail_instead_of_converging() {
         *value = 1.0 + 1e-3 * ((k % 80) as f32 - (k / 80) as f32);
     }
     let mut space = ParameterSpace::for_mode(AnalysisMode::Static);
-    assert_eq!(solve(&set, &space, ScalingMode::Individual).outcome, Outcome::Insensitive);
+    let blind = solve(&set, &space, ScalingMode::Individual);
+    assert_eq!(blind.outcome, Outcome::Insensitive);
+    assert!(blind.covariance.physical.iter().all(|e| e.is_nan()));
+    assert!(blind.covariance.undetermined.iter().any(|u| u.contains("none of the free parameters")));
     // a start at which everything is floored is replaced by a search
     let set = static_set(80, vec![0.0], [1e4, -0.5, 300.0], 0.01, 9);
     space.start = Some(vec![100.0, 0.0, -1e5]);
     let fit = solve(&set, &space, ScalingMode::Individual);
     assert!(fit.searched_instead && fit.outcome.converged());
     assert!((fit.physical[1] + 0.5).abs() < 4.0 * fit.covariance.physical[1]);
+}
+
+#[test]
+fn a_model_that_overflows_is_named_as_such() {
+    let set = static_set(60, vec![0.0], [1e4, -0.5, 300.0], 0.01, 9);
+    let mut space = ParameterSpace::for_mode(AnalysisMode::Static);
+    space.bounds = vec![(1.0, 1.7e308), (-2.0, 2.0), (-1e5, 1e308)];
+    space.fixed = vec![Some(1.6e308), Some(-1.9), None];
+    space.start = Some(vec![1.6e308, -1.9, 0.0]);
+    assert_eq!(solve(&set, &space, ScalingMode::Individual).outcome, Outcome::NotFinite);
 }
 
 #[test]

@@ -68,9 +68,11 @@ pub enum Outcome {
     Step,
     /// c2 doesn't depend on the parameters at the point reached.
     Insensitive,
+    /// The model isn't finite at the start.
+    NotFinite,
     /// All passes were used.
     MaxIterations,
-    /// No step led further although the gradient isn't zero, or χ² isn't finite.
+    /// No step led further although the gradient isn't zero.
     Stalled,
 }
 
@@ -89,6 +91,7 @@ impl Outcome {
             Self::Insensitive => {
                 "c2 doesn't depend on the parameters here: without correlation there is nothing to fit"
             }
+            Self::NotFinite => "the model is not finite at these parameters: check bounds and fixed values",
             Self::MaxIterations => "the largest number of iterations was reached",
             Self::Stalled => "no step lowers χ² although the gradient isn't zero",
         }
@@ -183,7 +186,7 @@ impl Trust {
         let plan = self.plan.take();
         match (plan, usable) {
             (None, true) => self.accept(self.physical.clone(), new),
-            (None, false) => self.outcome = Some(Outcome::Stalled),
+            (None, false) => self.outcome = Some(Outcome::NotFinite),
             (Some(_), false) => self.reject(),
             (Some(plan), true) => self.judge(plan, new),
         }
