@@ -6,7 +6,7 @@
 use super::lanes::{Isa, V};
 use super::pack::Lane;
 use super::plan::{LANES, TILE_ROWS};
-use super::scratch::{Columns, GROUP, PAIRS_3, PAIRS_4, Rows, Scratch, Sums};
+use super::scratch::{Columns, GROUP, PADDED_ROWS, PAIRS_3, PAIRS_4, Rows, Scratch, Sums};
 use super::sinc_lanes::{FAR, by_division, sinc};
 
 /// Groups of panels ahead that memory is asked for while one is worked on.
@@ -417,7 +417,7 @@ pub(super) fn flat<I: Isa>(isa: I, data: &[Lane], scaling: (f64, f64), sums: &mu
 
 /// into − Σ_i W_i·x_i.
 #[inline(always)]
-fn single<I: Isa>(isa: I, n: usize, into: &mut V, w: &[V; TILE_ROWS], x: &[f64; TILE_ROWS]) {
+fn single<I: Isa>(isa: I, n: usize, into: &mut V, w: &[V; PADDED_ROWS], x: &[f64; TILE_ROWS]) {
     let mut acc = isa.load(into);
     for i in 0..n {
         acc = isa.fnma(isa.load(&w[i]), isa.splat(x[i]), acc);
@@ -427,7 +427,7 @@ fn single<I: Isa>(isa: I, n: usize, into: &mut V, w: &[V; TILE_ROWS], x: &[f64; 
 
 /// into + Σ_i W_i·x_i·y_i.
 #[inline(always)]
-fn double<I: Isa>(isa: I, n: usize, into: &mut V, w: &[V; TILE_ROWS], x: &[f64; TILE_ROWS], y: &[f64; TILE_ROWS]) {
+fn double<I: Isa>(isa: I, n: usize, into: &mut V, w: &[V; PADDED_ROWS], x: &[f64; TILE_ROWS], y: &[f64; TILE_ROWS]) {
     let mut acc = isa.load(into);
     for i in 0..n {
         acc = isa.fma(isa.load(&w[i]), isa.splat(x[i] * y[i]), acc);

@@ -7,6 +7,9 @@ use super::plan::{LANES, TILE_COLUMNS, TILE_ROWS};
 pub(super) const MAX_PANELS: usize = TILE_COLUMNS / LANES;
 /// Panels worked through together: values of a row are loaded once for both.
 pub(super) const GROUP: usize = 2;
+/// Rows of an array that is written row by row: one more than are used, so that arrays read and written side by side don't
+/// lie a multiple of 4096 bytes apart (the processor would take a load for the one just stored).
+pub(super) const PADDED_ROWS: usize = TILE_ROWS + 1;
 /// Which sums are kept by row: g, h, g·r, h·r, g², g·h, h².
 pub(super) const ROW_SUMS: usize = 7;
 
@@ -37,14 +40,16 @@ pub(super) struct Columns {
     pub b: [[V; MAX_PANELS]; 4],
 }
 
-/// Working memory of one thread, about 90 KB.
+/// Working memory of one thread, about 90 KB. Every array is a multiple of a cache line long, so aligning the whole keeps
+/// eight lanes from straddling two lines.
+#[repr(align(64))]
 pub(crate) struct Scratch {
     pub(super) rows: Rows,
     pub(super) columns: Columns,
-    pub(super) row_sums: [[V; TILE_ROWS]; ROW_SUMS],
-    pub(super) g: [[V; GROUP]; TILE_ROWS],
+    pub(super) row_sums: [[V; PADDED_ROWS]; ROW_SUMS],
+    pub(super) g: [[V; GROUP]; PADDED_ROWS],
     /// ∂g/∂x / m.
-    pub(super) h: [[V; GROUP]; TILE_ROWS],
+    pub(super) h: [[V; GROUP]; PADDED_ROWS],
 }
 
 impl Scratch {
@@ -68,15 +73,16 @@ impl Scratch {
         Box::new(Self {
             rows,
             columns,
-            row_sums: [[ZERO; TILE_ROWS]; ROW_SUMS],
-            g: [[ZERO; GROUP]; TILE_ROWS],
-            h: [[ZERO; GROUP]; TILE_ROWS],
+            row_sums: [[ZERO; PADDED_ROWS]; ROW_SUMS],
+            g: [[ZERO; GROUP]; PADDED_ROWS],
+            h: [[ZERO; GROUP]; PADDED_ROWS],
         })
     }
 }
 
 /// Sums of a rectangle before the angle's factors: D = differences of the diffusion integrals, S = of the shear integrals.
 #[derive(Default)]
+#[repr(align(64))]
 pub(super) struct Sums {
     pub dd: [V; 6],
     pub ds: [V; 12],

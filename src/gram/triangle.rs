@@ -13,6 +13,7 @@ use super::{COLUMNS, ENTRIES, G, Gram, ONE, PHI0, R};
 const GENTLE: f64 = 20.0;
 
 /// Sums of all products of z over the triangles of a tile, by lanes.
+#[repr(align(64))]
 pub(super) struct TriangleSums([V; ENTRIES]);
 
 impl TriangleSums {
