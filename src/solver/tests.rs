@@ -65,6 +65,20 @@ fn config(global_search: bool) -> FitConfig {
     }
 }
 
+/// The measurement of all sets: the golden files' q, gap and dt.
+fn measurement(mode: AnalysisMode, n_frames: usize, phi: Vec<f64>) -> Experiment {
+    Experiment {
+        mode,
+        convention: ShearConvention::Homodyne,
+        q: 0.0054,
+        gap: 2e6,
+        dt: 0.1,
+        phi,
+        n_frames,
+        time_offset: 0,
+    }
+}
+
 /// A random laminar truth inside the default bounds such that c2 visibly decays inside the window.
 fn random_laminar(seed: u64, exponents: f64, offsets: (f64, f64)) -> Synthetic {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -73,16 +87,8 @@ fn random_laminar(seed: u64, exponents: f64, offsets: (f64, f64)) -> Synthetic {
         let n = uniform(100.0, 300.99) as usize;
         let k = uniform(3.0, 8.99) as usize;
         let turn = uniform(-90.0, 90.0);
-        let experiment = Experiment {
-            mode: AnalysisMode::LaminarFlow,
-            convention: ShearConvention::Homodyne,
-            q: 0.0054,
-            gap: 2e6,
-            dt: 0.1,
-            phi: (0..k).map(|a| turn + 180.0 * (a as f64 + uniform(-0.2, 0.2)) / k as f64).collect(),
-            n_frames: n,
-            time_offset: 0,
-        };
+        let phi = (0..k).map(|a| turn + 180.0 * (a as f64 + uniform(-0.2, 0.2)) / k as f64).collect();
+        let experiment = measurement(AnalysisMode::LaminarFlow, n, phi);
         let t_ref = experiment.t_ref();
         // exponent of the decay (phase) over the window, and the share of the offset in the rate at t_ref
         let decay = (uniform(0.0, 1.0) * (30f64 / 0.7).ln()).exp() * 0.7 / (experiment.diffusion_factor() * n as f64);
@@ -176,16 +182,7 @@ fn finds_the_minimum_of_fifty_steep_sets_with_negative_offsets() {
 }
 
 fn static_set(n: usize, phi: Vec<f64>, truth: [f64; 3], noise: f64, seed: u64) -> Synthetic {
-    let experiment = Experiment {
-        mode: AnalysisMode::Static,
-        convention: ShearConvention::Homodyne,
-        q: 0.0054,
-        gap: 0.0,
-        dt: 0.1,
-        phi,
-        n_frames: n,
-        time_offset: 0,
-    };
+    let experiment = measurement(AnalysisMode::Static, n, phi);
     Synthetic::new(experiment, truth.to_vec(), (0.3, 1.0), noise, seed)
 }
 
@@ -348,16 +345,7 @@ fn a_model_that_overflows_is_named_as_such() {
 
 #[test]
 fn one_angle_leaves_phi0_open_and_the_rest_determined() {
-    let experiment = Experiment {
-        mode: AnalysisMode::LaminarFlow,
-        convention: ShearConvention::Homodyne,
-        q: 0.0054,
-        gap: 2e6,
-        dt: 0.1,
-        phi: vec![0.0],
-        n_frames: 200,
-        time_offset: 0,
-    };
+    let experiment = measurement(AnalysisMode::LaminarFlow, 200, vec![0.0]);
     let set = Synthetic::new(experiment, vec![1e4, -0.5, 300.0, 2e-3, -0.3, 2e-4, -2.0], (0.3, 1.0), 0.003, 4);
     let space = ParameterSpace::for_mode(AnalysisMode::LaminarFlow);
     let fit = solve(&set, &space, ScalingMode::Individual);
