@@ -12,7 +12,7 @@ use homodyne_mpi::model::{AnalysisMode, Basis, Experiment, ShearConvention, Time
 use rand::{RngExt, SeedableRng};
 
 const FRAMES: usize = 3000;
-const ANGLES: [f64; 2] = [-20.0, 50.0];
+const ANGLES: [f64; 6] = [-50.0, -30.0, -10.0, 10.0, 30.0, 50.0];
 const PHYSICAL: [f64; 7] = [300.0, -0.1, 10.0, 1e-5, 0.2, 1e-6, 1.0];
 
 /// Noise-like c2 around 1.15, shared by both angles.

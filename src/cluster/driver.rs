@@ -87,7 +87,7 @@ impl<'w> Driver<'w> {
                 };
                 if rank == 0 {
                     pack(self.stores[k].lanes_mut(&tiles));
-                    self.stores[k].mark(&level.plan, &tiles);
+                    self.stores[k].mark(&tiles);
                 } else {
                     let n = level.plan.tiles[tiles.start - base..tiles.end - base].iter().map(|t| t.n_lanes).sum();
                     self.buffer.resize(n, Lane([f32::NAN; 8]));

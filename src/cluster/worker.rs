@@ -138,7 +138,7 @@ fn load(world: &World, ready: &mut Ready, angle: usize) -> Result<()> {
         let tiles = ready.dealing.tiles(level, world.rank(), angle);
         if !tiles.is_empty() {
             store.receive(&tiles, |floats| world.receive(floats));
-            store.mark(&ready.dealing.levels[level].plan, &tiles);
+            store.mark(&tiles);
         }
     }
     if angle + 1 == ready.setup.experiment.n_angles() {

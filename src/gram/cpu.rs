@@ -1,14 +1,16 @@
 //! The engine that fills Gram matrices with CPU threads.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::axis::Clock;
 use super::isa::InstructionSet;
-use super::kernel::{Job, tile_gram};
-use super::pack::TileStore;
-use super::plan::Level;
+use super::kernel::{AngleData, Job};
+use super::pack::{TileData, TileStore};
+use super::plan::{Level, TilePlan};
 use super::scratch::Scratch;
 use super::tables::Tables;
 use super::tree::{self, Node};
@@ -28,11 +30,16 @@ pub struct Shard {
 /// Called after every batch of a batched pass with (batches done, batches in all).
 pub type BatchProgress = Box<dyn FnMut(usize, usize)>;
 
-/// Tiles summed by one task: large enough to hide the scheduler, small enough to balance.
-const TASK_HEIGHT: u32 = 3;
-
-/// With fewer tasks than this per thread, threads share points rather than one point's tasks.
-const TASKS_PER_THREAD: usize = 8;
+/// Tasks that every thread should find in a pass, so that none waits long for the others at its end.
+const TASKS_PER_THREAD: usize = 100;
+/// Most angles worked on together: what a tile's frames cost is then shared by enough of them.
+const ANGLES_TOGETHER: usize = 12;
+/// On levels with fewer pairs than this, the threads share out the points where there are enough for all.
+const SMALL_LEVEL: usize = 1_000_000;
+/// How many are enough, per thread.
+const POINTS_PER_THREAD: usize = 4;
+/// Most tiles of an angle summed by one task.
+const TALLEST_TASK: u32 = 3;
 
 thread_local! {
     static SCRATCH: RefCell<Box<Scratch>> = RefCell::new(Scratch::new());
@@ -44,16 +51,44 @@ pub struct CpuEngine {
     shards: Vec<Shard>,
     pool: rayon::ThreadPool,
     set: InstructionSet,
+    clock: Clock,
+    /// By level.
+    tasks: Vec<Vec<Task>>,
     /// Pairs per batch of a full-resolution pass; `None` = one batch.
     batch_pairs: Option<usize>,
     on_batch: Option<BatchProgress>,
 }
 
-/// A piece of work: a small tree node of one angle.
-#[derive(Clone, Copy)]
+/// A piece of work: a small tree node of several angles.
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Task {
-    angle: usize,
     node: Node,
+    angles: Range<usize>,
+}
+
+/// Cuts a rank's tiles into tasks, angles together wherever the rank holds the same tiles of them.
+fn cut(plan: &TilePlan, held: &Range<usize>, threads: usize) -> Vec<Task> {
+    let n = plan.per_angle();
+    let tasks_at = |height: u32| {
+        let mut by_tile: BTreeMap<(usize, u32), Vec<Range<usize>>> = BTreeMap::new();
+        for angle in 0..plan.n_angles {
+            for node in tree::owned_nodes(n, &plan.within_angle(held, angle), height) {
+                let runs = by_tile.entry((node.index << node.height, node.height)).or_default();
+                match runs.last_mut() {
+                    Some(run) if run.end == angle && run.len() < ANGLES_TOGETHER => run.end += 1,
+                    _ => runs.push(angle..angle + 1),
+                }
+            }
+        }
+        let task = |((first, height), runs): ((usize, u32), Vec<Range<usize>>)| {
+            let node = Node { height, index: first >> height };
+            runs.into_iter().map(move |angles| Task { node, angles })
+        };
+        by_tile.into_iter().flat_map(task).collect::<Vec<_>>()
+    };
+    let heights = (0..=TALLEST_TASK).rev();
+    let enough = heights.map(tasks_at).find(|tasks| tasks.len() >= TASKS_PER_THREAD * threads);
+    enough.unwrap_or_else(|| tasks_at(0))
 }
 
 impl CpuEngine {
@@ -62,7 +97,11 @@ impl CpuEngine {
     /// # Errors
     /// [`crate::Error::Usage`] when `HOMODYNE_ISA` names an instruction set that this processor hasn't got.
     pub fn new(experiment: Experiment, shards: Vec<Shard>, pool: rayon::ThreadPool) -> Result<Self> {
-        Ok(Self { experiment, shards, pool, set: InstructionSet::select()?, batch_pairs: None, on_batch: None })
+        let clock = Clock::new(&experiment);
+        let threads = pool.current_num_threads();
+        let tasks = shards.iter().map(|s| cut(&s.level.plan, &s.store.range, threads)).collect();
+        let set = InstructionSet::select()?;
+        Ok(Self { experiment, shards, pool, set, clock, tasks, batch_pairs: None, on_batch: None })
     }
 
     /// Works with another instruction set.
@@ -79,8 +118,7 @@ impl CpuEngine {
 
     /// Batches of a full-resolution pass on this rank.
     pub fn n_batches(&self) -> usize {
-        let tasks = self.tasks(0);
-        self.batches(0, &tasks).len()
+        self.batches(0).len()
     }
 
     /// Name of the instruction set in use.
@@ -98,26 +136,14 @@ impl CpuEngine {
         self.shards.iter().map(|s| s.store.bytes()).sum()
     }
 
-    fn tasks(&self, level: usize) -> Vec<Task> {
-        let Shard { level, store } = &self.shards[level];
-        let plan = &level.plan;
-        (0..plan.n_angles)
-            .flat_map(|angle| {
-                let range = plan.within_angle(&store.range, angle);
-                tree::owned_nodes(plan.per_angle(), &range, TASK_HEIGHT)
-                    .into_iter()
-                    .map(move |node| Task { angle, node })
-            })
-            .collect()
-    }
-
-    fn batches(&self, level: usize, tasks: &[Task]) -> Vec<Range<usize>> {
+    fn batches(&self, level: usize) -> Vec<Range<usize>> {
         let limit = self.batch_pairs.filter(|_| level == 0).unwrap_or(usize::MAX);
-        let plan = &self.shards[level].level.plan;
+        let (plan, tasks) = (&self.shards[level].level.plan, &self.tasks[level]);
         let mut batches = Vec::new();
         let (mut start, mut pairs) = (0, 0);
         for (k, task) in tasks.iter().enumerate() {
-            pairs += plan.tiles[task.node.tiles(plan.per_angle())].iter().map(|t| t.n_pairs).sum::<usize>();
+            let tiles = &plan.tiles[task.node.tiles(plan.per_angle())];
+            pairs += task.angles.len() * tiles.iter().map(|t| t.n_pairs).sum::<usize>();
             if pairs >= limit || k + 1 == tasks.len() {
                 batches.push(start..k + 1);
                 (start, pairs) = (k + 1, 0);
@@ -126,71 +152,82 @@ impl CpuEngine {
         batches
     }
 
-    fn sum_task(set: InstructionSet, shard: &Shard, tables: &Tables, task: Task, pass: Pass) -> Gram {
+    /// The Gram matrices of a task's angles.
+    fn sum_task(set: InstructionSet, shard: &Shard, tables: &Tables, task: &Task, pass: Pass) -> Vec<Gram> {
         let plan = &shard.level.plan;
         let n = plan.per_angle();
         SCRATCH.with_borrow_mut(|scratch| {
-            let mut leaves = task.node.tiles(n).map(|tile| {
-                let (data, clean) = shard.store.tile(task.angle * n + tile);
-                let job = Job { tile: &plan.tiles[tile], data, clean, tables, angle: task.angle, pass };
-                let gram = tile_gram(set, &job, scratch);
-                (Node { height: 0, index: tile }, gram)
-            });
-            tree::complete(task.node, n, &mut leaves)
+            let mut leaves: Vec<Vec<(Node, Gram)>> = vec![Vec::new(); task.angles.len()];
+            for tile in task.node.tiles(n) {
+                let own = task.angles.clone().map(|angle| {
+                    let TileData { lanes, n_finite } = shard.store.tile(angle * n + tile);
+                    AngleData { angle, data: lanes, n_finite }
+                });
+                let angles: Vec<AngleData> = own.collect();
+                let job = Job { tile: &plan.tiles[tile], angles: &angles, tables, pass, scratch };
+                for (leaves, gram) in leaves.iter_mut().zip(set.run(job)) {
+                    leaves.push((Node { height: 0, index: tile }, gram));
+                }
+            }
+            leaves.into_iter().map(|own| tree::complete(task.node, n, &mut own.into_iter())).collect()
         })
+    }
+
+    /// From the sums of all tasks of a level to those of the maximal nodes, angle by angle.
+    fn coalesce(shard: &Shard, tasks: &[Task], sums: Vec<Vec<Gram>>) -> Vec<Gram> {
+        let plan = &shard.level.plan;
+        let n = plan.per_angle();
+        let mut parts: Vec<Vec<(Node, Gram)>> = vec![Vec::new(); plan.n_angles];
+        // tasks are in the order of their tiles
+        for (task, grams) in tasks.iter().zip(sums) {
+            for (angle, gram) in task.angles.clone().zip(grams) {
+                parts[angle].push((task.node, gram));
+            }
+        }
+        let wholes = |angle: usize| tree::owned_nodes(n, &plan.within_angle(&shard.store.range, angle), u32::MAX);
+        parts.into_iter().enumerate().flat_map(|(angle, own)| tree::coalesce(n, &wholes(angle), own)).collect()
     }
 }
 
 impl Engine for CpuEngine {
     fn evaluate(&mut self, level: usize, points: &[Point], pass: Pass) -> Result<Vec<Gram>> {
-        let tasks = self.tasks(level);
-        let batches = self.batches(level, &tasks);
-        let shard = &self.shards[level];
-        let plan = &shard.level.plan;
-        let n = plan.per_angle();
-        let experiment = &self.experiment;
-        let mut on_batch = self.on_batch.as_mut().filter(|_| batches.len() > 1);
-        let coalesce = |sums: Vec<Gram>| -> Vec<Gram> {
-            let mut parts = tasks.iter().zip(sums).peekable();
-            (0..plan.n_angles)
-                .flat_map(|angle| {
-                    let range = plan.within_angle(&shard.store.range, angle);
-                    let wholes = tree::owned_nodes(n, &range, u32::MAX);
-                    let own = std::iter::from_fn(|| parts.next_if(|(task, _)| task.angle == angle));
-                    tree::coalesce(n, &wholes, own.map(|(task, gram)| (task.node, gram)))
-                })
-                .collect()
-        };
-        let (pool, set) = (&self.pool, self.set);
-        if points.len() > 1 && tasks.len() < TASKS_PER_THREAD * pool.current_num_threads() {
+        let batches = self.batches(level);
+        let (shard, tasks) = (&self.shards[level], &self.tasks[level]);
+        let (experiment, clock, pool, set) = (&self.experiment, &self.clock, &self.pool, self.set);
+        let tables = |point| Tables::new(set, experiment, clock, &shard.level, point, pass == Pass::Gram);
+        let enough = points.len() >= POINTS_PER_THREAD * pool.current_num_threads();
+        if enough && shard.level.plan.n_pairs() < SMALL_LEVEL {
             // many points on a small level: one task a point
             let sums: Vec<Vec<Gram>> = pool.install(|| {
                 points
                     .par_iter()
                     .map(|point| {
-                        let tables = Tables::new(experiment, &shard.level, point, pass == Pass::Gram);
-                        coalesce(tasks.iter().map(|&task| Self::sum_task(set, shard, &tables, task, pass)).collect())
+                        let tables = tables(point);
+                        let own = tasks.iter().map(|task| Self::sum_task(set, shard, &tables, task, pass)).collect();
+                        Self::coalesce(shard, tasks, own)
                     })
                     .collect()
             });
             return Ok(sums.concat());
         }
+        let mut on_batch = self.on_batch.as_mut().filter(|_| batches.len() > 1);
         let mut out = Vec::new();
         for point in points {
-            let tables = pool.install(|| Tables::new(experiment, &shard.level, point, pass == Pass::Gram));
+            let tables = pool.install(|| tables(point));
             let mut sums = Vec::with_capacity(tasks.len());
             for (k, batch) in batches.iter().enumerate() {
                 sums.extend(pool.install(|| {
                     tasks[batch.clone()]
                         .par_iter()
-                        .map(|&task| Self::sum_task(set, shard, &tables, task, pass))
+                        .with_max_len(1)
+                        .map(|task| Self::sum_task(set, shard, &tables, task, pass))
                         .collect::<Vec<_>>()
                 }));
                 if let Some(report) = on_batch.as_mut() {
                     report(k + 1, batches.len());
                 }
             }
-            out.extend(coalesce(sums));
+            out.extend(Self::coalesce(shard, tasks, sums));
         }
         Ok(out)
     }

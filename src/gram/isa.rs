@@ -1,8 +1,8 @@
-//! Which instruction set the passes run on.
+//! Which instruction set the passes run on, and how code gets there.
 
-use super::lanes::Portable;
 #[cfg(target_arch = "x86_64")]
 use super::lanes::{Avx2, Avx512};
+use super::lanes::{Isa, Portable};
 use crate::{Error, Result};
 
 /// Environment variable that forces an instruction set, for tests.
@@ -21,7 +21,42 @@ pub(crate) enum InstructionSet {
     Portable(Portable),
 }
 
+/// Work that is written once and compiled for every instruction set. `run` must be `#[inline(always)]` and free of closures
+/// around lanes: only what is inlined inherits the instruction set.
+pub(crate) trait Kernel {
+    /// What it gives.
+    type Output;
+
+    /// The work.
+    fn run<I: Isa>(self, isa: I) -> Self::Output;
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx2,fma")]
+fn on_avx512<K: Kernel>(isa: Avx512, kernel: K) -> K::Output {
+    kernel.run(isa)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn on_avx2<K: Kernel>(isa: Avx2, kernel: K) -> K::Output {
+    kernel.run(isa)
+}
+
 impl InstructionSet {
+    /// Runs a kernel compiled for this set.
+    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token shows that the processor has the features this was compiled for.
+            Self::Avx512(isa) => unsafe { on_avx512(isa, kernel) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Self::Avx2(isa) => unsafe { on_avx2(isa, kernel) },
+            Self::Portable(isa) => kernel.run(isa),
+        }
+    }
+
     /// All that this processor has, the fastest first.
     pub fn available() -> Vec<Self> {
         let mut out = Vec::new();

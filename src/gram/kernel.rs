@@ -1,253 +1,214 @@
-//! The pass over the pairs of a tile.
+//! The pass over the pairs of a tile, for several angles at once.
 //!
-//! Rectangles are worked through panel by panel in lanes of 8 columns. Instead of all products of z with itself, row and
-//! column sums are kept: with a' = a − a(first column) and W ∈ {g², g·h, h²},
-//!
-//! ```text
-//! Σ W (a_j − a_i)(b_j − b_i) = Σ_j colW·a'b' + Σ_i rowW·a'b' − Σ_j (a'_j·Σ_i W·b'_i + b'_j·Σ_i W·a'_i)
-//! ```
-//!
-//! Away from the diagonal a'_j ≥ 0 ≥ a'_i, so nothing cancels. Triangles on the diagonal take each pair directly.
-//! Everything is written once against [`Isa`] and compiled for each instruction set; the bits are the same on all.
+//! Everything that depends on the frames alone (exponentials, functions of the integrals, 1/strain) is formed once for all
+//! angles; then each angle's rectangles are worked through panel by panel (`panel`, `products`). Triangles on the diagonal
+//! take each pair directly. Everything is written once against [`Isa`] and compiled for each instruction set; the bits
+//! are the same on all, and don't depend on which angles are worked on together.
 
-use super::isa::InstructionSet;
-#[cfg(target_arch = "x86_64")]
-use super::lanes::{Avx2, Avx512};
-use super::lanes::{Isa, Portable, sum};
+use super::isa::Kernel;
+use super::lanes::Isa;
 use super::pack::Lane;
-use super::panel::{flat, group, row_parts};
-use super::plan::{Brick, BrickKind, LANES, TILE_COLUMNS, Tile};
-use super::scratch::{GROUP, PAIRS_3, PAIRS_4, Scratch, Sums, ZERO};
-use super::tables::{NEGLIGIBLE, Tables, decay};
-use super::triangle::{TriangleSums, difference, triangle};
-use super::{G, Gram, ONE, Pass, R};
+use super::panel::Shape;
+use super::plan::{BrickKind, LANES, Tile};
+use super::products::{FLOORED, Functions, SMOOTH};
+use super::rectangle::{Share, decayed, prepare, rectangle};
+use super::scratch::{self, N_SUMS, Scratch, Sums, ZERO};
+use super::tables::Tables;
+use super::triangle::{TriangleSums, triangle};
+use super::{G, Gram, ONE, PHI0, Pass, R};
 
-/// One tile of one angle at one point.
+/// One angle's data of a tile.
 #[derive(Clone, Copy)]
+pub(crate) struct AngleData<'a> {
+    pub angle: usize,
+    pub data: &'a [Lane],
+    /// Values that are finite.
+    pub n_finite: u32,
+}
+
+/// One tile at one point, of several angles.
 pub(crate) struct Job<'a> {
     pub tile: &'a Tile,
-    pub data: &'a [Lane],
-    /// Per panel: whether every value is finite.
-    pub clean: &'a [bool],
+    pub angles: &'a [AngleData<'a>],
     pub tables: &'a Tables<'a>,
-    pub angle: usize,
     pub pass: Pass,
+    pub scratch: &'a mut Scratch,
 }
 
-/// Fills the tables of a rectangle; false when every correlation in it is negligible.
+struct Static;
+struct Square;
+struct Quartic;
+
+impl Shape for Static {
+    const SHEAR: bool = false;
+    const QUARTIC: bool = false;
+}
+
+impl Shape for Square {
+    const SHEAR: bool = true;
+    const QUARTIC: bool = false;
+}
+
+impl Shape for Quartic {
+    const SHEAR: bool = true;
+    const QUARTIC: bool = true;
+}
+
+/// Diffusion alone.
+const DIFFUSION: Functions<0, 3> = Functions { diffusion: [0, 1, 2], shear: [], both: [0, 1, 2], shear_in_both: [] };
+
+impl Kernel for Job<'_> {
+    /// One Gram matrix per angle, in order.
+    type Output = Vec<Gram>;
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) -> Vec<Gram> {
+        let gram = self.pass == Pass::Gram;
+        match (self.tables.power, gram, self.tables.smooth) {
+            (1, true, _) => bricks::<I, Static, true, 0, 3>(isa, &DIFFUSION, self),
+            (1, false, _) => bricks::<I, Static, false, 0, 3>(isa, &DIFFUSION, self),
+            (2, true, true) => bricks::<I, Square, true, 3, 5>(isa, &SMOOTH, self),
+            (2, true, false) => bricks::<I, Square, true, 4, 7>(isa, &FLOORED, self),
+            (2, false, _) => bricks::<I, Square, false, 3, 5>(isa, &SMOOTH, self),
+            (_, true, true) => bricks::<I, Quartic, true, 3, 5>(isa, &SMOOTH, self),
+            (_, true, false) => bricks::<I, Quartic, true, 4, 7>(isa, &FLOORED, self),
+            (_, false, _) => bricks::<I, Quartic, false, 3, 5>(isa, &SMOOTH, self),
+        }
+    }
+}
+
+/// All bricks of a tile, one after another, each for all angles.
 #[inline(always)]
-fn prepare<I: Isa, const SHEAR: bool, const GRAM: bool>(
+fn bricks<I: Isa, S: Shape, const GRAM: bool, const K: usize, const KD: usize>(
     isa: I,
-    brick: &Brick,
-    tables: &Tables,
-    angle: usize,
-    scratch: &mut Scratch,
-) -> bool {
-    let origin = brick.columns.start;
-    let Scratch { rows, columns, .. } = scratch;
-    let nearest = brick.rows.end - 1;
-    if decay(-tables.k * tables.diffusion.relative(nearest, origin)) < NEGLIGIBLE {
-        return false;
-    }
-    for (i, k) in brick.rows.clone().enumerate() {
-        rows.v[i] = decay(-tables.k * tables.diffusion.relative(k, origin));
-        if GRAM {
-            for t in 0..3 {
-                rows.a[t][i] = tables.a[t].relative(k, origin);
+    functions: &Functions<K, KD>,
+    job: Job,
+) -> Vec<Gram> {
+    let Job { tile, angles, tables, scratch, .. } = job;
+    let mut sums = std::mem::take(&mut scratch.sums);
+    sums.clear();
+    sums.resize(angles.len(), Sums::NONE);
+    let mut triangles: Vec<TriangleSums> = Vec::new();
+    let mut lane = 0;
+    for brick in &tile.bricks {
+        let lanes = lane..lane + brick.n_lanes();
+        lane = lanes.end;
+        let visible = brick.kind == BrickKind::Rectangle
+            && if S::SHEAR {
+                prepare::<I, true, GRAM>(isa, brick, tables, scratch)
+            } else {
+                prepare::<I, false, GRAM>(isa, brick, tables, scratch)
+            };
+        if brick.kind == BrickKind::Triangle && triangles.is_empty() {
+            triangles.extend(angles.iter().map(|_| TriangleSums::new()));
+        }
+        for (k, own) in angles.iter().enumerate() {
+            let data = &own.data[lanes.clone()];
+            if brick.kind == BrickKind::Triangle {
+                triangle::<I, S, GRAM>(isa, brick, data, tables, own.angle, &mut triangles[k]);
+                continue;
+            }
+            let next = angles.get(k + 1).unwrap_or(own).data[lanes.clone()].as_ptr();
+            let share = Share { angle: own.angle, data, next };
+            if visible {
+                rectangle::<I, S, GRAM, K, KD>(isa, functions, brick, tables, &share, scratch, &mut sums[k]);
+            } else {
+                decayed(isa, tables, &share, &mut sums[k]);
             }
         }
     }
-    // from the start of a column block the exponentials are shared by all tiles of the block
-    let aligned = origin.is_multiple_of(TILE_COLUMNS);
-    for panel in 0..brick.n_panels() {
-        let first = origin + panel * LANES;
-        columns.u[panel] = if aligned {
-            *tables.u_lanes(first)
-        } else {
-            let last = brick.columns.end - 1;
-            std::array::from_fn(|l| decay(tables.k * tables.diffusion.relative((first + l).min(last), origin)))
-        };
-        if GRAM {
-            for t in 0..3 {
-                isa.store(difference(isa, &tables.a[t], origin, first), &mut columns.a[t][panel]);
+    let mut out = Vec::with_capacity(angles.len());
+    for (k, own) in angles.iter().enumerate() {
+        let mut gram = Gram::default();
+        if let Some(triangles) = triangles.get(k) {
+            triangles.add_to(&mut gram);
+        }
+        let mut totals = [0.0; N_SUMS];
+        for (of, totals) in sums[k].0.chunks_exact(LANES).zip(totals.chunks_exact_mut(LANES)) {
+            let mut lanes = ZERO;
+            if let Ok(of) = of.try_into() {
+                isa.store(isa.sums(of), &mut lanes);
             }
+            totals.copy_from_slice(&lanes);
         }
+        finish::<S, GRAM, K>(tables, own.angle, &totals, &mut gram);
+        gram.set(ONE, ONE, f64::from(own.n_finite));
+        out.push(gram);
     }
-    if !SHEAR {
-        return true;
-    }
-    let shear = &tables.angles[angle];
-    let first_b = if GRAM { 0 } else { 3 };
-    for (i, k) in brick.rows.clone().enumerate() {
-        for t in first_b..4 {
-            rows.b[t][i] = tables.b[t].relative(k, origin);
-        }
-        rows.x[i] = shear.p * rows.b[3][i];
-        rows.sin[i] = shear.sin[k];
-        rows.cos[i] = shear.cos[k];
-    }
-    let p = isa.splat(shear.p);
-    for panel in 0..brick.n_panels() {
-        let first = origin + panel * LANES;
-        for t in first_b..4 {
-            let b = difference(isa, &tables.b[t], origin, first);
-            isa.store(b, &mut columns.b[t][panel]);
-            if t == 3 {
-                isa.store(isa.mul(p, b), &mut columns.x[panel]);
-            }
-        }
-        columns.sin[panel] = *shear.sin_lanes(first);
-        columns.cos[panel] = *shear.cos_lanes(first);
-    }
-    true
-}
-
-/// All pairs of a rectangle.
-#[inline(always)]
-fn rectangle<I: Isa, const SHEAR: bool, const QUARTIC: bool, const GRAM: bool>(
-    isa: I,
-    brick: &Brick,
-    job: &Job,
-    scratch: &mut Scratch,
-    out: &mut Gram,
-) {
-    let mut sums = Sums::default();
-    let scaling = job.tables.scaling[job.angle];
-    let n = brick.rows.len();
-    let visible = prepare::<I, SHEAR, GRAM>(isa, brick, job.tables, job.angle, scratch);
-    if visible {
-        if GRAM {
-            for rows in &mut scratch.row_sums {
-                rows[..n].fill(ZERO);
-            }
-        }
-        let panels = brick.n_panels();
-        let data = |panel: usize| &job.data[panel * n..(panel + 1) * n];
-        for panel in (0..panels - panels % GROUP).step_by(GROUP) {
-            let clean = job.clean[panel] && job.clean[panel + 1];
-            let own = [data(panel), data(panel + 1)];
-            group::<I, GROUP, SHEAR, QUARTIC, GRAM>(isa, own, clean, scratch, panel, scaling, &mut sums);
-        }
-        if !panels.is_multiple_of(GROUP) {
-            let panel = panels - 1;
-            let own = [data(panel)];
-            group::<I, 1, SHEAR, QUARTIC, GRAM>(isa, own, job.clean[panel], scratch, panel, scaling, &mut sums);
-        }
-        if GRAM {
-            row_parts::<I, SHEAR>(isa, scratch, n, &mut sums);
-        }
-    } else {
-        flat(isa, job.data, scaling, &mut sums);
-    }
-    finish::<SHEAR>(job, &sums, visible && GRAM, out);
-}
-
-/// Adds a rectangle's sums to the tile's Gram matrix with the angle's factors.
-fn finish<const SHEAR: bool>(job: &Job, sums: &Sums, with_derivatives: bool, out: &mut Gram) {
-    let mut put = |a: usize, b: usize, value: f64| out.0[Gram::index(a, b)] += value;
-    put(G, G, sum(sums.gg));
-    put(G, ONE, sum(sums.g1));
-    put(G, R, sum(sums.gr));
-    put(ONE, ONE, sum(sums.n));
-    put(ONE, R, sum(sums.r1));
-    put(R, R, sum(sums.rr));
-    if !with_derivatives {
-        return;
-    }
-    let fd = -job.tables.k;
-    for (k, (s, t)) in PAIRS_3.into_iter().enumerate() {
-        put(s, t, fd * fd * sum(sums.dd[k]));
-    }
-    for t in 0..3 {
-        put(t, G, fd * sum(sums.dg[t]));
-        put(t, ONE, fd * sum(sums.d1[t]));
-        put(t, R, fd * sum(sums.dr[t]));
-    }
-    if !SHEAR {
-        return;
-    }
-    let shear = &job.tables.angles[job.angle];
-    let m = f64::from(job.tables.experiment.convention.power());
-    let fs = [m * shear.p, m * shear.p, m * shear.p, m * shear.dp];
-    for s in 0..3 {
-        for t in 0..4 {
-            put(s, 3 + t, fd * fs[t] * sum(sums.ds[4 * s + t]));
-        }
-    }
-    for (k, (s, t)) in PAIRS_4.into_iter().enumerate() {
-        put(3 + s, 3 + t, fs[s] * fs[t] * sum(sums.ss[k]));
-    }
-    for t in 0..4 {
-        put(3 + t, G, fs[t] * sum(sums.sg[t]));
-        put(3 + t, ONE, fs[t] * sum(sums.s1[t]));
-        put(3 + t, R, fs[t] * sum(sums.sr[t]));
-    }
-}
-
-/// All bricks of a tile.
-#[inline(always)]
-fn bricks<I: Isa, const SHEAR: bool, const QUARTIC: bool, const GRAM: bool>(
-    isa: I,
-    job: &Job,
-    scratch: &mut Scratch,
-) -> Gram {
-    let mut out = Gram::default();
-    let mut triangles = TriangleSums::new();
-    let mut own = *job;
-    for brick in &job.tile.bricks {
-        let (data, rest) = own.data.split_at(brick.n_lanes());
-        let (clean, rest_clean) = own.clean.split_at(brick.n_panels());
-        let this = Job { data, clean, ..own };
-        match brick.kind {
-            BrickKind::Triangle => {
-                triangle::<I, SHEAR, GRAM>(isa, brick, data, job.tables, job.angle, &mut triangles);
-            }
-            BrickKind::Rectangle => rectangle::<I, SHEAR, QUARTIC, GRAM>(isa, brick, &this, scratch, &mut out),
-        }
-        (own.data, own.clean) = (rest, rest_clean);
-    }
-    triangles.add_to(&mut out);
+    scratch.sums = sums;
     out
 }
 
-#[inline(always)]
-fn tile<I: Isa>(isa: I, job: &Job, scratch: &mut Scratch) -> Gram {
-    let quartic = job.tables.experiment.convention.power() == 4;
-    match (!job.tables.angles.is_empty(), quartic, job.pass) {
-        (false, _, Pass::Gram) => bricks::<I, false, false, true>(isa, job, scratch),
-        (false, _, Pass::Chi2) => bricks::<I, false, false, false>(isa, job, scratch),
-        (true, false, Pass::Gram) => bricks::<I, true, false, true>(isa, job, scratch),
-        (true, false, Pass::Chi2) => bricks::<I, true, false, false>(isa, job, scratch),
-        (true, true, Pass::Gram) => bricks::<I, true, true, true>(isa, job, scratch),
-        (true, true, Pass::Chi2) => bricks::<I, true, true, false>(isa, job, scratch),
+/// Where the second-order sum of shear functions a and b of K lies.
+const fn pair(a: usize, b: usize, k: usize) -> usize {
+    let (a, b) = if a <= b { (a, b) } else { (b, a) };
+    a * k - a * (a + 1) / 2 + b
+}
+
+/// Adds the rectangles' sums to the tile's Gram matrix with the angle's factors.
+fn finish<S: Shape, const GRAM: bool, const K: usize>(
+    tables: &Tables,
+    angle: usize,
+    sums: &[f64; N_SUMS],
+    out: &mut Gram,
+) {
+    let mut put = |a: usize, b: usize, value: f64| out.0[Gram::index(a, b)] += value;
+    put(G, G, sums[scratch::GG]);
+    put(G, ONE, sums[scratch::G]);
+    put(G, R, sums[scratch::GR]);
+    put(ONE, R, sums[scratch::R]);
+    put(R, R, sums[scratch::RR]);
+    if !GRAM {
+        return;
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx2,fma")]
-fn tile_avx512(isa: Avx512, job: &Job, scratch: &mut Scratch) -> Gram {
-    tile(isa, job, scratch)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn tile_avx2(isa: Avx2, job: &Job, scratch: &mut Scratch) -> Gram {
-    tile(isa, job, scratch)
-}
-
-/// The Gram matrix of one tile, on the instruction set given.
-pub(crate) fn tile_gram(set: InstructionSet, job: &Job, scratch: &mut Scratch) -> Gram {
-    match set {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the token shows that the processor has the features this was compiled for.
-        InstructionSet::Avx512(isa) => unsafe { tile_avx512(isa, job, scratch) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as above.
-        InstructionSet::Avx2(isa) => unsafe { tile_avx2(isa, job, scratch) },
-        InstructionSet::Portable(isa) => portable(isa, job, scratch),
+    let by_rate = -tables.k;
+    for a in 0..3 {
+        for b in a..3 {
+            put(a, b, by_rate * by_rate * sums[scratch::GG2 + pair(a, b, 3)]);
+        }
+        put(a, G, by_rate * sums[scratch::GG1 + a]);
+        put(a, ONE, by_rate * sums[scratch::G1 + a]);
+        put(a, R, by_rate * sums[scratch::GR1 + a]);
     }
-}
-
-fn portable(isa: Portable, job: &Job, scratch: &mut Scratch) -> Gram {
-    tile(isa, job, scratch)
+    if !S::SHEAR {
+        return;
+    }
+    // h carries the factor p
+    let angle = &tables.angles[angle];
+    let m = f64::from(tables.power);
+    let turn = m * angle.dp * angle.inverse();
+    let gh2 = |d: usize, s: usize| sums[scratch::GH2 + 4 * d + s];
+    let hh2 = |a: usize, b: usize| sums[scratch::HH2 + pair(a, b, K)];
+    let first = |s: usize| [(G, sums[scratch::GH1 + s]), (ONE, sums[scratch::H1 + s]), (R, sums[scratch::HR1 + s])];
+    for s in 0..3 {
+        for d in 0..3 {
+            put(d, 3 + s, by_rate * m * gh2(d, s));
+        }
+        for other in s..3 {
+            put(3 + s, 3 + other, m * m * hh2(s, other));
+        }
+        for (column, value) in first(s) {
+            put(3 + s, column, m * value);
+        }
+    }
+    // strain itself, which phi0 turns: its own function, or made of the others
+    let own = [(3, 1.0)];
+    let [a, b, c] = tables.strain_weights;
+    let made = [(0, a), (1, b), (2, c)];
+    let parts: &[(usize, f64)] = if K == 4 { &own } else { &made };
+    for &(s, weight) in parts {
+        let w = turn * weight;
+        for d in 0..3 {
+            put(d, PHI0, by_rate * w * gh2(d, s));
+        }
+        for other in 0..3 {
+            put(3 + other, PHI0, m * w * hh2(s, other));
+        }
+        for &(other, second) in parts {
+            put(PHI0, PHI0, w * turn * second * hh2(s, other));
+        }
+        for (column, value) in first(s) {
+            put(PHI0, column, w * value);
+        }
+    }
 }

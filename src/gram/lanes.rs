@@ -15,6 +15,8 @@ pub(super) trait Isa: Copy {
     type V: Copy;
     /// Eight flags.
     type M: Copy;
+    /// Whether two panels at a time fit into the registers.
+    const WIDE: bool;
 
     fn splat(self, x: f64) -> Self::V;
     fn load(self, p: &V) -> Self::V;
@@ -31,18 +33,22 @@ pub(super) trait Isa: Copy {
     fn fnma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// |a| < limit; false for NaN.
     fn below(self, a: Self::V, limit: f64) -> Self::M;
+    /// a ≥ limit; false for NaN.
+    fn at_least(self, a: Self::V, limit: f64) -> Self::M;
+    /// Not NaN.
+    fn present(self, a: Self::V) -> Self::M;
     /// a where the flag is set, b elsewhere.
     fn pick(self, m: Self::M, a: Self::V, b: Self::V) -> Self::V;
+    /// a where the flag is set, 0 elsewhere.
+    fn keep(self, m: Self::M, a: Self::V) -> Self::V;
+    /// a·2^n for n from the low bits of `shifted` = [`SHIFT`] + n; a and the result must be normal numbers.
+    fn scale(self, a: Self::V, shifted: Self::V) -> Self::V;
+    /// Lane k is the [`sum`] of row k.
+    fn sums(self, rows: &[V; LANES]) -> Self::V;
 
     #[inline(always)]
     fn zero(self) -> Self::V {
         self.splat(0.0)
-    }
-
-    /// a where the flag is set, 0 elsewhere.
-    #[inline(always)]
-    fn keep(self, m: Self::M, a: Self::V) -> Self::V {
-        self.pick(m, a, self.zero())
     }
 
     /// Asks for the line at `p` to be brought near; `p` may lie anywhere.
@@ -57,6 +63,11 @@ pub(super) trait Isa: Copy {
         let _ = p;
     }
 }
+
+/// Added to a number below 2^51, leaves the nearest integer in the low bits of the sum.
+pub(super) const SHIFT: f64 = 6_755_399_441_055_744.0;
+/// Where a double's exponent begins.
+const EXPONENT: u32 = 52;
 
 /// Sum of the lanes in a fixed order.
 #[inline(always)]
@@ -76,6 +87,7 @@ fn map(f: impl Fn(usize) -> f64) -> V {
 impl Isa for Portable {
     type V = V;
     type M = [bool; LANES];
+    const WIDE: bool = false;
 
     #[inline(always)]
     fn splat(self, x: f64) -> V {
@@ -122,8 +134,28 @@ impl Isa for Portable {
         std::array::from_fn(|l| a[l].abs() < limit)
     }
     #[inline(always)]
+    fn at_least(self, a: V, limit: f64) -> [bool; LANES] {
+        std::array::from_fn(|l| a[l] >= limit)
+    }
+    #[inline(always)]
+    fn present(self, a: V) -> [bool; LANES] {
+        std::array::from_fn(|l| !a[l].is_nan())
+    }
+    #[inline(always)]
     fn pick(self, m: [bool; LANES], a: V, b: V) -> V {
         map(|l| if m[l] { a[l] } else { b[l] })
+    }
+    #[inline(always)]
+    fn keep(self, m: [bool; LANES], a: V) -> V {
+        map(|l| if m[l] { a[l] } else { 0.0 })
+    }
+    #[inline(always)]
+    fn scale(self, a: V, shifted: V) -> V {
+        map(|l| f64::from_bits(a[l].to_bits().wrapping_add(shifted[l].to_bits() << EXPONENT)))
+    }
+    #[inline(always)]
+    fn sums(self, rows: &[V; LANES]) -> V {
+        map(|l| sum(rows[l]))
     }
 }
 
@@ -134,7 +166,7 @@ pub(super) use x86::{Avx2, Avx512};
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{Isa, LANES, Lane, V};
+    use super::{EXPONENT, Isa, LANES, Lane, V};
 
     /// AVX-512: one register.
     #[derive(Clone, Copy)]
@@ -152,6 +184,7 @@ mod x86 {
     impl Isa for Avx512 {
         type V = __m512d;
         type M = __mmask8;
+        const WIDE: bool = true;
 
         #[inline(always)]
         fn splat(self, x: f64) -> __m512d {
@@ -209,9 +242,52 @@ mod x86 {
             unsafe { _mm512_cmp_pd_mask::<_CMP_LT_OQ>(_mm512_abs_pd(a), _mm512_set1_pd(limit)) }
         }
         #[inline(always)]
+        fn at_least(self, a: __m512d, limit: f64) -> __mmask8 {
+            // SAFETY: see above.
+            unsafe { _mm512_cmp_pd_mask::<_CMP_GE_OQ>(a, _mm512_set1_pd(limit)) }
+        }
+        #[inline(always)]
+        fn present(self, a: __m512d) -> __mmask8 {
+            // SAFETY: see above.
+            unsafe { _mm512_cmp_pd_mask::<_CMP_ORD_Q>(a, a) }
+        }
+        #[inline(always)]
         fn pick(self, m: __mmask8, a: __m512d, b: __m512d) -> __m512d {
             // SAFETY: see above.
             unsafe { _mm512_mask_blend_pd(m, b, a) }
+        }
+        #[inline(always)]
+        fn keep(self, m: __mmask8, a: __m512d) -> __m512d {
+            // SAFETY: see above.
+            unsafe { _mm512_maskz_mov_pd(m, a) }
+        }
+        #[inline(always)]
+        fn scale(self, a: __m512d, shifted: __m512d) -> __m512d {
+            // SAFETY: see above.
+            unsafe {
+                let n = _mm512_slli_epi64::<EXPONENT>(_mm512_castpd_si512(shifted));
+                _mm512_castsi512_pd(_mm512_add_epi64(_mm512_castpd_si512(a), n))
+            }
+        }
+        #[inline(always)]
+        fn sums(self, rows: &[V; LANES]) -> __m512d {
+            // SAFETY: see above.
+            unsafe {
+                // 128-bit parts hold (0+1), (2+3), (4+5), (6+7) of two rows
+                macro_rules! two {
+                    ($a:expr) => {{
+                        let (x, y) = (_mm512_loadu_pd(rows[$a].as_ptr()), _mm512_loadu_pd(rows[$a + 1].as_ptr()));
+                        _mm512_add_pd(_mm512_unpacklo_pd(x, y), _mm512_unpackhi_pd(x, y))
+                    }};
+                }
+                let (p, q, r, s) = (two!(0), two!(2), two!(4), two!(6));
+                let (pq_even, pq_odd) = (_mm512_shuffle_f64x2::<0x88>(p, q), _mm512_shuffle_f64x2::<0xdd>(p, q));
+                let (rs_even, rs_odd) = (_mm512_shuffle_f64x2::<0x88>(r, s), _mm512_shuffle_f64x2::<0xdd>(r, s));
+                let (pq, rs) = (_mm512_add_pd(pq_even, pq_odd), _mm512_add_pd(rs_even, rs_odd));
+                // parts of pq: first and second half of rows 0, 1; of rows 2, 3; of rs likewise 4, 5 and 6, 7
+                let halves = (_mm512_shuffle_f64x2::<0x88>(pq, rs), _mm512_shuffle_f64x2::<0xdd>(pq, rs));
+                _mm512_add_pd(halves.0, halves.1)
+            }
         }
     }
 
@@ -229,7 +305,7 @@ mod x86 {
     const HALF: usize = LANES / 2;
     type Pair = [__m256d; 2];
 
-    /// Applies an intrinsic to both halves. Closures would not inherit the instruction set when inlined.
+    /// Applies an intrinsic to both halves. (Macros, because closures would not inherit the instruction set.)
     macro_rules! both {
         ($f:ident($($x:expr),*)) => {
             // SAFETY: as for AVX-512.
@@ -241,6 +317,7 @@ mod x86 {
     impl Isa for Avx2 {
         type V = Pair;
         type M = Pair;
+        const WIDE: bool = false;
 
         #[inline(always)]
         fn splat(self, x: f64) -> Pair {
@@ -304,8 +381,61 @@ mod x86 {
             }
         }
         #[inline(always)]
+        fn at_least(self, a: Pair, limit: f64) -> Pair {
+            // SAFETY: see above.
+            unsafe {
+                let limit = _mm256_set1_pd(limit);
+                [_mm256_cmp_pd::<_CMP_GE_OQ>(a[0], limit), _mm256_cmp_pd::<_CMP_GE_OQ>(a[1], limit)]
+            }
+        }
+        #[inline(always)]
+        fn present(self, a: Pair) -> Pair {
+            // SAFETY: see above.
+            unsafe { [_mm256_cmp_pd::<_CMP_ORD_Q>(a[0], a[0]), _mm256_cmp_pd::<_CMP_ORD_Q>(a[1], a[1])] }
+        }
+        #[inline(always)]
         fn pick(self, m: Pair, a: Pair, b: Pair) -> Pair {
             both!(_mm256_blendv_pd(b, a, m))
+        }
+        #[inline(always)]
+        fn keep(self, m: Pair, a: Pair) -> Pair {
+            both!(_mm256_and_pd(m, a))
+        }
+        #[inline(always)]
+        fn scale(self, a: Pair, shifted: Pair) -> Pair {
+            // SAFETY: see above.
+            unsafe {
+                macro_rules! half {
+                    ($k:expr) => {{
+                        let n = _mm256_slli_epi64::<{ EXPONENT as i32 }>(_mm256_castpd_si256(shifted[$k]));
+                        _mm256_castsi256_pd(_mm256_add_epi64(_mm256_castpd_si256(a[$k]), n))
+                    }};
+                }
+                [half!(0), half!(1)]
+            }
+        }
+        #[inline(always)]
+        fn sums(self, rows: &[V; LANES]) -> Pair {
+            // SAFETY: see above.
+            unsafe {
+                macro_rules! row {
+                    ($k:expr, $at:expr) => {
+                        _mm256_loadu_pd(rows[$k][$at..].as_ptr())
+                    };
+                }
+                // (0+1)+(2+3) of four rows, from their lanes `at` on
+                macro_rules! quarter {
+                    ($k:expr, $at:expr) => {{
+                        let a = _mm256_hadd_pd(row!($k, $at), row!($k + 1, $at));
+                        let b = _mm256_hadd_pd(row!($k + 2, $at), row!($k + 3, $at));
+                        _mm256_add_pd(_mm256_permute2f128_pd::<0x20>(a, b), _mm256_permute2f128_pd::<0x31>(a, b))
+                    }};
+                }
+                [
+                    _mm256_add_pd(quarter!(0, 0), quarter!(0, HALF)),
+                    _mm256_add_pd(quarter!(HALF, 0), quarter!(HALF, HALF)),
+                ]
+            }
         }
     }
 }

@@ -33,7 +33,7 @@ impl Local {
                     let tiles = angle * n..(angle + 1) * n;
                     let out = store.lanes_mut(&tiles);
                     pool.install(|| pack_angle(level, 0..n, &|i| row_after(angle, i), out));
-                    store.mark(&level.plan, &tiles);
+                    store.mark(&tiles);
                 }
                 Shard { level: level.clone(), store }
             })

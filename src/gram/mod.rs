@@ -8,7 +8,9 @@
 //! What comes in: the packed tiles of one rank and a point. What goes out: sums over fixed tree nodes, whose total does
 //! not depend on how tiles were dealt. Cost: about 30 fused multiply-adds a pair.
 
+mod axis;
 mod cpu;
+mod elementary;
 mod isa;
 mod kernel;
 mod lanes;
@@ -16,6 +18,8 @@ mod local;
 mod pack;
 mod panel;
 mod plan;
+mod products;
+mod rectangle;
 mod scratch;
 mod sinc_lanes;
 mod tables;

@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use super::plan::{BrickKind, LANES, Level, Tile, TilePlan};
 
 /// One row of a panel: 8 neighbouring columns.
@@ -31,39 +33,41 @@ pub struct TileStore {
     lanes: Vec<Lane>,
     /// First lane of every tile held, and the end.
     offsets: Vec<usize>,
-    /// Per panel of all tiles held: whether every value is finite.
-    clean: Vec<bool>,
-    /// First panel of every tile held.
-    panel_offsets: Vec<usize>,
+    /// Finite values of every tile held.
+    n_finite: Vec<u32>,
+}
+
+/// Packed data of one tile.
+#[derive(Debug, Clone, Copy)]
+pub struct TileData<'a> {
+    /// Its lanes.
+    pub lanes: &'a [Lane],
+    /// Values that are finite.
+    pub n_finite: u32,
 }
 
 impl TileStore {
     /// Empty storage for a run of tiles; every value missing until written.
     pub fn new(plan: &TilePlan, range: Range<usize>) -> Self {
         let mut offsets = vec![0];
-        let mut panel_offsets = vec![0];
         for tile in range.clone() {
             let tile = &plan.tiles[tile % plan.per_angle()];
             offsets.push(offsets[offsets.len() - 1] + tile.n_lanes);
-            panel_offsets.push(panel_offsets[panel_offsets.len() - 1] + tile.n_panels);
         }
         let lanes = vec![Lane([f32::NAN; LANES]); offsets[offsets.len() - 1]];
-        let clean = vec![false; panel_offsets[panel_offsets.len() - 1]];
-        Self { range, lanes, offsets, clean, panel_offsets }
+        let n_finite = vec![0; range.len()];
+        Self { range, lanes, offsets, n_finite }
     }
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.lanes.len() * size_of::<Lane>() + self.clean.len()
+        self.lanes.len() * size_of::<Lane>() + size_of_val(&self.n_finite[..])
     }
 
-    /// Data and clean flags of a tile held, by global number.
-    pub fn tile(&self, tile: usize) -> (&[Lane], &[bool]) {
+    /// A tile held, by global number.
+    pub fn tile(&self, tile: usize) -> TileData<'_> {
         let k = tile - self.range.start;
-        (
-            &self.lanes[self.offsets[k]..self.offsets[k + 1]],
-            &self.clean[self.panel_offsets[k]..self.panel_offsets[k + 1]],
-        )
+        TileData { lanes: &self.lanes[self.offsets[k]..self.offsets[k + 1]], n_finite: self.n_finite[k] }
     }
 
     /// The lanes of a run of tiles held, to be written; [`Self::mark`] must follow.
@@ -77,21 +81,29 @@ impl TileStore {
         into(as_floats_mut(self.lanes_mut(tiles)));
     }
 
-    /// Finds which panels of a run of tiles hold only finite values.
-    pub fn mark(&mut self, plan: &TilePlan, tiles: &Range<usize>) {
-        for tile in tiles.clone() {
-            let k = tile - self.range.start;
-            let (mut lane, mut panel) = (self.offsets[k], self.panel_offsets[k]);
-            for brick in &plan.tiles[tile % plan.per_angle()].bricks {
-                for _ in 0..brick.n_panels() {
-                    let rows = &self.lanes[lane..lane + brick.rows.len()];
-                    self.clean[panel] = rows.iter().all(|l| l.0.iter().all(|v| v.is_finite()));
-                    lane += brick.rows.len();
-                    panel += 1;
-                }
-            }
+    /// Counts the finite values of a run of tiles held, and makes NaN of every value that is not finite.
+    pub fn mark(&mut self, tiles: &Range<usize>) {
+        let (a, b) = (tiles.start - self.range.start, tiles.end - self.range.start);
+        let mut lanes = &mut self.lanes[self.offsets[a]..self.offsets[b]];
+        let mut jobs = Vec::with_capacity(tiles.len());
+        for (k, n_finite) in (a..b).zip(&mut self.n_finite[a..b]) {
+            let (own, rest) = std::mem::take(&mut lanes).split_at_mut(self.offsets[k + 1] - self.offsets[k]);
+            jobs.push((own, n_finite));
+            lanes = rest;
         }
+        jobs.into_par_iter().for_each(|(own, n_finite)| *n_finite = mark_tile(own));
     }
+}
+
+/// As [`TileStore::mark`], for one tile.
+fn mark_tile(lanes: &mut [Lane]) -> u32 {
+    let mut finite = 0;
+    for value in lanes.iter_mut().flat_map(|lane| &mut lane.0) {
+        let good = value.is_finite();
+        finite += u32::from(good);
+        *value = if good { *value } else { f32::NAN };
+    }
+    finite
 }
 
 /// Gives c2 of a frame with all frames behind it, NaN where missing.
@@ -126,7 +138,6 @@ fn pack_tile(tile: &Tile, frames: &[usize], row_after: RowAfter<'_, '_>, out: &m
 /// Packs tiles `tiles` (numbers within one angle) of a matrix, one after another, into `out`. `row_after(i)` gives c2 of
 /// frame i of the selection with frames i + 1 … N − 1.
 pub fn pack_angle(level: &Level, tiles: Range<usize>, row_after: RowAfter<'_, '_>, out: &mut [Lane]) {
-    use rayon::prelude::*;
     let mut rest = out;
     let mut jobs = Vec::with_capacity(tiles.len());
     for tile in &level.plan.tiles[tiles] {

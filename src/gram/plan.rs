@@ -5,8 +5,8 @@
 
 use std::ops::Range;
 
-/// Rows of a tile: as many as the row sums of a panel fit into the first-level cache.
-pub const TILE_ROWS: usize = 64;
+/// Rows of a tile: as many as leave the sums by row in the first-level cache, a multiple of [`LANES`].
+pub const TILE_ROWS: usize = 48;
 /// Columns of a tile; column blocks begin at multiples of it, so that their tables are shared by all tiles below.
 pub const TILE_COLUMNS: usize = 512;
 /// Columns of a panel = virtual lanes.

@@ -1,12 +1,20 @@
-//! Per-frame tables of one point: everything with an exp, a sin or a power in it, computed once per frame instead of per pair.
+//! Per-frame tables of one point at one level: everything with an exp, a sin or a power in it, computed once per frame
+//! instead of per pair.
+
+use rayon::prelude::*;
 
 use super::Point;
-use super::lanes::V;
-use super::plan::{LANES, Level, TILE_COLUMNS};
-use crate::model::{Basis, Cumulative, Experiment, TimeAxis};
+use super::axis::{Axis, BY_A, BY_B, BY_KAPPA, Clock, Integrate, RATE, SHEAR, two_sum};
+use super::elementary::{PHASE_LIMIT, exp, sin_cos};
+use super::isa::{InstructionSet, Kernel};
+use super::lanes::{Isa, V};
+use super::plan::{LANES, Level};
+use crate::model::{Block, Experiment};
 
 /// Exponentials below this are taken as zero: nothing they enter can be seen, and denormals would cost time.
 pub(crate) const NEGLIGIBLE: f64 = 1e-60;
+/// Phases per unit of strain below this are none: their squares must stay normal numbers.
+const NO_PHASE: f64 = 1e-60;
 
 /// Repeats the last value, so that eight can be read from any position.
 fn padded(mut values: Vec<f64>) -> Vec<f64> {
@@ -17,7 +25,7 @@ fn padded(mut values: Vec<f64>) -> Vec<f64> {
 
 /// Eight values from a position on.
 #[inline(always)]
-fn lanes(values: &[f64], first: usize) -> &V {
+pub(super) fn lanes(values: &[f64], first: usize) -> &V {
     // the slice has exactly eight elements, or indexing has panicked
     values[first..first + LANES].try_into().unwrap_or(&[0.0; LANES])
 }
@@ -30,27 +38,23 @@ pub(crate) struct Gathered {
 }
 
 impl Gathered {
-    fn new(c: &Cumulative, frames: &[usize]) -> Self {
-        let (hi, lo) = frames.iter().map(|&f| c.parts(f)).unzip();
-        Self { hi: padded(hi), lo: padded(lo) }
+    fn new(axis: &Axis, lane: usize, frames: &[usize]) -> Self {
+        let gather = |from: &[V]| padded(frames.iter().map(|&f| from[f][lane]).collect());
+        Self { hi: gather(&axis.hi), lo: gather(&axis.lo) }
     }
 
-    /// Eight high parts from position k on.
-    #[inline(always)]
-    pub fn hi_lanes(&self, k: usize) -> &V {
-        lanes(&self.hi, k)
-    }
-
-    /// Eight low parts.
-    #[inline(always)]
-    pub fn lo_lanes(&self, k: usize) -> &V {
-        lanes(&self.lo, k)
-    }
-
-    /// Value at frame position k less that at position `at`.
+    /// Value at position k less that at position `at`.
     #[inline(always)]
     pub fn relative(&self, k: usize, at: usize) -> f64 {
         (self.hi[k] - self.hi[at]) + (self.lo[k] - self.lo[at])
+    }
+
+    /// The same for eight positions from `first` on.
+    #[inline(always)]
+    pub fn difference<I: Isa>(&self, isa: I, at: usize, first: usize) -> I::V {
+        let hi = isa.sub(isa.load(lanes(&self.hi, first)), isa.splat(self.hi[at]));
+        let lo = isa.sub(isa.load(lanes(&self.lo, first)), isa.splat(self.lo[at]));
+        isa.add(hi, lo)
     }
 }
 
@@ -66,32 +70,35 @@ pub(crate) struct AngleTables {
 }
 
 impl AngleTables {
-    /// Eight sines from position k on.
-    #[inline(always)]
-    pub fn sin_lanes(&self, k: usize) -> &V {
-        lanes(&self.sin, k)
-    }
-
-    /// Eight cosines.
-    #[inline(always)]
-    pub fn cos_lanes(&self, k: usize) -> &V {
-        lanes(&self.cos, k)
+    /// 1/p, 0 where there is no phase to speak of.
+    pub fn inverse(&self) -> f64 {
+        if self.p.abs() < NO_PHASE { 0.0 } else { 1.0 / self.p }
     }
 }
 
 /// All tables of one point at one level, shared by tiles and threads.
 pub(crate) struct Tables<'a> {
-    pub experiment: &'a Experiment,
     /// q²·dt.
     pub k: f64,
+    /// Power of the shape's root: g = root^power.
+    pub power: i32,
+    /// Roots below this are taken as zero.
+    pub least: f64,
     /// C^D.
     pub diffusion: Gathered,
-    /// Integrals of its derivatives; empty in χ²-only passes.
-    pub a: [Gathered; 3],
-    /// C^γ last, before it the integrals of its derivatives (empty in χ²-only passes).
-    pub b: [Gathered; 4],
-    /// exp(−k·(C_j − C at the start of j's column block)).
+    /// C^γ.
+    pub strain: Gathered,
+    /// Integrals of the derivatives. Smooth: by A (frame numbers, the same in both blocks), then by B and κ of diffusion and
+    /// of shear. Otherwise the three of diffusion, the three of shear, C^γ. Empty in χ²-only passes.
+    pub functions: Vec<Gathered>,
+    /// No rate is at its floor: both derivatives by A are frame numbers, and C^γ follows from the others.
+    pub smooth: bool,
+    /// (A, B, −κ) of the shear rate: C^γ by the integrals of its derivatives.
+    pub strain_weights: [f64; 3],
+    /// Column factors: exp(−k/power·(C_j − C at the start of j's eight)).
     pub u: Vec<f64>,
+    /// Row factors: exp(−k/power·(C at the start of the next eight − C_i)); at the end the last frame.
+    pub v: Vec<f64>,
     pub angles: Vec<AngleTables>,
     /// (contrast₀, offset₀).
     pub scaling: &'a [(f64, f64)],
@@ -104,52 +111,172 @@ pub(crate) fn decay(x: f64) -> f64 {
     if e < NEGLIGIBLE { 0.0 } else { e }
 }
 
+/// Factors of neighbouring frames, eight at a time.
+struct Exponentials<'a> {
+    diffusion: &'a Gathered,
+    /// k/power.
+    k: f64,
+    n: usize,
+}
+
+impl Kernel for Exponentials<'_> {
+    /// (u, v) as in [`Tables`].
+    type Output = (Vec<f64>, Vec<f64>);
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) -> Self::Output {
+        let (mut u, mut v) = (Vec::with_capacity(self.n + 2 * LANES), Vec::with_capacity(self.n + 2 * LANES));
+        for first in (0..self.n).step_by(LANES) {
+            let next = (first + LANES).min(self.n - 1);
+            let (mut a, mut b) = ([0.0; LANES], [0.0; LANES]);
+            let k = isa.splat(self.k);
+            let since = self.diffusion.difference(isa, first, first);
+            let until = self.diffusion.difference(isa, next, first);
+            isa.store(exp(isa, isa.fnma(k, since, isa.zero())), &mut a);
+            isa.store(exp(isa, isa.mul(k, until)), &mut b);
+            u.extend(a);
+            v.extend(b);
+        }
+        u.extend([0.0; LANES]);
+        v.extend([0.0; LANES]);
+        (u, v)
+    }
+}
+
+/// Sines and cosines of p·strain, strain from the level's first frame as hi + lo.
+struct Phases<'a> {
+    p: f64,
+    strain: &'a (Vec<V>, Vec<V>),
+}
+
+impl Kernel for Phases<'_> {
+    type Output = (Vec<f64>, Vec<f64>);
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) -> Self::Output {
+        let (hi, lo) = self.strain;
+        let (mut sin, mut cos) = (Vec::with_capacity(hi.len() * LANES), Vec::with_capacity(hi.len() * LANES));
+        let p = isa.splat(self.p);
+        for (c, low) in hi.iter().zip(lo) {
+            let (c, low) = (isa.load(c), isa.load(low));
+            let x = isa.mul(p, c);
+            // the phase reaches 1e9 rad: its rounding error is put back to first order
+            let e = isa.fma(p, low, isa.fma(p, c, isa.sub(isa.zero(), x)));
+            let (s, c) = sin_cos(isa, x);
+            let (mut a, mut b) = ([0.0; LANES], [0.0; LANES]);
+            isa.store(isa.fma(e, c, s), &mut a);
+            isa.store(isa.fnma(e, s, c), &mut b);
+            sin.extend(a);
+            cos.extend(b);
+        }
+        (sin, cos)
+    }
+}
+
+/// Strain since the level's first frame as (rounded, remainder), eight frames a lane, padded.
+struct Strain<'a>(&'a Gathered);
+
+impl Kernel for Strain<'_> {
+    type Output = (Vec<V>, Vec<V>);
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) -> Self::Output {
+        let Gathered { hi, lo } = self.0;
+        let n = hi.len() / LANES * LANES;
+        let (mut high, mut low) = (Vec::with_capacity(n / LANES + 1), Vec::with_capacity(n / LANES + 1));
+        // the padding lets the last, overlapping eight be read as well
+        for first in (0..n).step_by(LANES).chain((n < hi.len()).then_some(n)) {
+            let (mut a, mut b) = ([hi[hi.len() - 1]; LANES], [lo[lo.len() - 1]; LANES]);
+            let there = LANES.min(hi.len() - first);
+            a[..there].copy_from_slice(&hi[first..first + there]);
+            b[..there].copy_from_slice(&lo[first..first + there]);
+            let (s, e) = two_sum(isa, isa.load(&a), isa.splat(-hi[0]));
+            let rest = isa.add(e, isa.sub(isa.load(&b), isa.splat(lo[0])));
+            let (s, e) = two_sum(isa, s, rest);
+            let (mut x, mut y) = ([0.0; LANES], [0.0; LANES]);
+            isa.store(s, &mut x);
+            isa.store(e, &mut y);
+            high.push(x);
+            low.push(y);
+        }
+        (high, low)
+    }
+}
+
 impl<'a> Tables<'a> {
-    pub fn new(experiment: &'a Experiment, level: &'a Level, point: &'a Point, derivatives: bool) -> Self {
-        let axis = if derivatives {
-            TimeAxis::new(experiment, &point.physical, Basis::Valley)
-        } else {
-            TimeAxis::without_derivatives(experiment, &point.physical)
-        };
+    pub fn new(
+        set: InstructionSet,
+        experiment: &Experiment,
+        clock: &Clock,
+        level: &Level,
+        point: &'a Point,
+        derivatives: bool,
+    ) -> Self {
         let frames = &level.frames[..];
-        let k = experiment.diffusion_factor();
-        let gather = |c: &Cumulative| if c.is_empty() { Gathered::default() } else { Gathered::new(c, frames) };
-        let diffusion = gather(&axis.diffusion.integral);
-        let a = std::array::from_fn(|n| gather(&axis.diffusion.derivatives[n]));
-        let mut b: [Gathered; 4] = Default::default();
-        let mut angles = Vec::new();
-        if let Some(shear) = &axis.shear {
-            for n in 0..3 {
-                b[n] = gather(&shear.derivatives[n]);
+        let sheared = experiment.mode.has_shear();
+        let axis = set.run(Integrate { clock, physical: &point.physical, derivatives });
+        let gather = |lane: usize| Gathered::new(&axis, lane, frames);
+        let diffusion = gather(RATE);
+        let strain = if sheared { gather(SHEAR + RATE) } else { Gathered::default() };
+        let smooth = axis.smooth;
+        let mut functions = Vec::new();
+        if derivatives {
+            let numbers = || {
+                let hi = padded(frames.iter().map(|&f| f as f64).collect());
+                Gathered { lo: vec![0.0; hi.len()], hi }
+            };
+            functions.push(if smooth { numbers() } else { gather(BY_A) });
+            functions.extend([BY_B, BY_KAPPA].map(gather));
+            if sheared {
+                if !smooth {
+                    functions.push(gather(SHEAR + BY_A));
+                }
+                functions.extend([SHEAR + BY_B, SHEAR + BY_KAPPA].map(gather));
+                if !smooth {
+                    functions.push(strain.clone());
+                }
             }
-            b[3] = gather(&shear.integral);
+        }
+        let k = experiment.diffusion_factor();
+        let power = if sheared { experiment.convention.power() } else { 1 };
+        let share = k / f64::from(power);
+        let (u, v) = set.run(Exponentials { diffusion: &diffusion, k: share, n: frames.len() });
+        let mut angles = Vec::new();
+        let mut strain_weights = [0.0; 3];
+        if sheared {
+            let [a, b, kappa] = Block::from_slice(&point.physical[3..]).to_valley(experiment.t_ref());
+            strain_weights = [a, b, -kappa];
+            let since_first = set.run(Strain(&strain));
+            let largest = since_first.0.iter().flatten().fold(0.0f64, |m, x| m.max(x.abs()));
             angles = (0..experiment.n_angles())
+                .into_par_iter()
                 .map(|angle| {
-                    let (p, dp) = axis.phase_factors(experiment, angle);
-                    let (sin, cos) = frames
-                        .iter()
-                        .map(|&f| {
-                            // the phase reaches 1e9 rad: its rounding error is put back to first order
-                            let (c, c_low) = shear.integral.difference_pair(frames[0], f);
-                            let x = p * c;
-                            let e = p.mul_add(c, -x) + p * c_low;
-                            let (s, c) = x.sin_cos();
-                            (e.mul_add(c, s), (-e).mul_add(s, c))
-                        })
-                        .unzip();
-                    AngleTables { p, dp, sin: padded(sin), cos: padded(cos) }
+                    let (p, dp) = experiment.phase_factors(point.physical[6], angle);
+                    let (sin, cos) = if p.abs() * largest < PHASE_LIMIT {
+                        set.run(Phases { p, strain: &since_first })
+                    } else {
+                        // no phase this large means anything; it must only stay a phase
+                        let phases = since_first.0.iter().flatten().map(|c| (p * c).sin_cos());
+                        phases.unzip()
+                    };
+                    AngleTables { p, dp, sin, cos }
                 })
                 .collect();
         }
-        let u = padded(
-            (0..frames.len()).map(|j| decay(k * diffusion.relative(j, j / TILE_COLUMNS * TILE_COLUMNS))).collect(),
-        );
-        Self { experiment, k, diffusion, a, b, u, angles, scaling: &point.scaling }
-    }
-
-    /// Eight column exponentials from position k on.
-    #[inline(always)]
-    pub fn u_lanes(&self, k: usize) -> &V {
-        lanes(&self.u, k)
+        let scaling = &point.scaling;
+        Self {
+            k,
+            power,
+            least: NEGLIGIBLE.powf(1.0 / f64::from(power)),
+            diffusion,
+            strain,
+            functions,
+            smooth,
+            strain_weights,
+            u,
+            v,
+            angles,
+            scaling,
+        }
     }
 }

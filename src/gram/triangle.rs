@@ -1,11 +1,14 @@
 //! The 8 × 8 triangles on the diagonal: each pair directly, eight columns at a time.
 
+use super::elementary::exp;
 use super::lanes::{Isa, V, sum};
 use super::pack::Lane;
-use super::plan::{Brick, LANES};
+use super::panel::{Shape, powers};
+use super::plan::Brick;
+use super::rectangle::flushed;
 use super::scratch::ZERO;
 use super::sinc_lanes::sinc;
-use super::tables::{Gathered, Tables};
+use super::tables::{Tables, lanes};
 use super::{COLUMNS, ENTRIES, G, Gram, ONE, PHI0, R};
 
 /// Largest exponent across a triangle for which exp is factored into a row and a column part; beyond it the row part would
@@ -29,17 +32,9 @@ impl TriangleSums {
     }
 }
 
-/// c_j − c_i for eight columns from `first`.
-#[inline(always)]
-pub(super) fn difference<I: Isa>(isa: I, c: &Gathered, i: usize, first: usize) -> I::V {
-    let hi = isa.sub(isa.load(c.hi_lanes(first)), isa.splat(c.hi[i]));
-    let lo = isa.sub(isa.load(c.lo_lanes(first)), isa.splat(c.lo[i]));
-    isa.add(hi, lo)
-}
-
 /// Adds one triangle.
 #[inline(always)]
-pub(super) fn triangle<I: Isa, const SHEAR: bool, const GRAM: bool>(
+pub(super) fn triangle<I: Isa, S: Shape, const GRAM: bool>(
     isa: I,
     brick: &Brick,
     data: &[Lane],
@@ -50,51 +45,37 @@ pub(super) fn triangle<I: Isa, const SHEAR: bool, const GRAM: bool>(
     let first = brick.rows.start;
     let n = brick.rows.len();
     let (contrast, offset) = tables.scaling[angle];
-    let power = tables.experiment.convention.power();
+    let share = tables.k / f64::from(tables.power);
     let gentle = tables.k * tables.diffusion.relative(brick.rows.end - 1, first) < GENTLE;
-    let (mut u, mut v) = (ZERO, [0.0; LANES]);
-    if gentle {
-        for l in 0..n {
-            let exponent = tables.k * tables.diffusion.relative(first + l, first);
-            u[l] = (-exponent).exp();
-            v[l] = exponent.exp();
-        }
-    }
+    let u = lanes(&tables.u, first);
     let zero = isa.zero();
     for (i, lane) in data.iter().enumerate() {
         let row = first + i;
-        let e = if gentle {
-            isa.mul(isa.splat(v[i]), isa.load(&u))
+        let root = if gentle {
+            isa.mul(isa.load(u), isa.splat(1.0 / u[i]))
         } else {
-            let mut e = ZERO;
-            for l in i + 1..n {
-                e[l] = (-tables.k * tables.diffusion.relative(first + l, row)).exp();
-            }
-            isa.load(&e)
+            exp(isa, isa.mul(isa.splat(-share), tables.diffusion.difference(isa, row, first)))
         };
+        let root = flushed(isa, root, tables.least);
         // the lower half and columns beyond the edge are stored as missing
         let y = isa.widen(lane);
-        let m = isa.below(y, f64::INFINITY);
-        let (mut g, mut h) = (e, zero);
-        if SHEAR {
+        let m = isa.present(y);
+        let (mut g, mut h) = (root, zero);
+        if S::SHEAR {
             let shear = &tables.angles[angle];
-            let gamma = &tables.b[3];
-            let x = isa.mul(isa.splat(shear.p), difference(isa, gamma, row, first));
+            let x = isa.mul(isa.splat(shear.p), tables.strain.difference(isa, row, first));
             let (sr, cr) = (isa.splat(shear.sin[row]), isa.splat(shear.cos[row]));
-            let (sc, cc) = (isa.load(shear.sin_lanes(first)), isa.load(shear.cos_lanes(first)));
+            let (sc, cc) = (isa.load(lanes(&shear.sin, first)), isa.load(lanes(&shear.cos, first)));
             let sin = isa.fnma(cc, sr, isa.mul(sc, cr));
             let cos = isa.fma(cc, cr, isa.mul(sc, sr));
-            let last = shear.p * gamma.relative(first + n - 1, row);
             // columns before the row only matter in that nothing of theirs survives the mask
-            let (s, d) = sinc(isa, x, sin, cos, 0.0, last.abs().max((shear.p * gamma.relative(first, row)).abs()));
-            let es = isa.mul(e, s);
-            let es = if power == 4 { isa.mul(es, isa.mul(s, s)) } else { es };
-            g = isa.mul(es, s);
-            h = isa.mul(es, d);
+            let behind = tables.strain.relative(first + n - 1, row).max(-tables.strain.relative(first, row));
+            let (s, d) = sinc(isa, x, sin, cos, (shear.p * behind).abs());
+            (g, h) = powers::<I, S>(isa, (isa.mul(root, s), isa.mul(root, d)));
         }
         let g = isa.keep(m, g);
         let h = isa.keep(m, h);
-        let r = isa.keep(m, isa.fnma(isa.splat(contrast), g, isa.sub(y, isa.splat(offset))));
+        let r = isa.keep(m, isa.sub(isa.fnma(isa.splat(contrast), g, y), isa.splat(offset)));
         let mut z = [zero; COLUMNS];
         z[G] = g;
         z[ONE] = isa.keep(m, isa.splat(1.0));
@@ -102,25 +83,27 @@ pub(super) fn triangle<I: Isa, const SHEAR: bool, const GRAM: bool>(
         if GRAM {
             let gd = isa.mul(isa.splat(-tables.k), g);
             for t in 0..3 {
-                z[t] = isa.mul(gd, difference(isa, &tables.a[t], row, first));
+                z[t] = isa.mul(gd, tables.functions[t].difference(isa, row, first));
             }
-            if SHEAR {
+            if S::SHEAR {
                 let shear = &tables.angles[angle];
-                let by_rate = isa.mul(isa.splat(f64::from(power) * shear.p), h);
-                let by_angle = isa.mul(isa.splat(f64::from(power) * shear.dp), h);
-                for t in 0..4 {
-                    let factor = if 3 + t == PHI0 { by_angle } else { by_rate };
-                    z[3 + t] = isa.mul(factor, difference(isa, &tables.b[t], row, first));
+                let m = f64::from(tables.power);
+                let by_rate = isa.mul(isa.splat(m * shear.p), h);
+                let by_angle = isa.mul(isa.splat(m * shear.dp), h);
+                let shear_functions = if tables.smooth { [0, 3, 4] } else { [3, 4, 5] };
+                for t in 0..3 {
+                    z[3 + t] = isa.mul(by_rate, tables.functions[shear_functions[t]].difference(isa, row, first));
                 }
+                z[PHI0] = isa.mul(by_angle, tables.strain.difference(isa, row, first));
             }
         }
         let begin = if GRAM { 0 } else { G };
         for a in begin..COLUMNS {
-            if !SHEAR && (3..G).contains(&a) {
+            if !S::SHEAR && (3..G).contains(&a) {
                 continue;
             }
             for b in a..COLUMNS {
-                if !SHEAR && (3..G).contains(&b) {
+                if !S::SHEAR && (3..G).contains(&b) {
                     continue;
                 }
                 let into = &mut sums.0[Gram::index(a, b)];

@@ -122,6 +122,13 @@ impl Experiment {
         }
     }
 
+    /// Angle-dependent factors of the phase at `phi0` (degree): (s·cos(phi0 − φ), ∂ of it by phi0 in 1/degree).
+    pub fn phase_factors(&self, phi0: f64, angle: usize) -> (f64, f64) {
+        let s = self.shear_factor();
+        let delta = (phi0 - self.phi[angle]).to_radians();
+        (s * delta.cos(), -s * delta.sin() * (std::f64::consts::PI / 180.0))
+    }
+
     /// Number of angles K.
     pub fn n_angles(&self) -> usize {
         self.phi.len()

@@ -95,8 +95,6 @@ impl TimeAxis {
 
     /// Angle-dependent factors of the phase: (s·cos(phi0 − φ), ∂ of it by phi0 in 1/degree).
     pub fn phase_factors(&self, experiment: &Experiment, angle: usize) -> (f64, f64) {
-        let s = experiment.shear_factor();
-        let delta = (self.phi0 - experiment.phi[angle]).to_radians();
-        (s * delta.cos(), -s * delta.sin() * (std::f64::consts::PI / 180.0))
+        experiment.phase_factors(self.phi0, angle)
     }
 }
