@@ -12,6 +12,7 @@ use super::plan::Level;
 use super::scratch::Scratch;
 use super::tables::Tables;
 use super::tree::{self, Node};
+use super::work::Work;
 use super::{Engine, Gram, Pass, Point};
 use crate::Result;
 use crate::model::Experiment;
@@ -47,6 +48,7 @@ pub struct CpuEngine {
     /// Pairs per batch of a full-resolution pass; `None` = one batch.
     batch_pairs: Option<usize>,
     on_batch: Option<BatchProgress>,
+    work: Work,
 }
 
 /// A piece of work: a small tree node of one angle.
@@ -62,7 +64,33 @@ impl CpuEngine {
     /// # Errors
     /// [`crate::Error::Usage`] when `HOMODYNE_ISA` names an instruction set that this processor hasn't got.
     pub fn new(experiment: Experiment, shards: Vec<Shard>, pool: rayon::ThreadPool) -> Result<Self> {
-        Ok(Self { experiment, shards, pool, set: InstructionSet::select()?, batch_pairs: None, on_batch: None })
+        let work = Work::new(pool.current_num_threads());
+        Ok(Self { experiment, shards, pool, set: InstructionSet::select()?, batch_pairs: None, on_batch: None, work })
+    }
+
+    /// Works in another thread pool from now on.
+    pub fn set_pool(&mut self, pool: rayon::ThreadPool) {
+        self.work = Work::new(pool.current_num_threads());
+        self.pool = pool;
+    }
+
+    /// Works with the instruction set of that name from now on (see [`super::instruction_sets`]).
+    ///
+    /// # Errors
+    /// [`crate::Error::Usage`] when this processor hasn't got it.
+    pub fn set_instruction_set(&mut self, name: &str) -> Result<()> {
+        self.set = InstructionSet::named(name, "instruction set ")?;
+        Ok(())
+    }
+
+    /// Time that threads worked in the last pass, s, averaged over them.
+    pub fn worked(&self) -> f64 {
+        self.work.worked()
+    }
+
+    /// Share of the last pass in which threads had nothing to do, over all threads.
+    pub fn idle(&self) -> f64 {
+        self.work.idle()
     }
 
     /// Works with another instruction set.
@@ -141,8 +169,8 @@ impl CpuEngine {
     }
 }
 
-impl Engine for CpuEngine {
-    fn evaluate(&mut self, level: usize, points: &[Point], pass: Pass) -> Result<Vec<Gram>> {
+impl CpuEngine {
+    fn sums(&mut self, level: usize, points: &[Point], pass: Pass) -> Vec<Gram> {
         let tasks = self.tasks(level);
         let batches = self.batches(level, &tasks);
         let shard = &self.shards[level];
@@ -161,7 +189,7 @@ impl Engine for CpuEngine {
                 })
                 .collect()
         };
-        let (pool, set) = (&self.pool, self.set);
+        let (pool, set, work) = (&self.pool, self.set, &self.work);
         if points.len() > 1 && tasks.len() < TASKS_PER_THREAD * pool.current_num_threads() {
             // many points on a small level: one task a point
             let sums: Vec<Vec<Gram>> = pool.install(|| {
@@ -169,11 +197,12 @@ impl Engine for CpuEngine {
                     .par_iter()
                     .map(|point| {
                         let tables = Tables::new(experiment, &shard.level, point, pass == Pass::Gram);
-                        coalesce(tasks.iter().map(|&task| Self::sum_task(set, shard, &tables, task, pass)).collect())
+                        let sum = |&task: &Task| work.task(|| Self::sum_task(set, shard, &tables, task, pass));
+                        coalesce(tasks.iter().map(sum).collect())
                     })
                     .collect()
             });
-            return Ok(sums.concat());
+            return sums.concat();
         }
         let mut out = Vec::new();
         for point in points {
@@ -183,7 +212,7 @@ impl Engine for CpuEngine {
                 sums.extend(pool.install(|| {
                     tasks[batch.clone()]
                         .par_iter()
-                        .map(|&task| Self::sum_task(set, shard, &tables, task, pass))
+                        .map(|&task| work.task(|| Self::sum_task(set, shard, &tables, task, pass)))
                         .collect::<Vec<_>>()
                 }));
                 if let Some(report) = on_batch.as_mut() {
@@ -192,6 +221,15 @@ impl Engine for CpuEngine {
             }
             out.extend(coalesce(sums));
         }
-        Ok(out)
+        out
+    }
+}
+
+impl Engine for CpuEngine {
+    fn evaluate(&mut self, level: usize, points: &[Point], pass: Pass) -> Result<Vec<Gram>> {
+        self.work.begin();
+        let sums = self.sums(level, points, pass);
+        self.work.end();
+        Ok(sums)
     }
 }
