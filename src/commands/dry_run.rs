@@ -183,7 +183,7 @@ impl Printed<'_> {
             grouped(most as u64),
             100.0 * (most as f64 / mean.max(1.0) - 1.0).max(0.0)
         )?;
-        let columns = ["rank", "tiles", "pairs", "bytes", "nodes", "threads", "isa", "pairs/s", "a pass"];
+        let columns = ["rank", "tiles", "pairs", "bytes", "nodes", "threads", "isa", "pairs/s", "its pairs"];
         let mut table = Table::new(&columns, &[6]);
         for (k, (share, rank)) in shares.iter().zip(&self.survey.ranks).enumerate().take(MOST_LINES) {
             let rate = rank.rate.map_or(f64::NAN, |r| r.gram);
@@ -197,7 +197,7 @@ impl Printed<'_> {
                 rank.plan.threads.to_string(),
                 rank.instruction_set.to_owned(),
                 format!("{:.3} G", rate / 1e9),
-                about(pairs as f64 / rate),
+                about(self.survey.pairs_seconds(0, k, Pass::Gram)),
             ]);
         }
         table.print(out)?;
@@ -212,10 +212,10 @@ impl Printed<'_> {
         let gathered: usize = self.survey.shares[0].iter().map(|s| s.nodes * size_of::<crate::gram::Gram>()).sum();
         writeln!(out, "\n  Prediction, from speeds measured just now on all ranks at once")?;
         let mut line = |name: &str, value: String| writeln!(out, "  {name:<18}{value}");
-        line(
-            "a full pass",
-            format!("{}, {} of it for the collective calls ({gathered} bytes gathered)", about(pass), about(exchange)),
-        )?;
+        let tables = (0..self.survey.ranks.len()).map(|rank| self.survey.tables_seconds(0, rank)).fold(0.0, f64::max);
+        line("a full pass", about(pass))?;
+        line("  tables", format!("{} of it, on every rank", about(tables)))?;
+        line("  collective calls", format!("{} of it, with {gathered} bytes gathered", about(exchange)))?;
         let fitting: f64 = (0..self.survey.levels.len()).map(|level| self.level_seconds(level)).sum();
         match self.reading {
             Some(reading) => {

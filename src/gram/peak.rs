@@ -154,7 +154,7 @@ mod tests {
         for set in InstructionSet::available() {
             let rate = fma_per_second(set.name(), 1, Duration::from_millis(2)).unwrap();
             assert!(rate.is_finite() && rate > 1e6, "{}: {rate}", set.name());
-            assert!(black_box(round(set)) % LANES == 0);
+            assert!(black_box(round(set)).is_multiple_of(LANES));
         }
         assert!(fma_per_second("mmx", 1, Duration::ZERO).unwrap_err().to_string().contains("mmx"));
     }
