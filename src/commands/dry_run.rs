@@ -95,7 +95,7 @@ impl Printed<'_> {
     fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
         let e = self.experiment;
         let (strategy, why) = strategy(self.config, e);
-        let mut line = |name: &str, value: String| writeln!(out, "  {name:<18}{value}");
+        let mut line = |name: &str, value: String| writeln!(out, "  {name:<20}{value}");
         line("Plan", "nothing is computed or written".into())?;
         line("data", self.dataset.file.display().to_string())?;
         line(
@@ -211,7 +211,7 @@ impl Printed<'_> {
         let (pass, exchange) = (self.survey.pass_seconds(0, Pass::Gram), self.survey.exchange_seconds());
         let gathered: usize = self.survey.shares[0].iter().map(|s| s.nodes * size_of::<crate::gram::Gram>()).sum();
         writeln!(out, "\n  Prediction, from speeds measured just now on all ranks at once")?;
-        let mut line = |name: &str, value: String| writeln!(out, "  {name:<18}{value}");
+        let mut line = |name: &str, value: String| writeln!(out, "  {name:<20}{value}");
         let tables = (0..self.survey.ranks.len()).map(|rank| self.survey.tables_seconds(0, rank)).fold(0.0, f64::max);
         line("a full pass", about(pass))?;
         line("  tables", format!("{} of it, on every rank", about(tables)))?;

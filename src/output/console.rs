@@ -278,7 +278,7 @@ fn times(page: &mut Page, report: &Report) {
     page.entry("rate", &format!("{:.3} G pairs/s", report.pairs_evaluated / report.pass_seconds / 1e9));
     let shares = || (0..report.ranks.len()).map(|rank| 100.0 * report.worked_share(rank));
     let (least, most) = (shares().fold(f64::INFINITY, f64::min), shares().fold(0.0, f64::max));
-    let of = "of the passes at full resolution";
+    let of = format!("of the {:.3} s of full-resolution passes", report.finest_seconds);
     page.entry(
         "balance",
         &match report.ranks.len() {
