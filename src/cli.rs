@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use examples::{EXAMPLES, INSPECT_EXAMPLES, SIMULATE_EXAMPLES};
+use examples::{BENCHMARK_EXAMPLES, EXAMPLES, INSPECT_EXAMPLES, SIMULATE_EXAMPLES};
 
 /// Fits XPCS two-time correlation data to transport models, on one machine or over many nodes.
 ///
@@ -46,9 +46,8 @@ pub enum Command {
     /// List or verify checkpoints.
     #[command(hide = true)]
     Checkpoint(Rest),
-    /// Measure this machine.
-    #[command(hide = true)]
-    Benchmark(Rest),
+    /// Measure this machine and what the program gets out of it.
+    Benchmark(BenchmarkArgs),
 }
 
 /// Arguments of the fit.
@@ -81,6 +80,9 @@ pub struct FitArgs {
     /// True values written by `simulate`, printed beside the fitted ones.
     #[arg(long, value_name = "FILE")]
     pub truth: Option<PathBuf>,
+    /// Check everything and print the plan: tiles, pairs and bytes per rank, predicted times; write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
     /// How much is said.
     #[command(flatten)]
     pub verbosity: Verbosity,
@@ -134,6 +136,27 @@ pub struct InspectArgs {
     pub verbosity: Verbosity,
 }
 
+/// Arguments of `benchmark`.
+///
+/// Prints a table: the machine's peaks, the rate of every pass, reading, the reduction, whole fits. It takes about half a
+/// minute. Under mpirun the first rank measures while the others rest; then all measure the reduction over all ranks.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = BENCHMARK_EXAMPLES)]
+pub struct BenchmarkArgs {
+    /// Write the figures to this file, too.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Numbers of threads to measure with [default: 1 and all cores that this process may use].
+    #[arg(long, value_name = "N,…", value_parser = threads, value_delimiter = ',')]
+    pub threads: Vec<usize>,
+    /// Measure on small data, in a few seconds: a try, its figures are of the caches.
+    #[arg(long)]
+    pub quick: bool,
+    /// How much is said.
+    #[command(flatten)]
+    pub verbosity: Verbosity,
+}
+
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
 pub struct Verbosity {
@@ -154,9 +177,6 @@ pub struct LaterArgs {
     /// Stop with a checkpoint after this time.
     #[arg(long, value_name = "TIME", hide = true)]
     pub max_time: Option<String>,
-    /// Check everything, compute nothing.
-    #[arg(long, hide = true)]
-    pub dry_run: bool,
     /// Write a trace of the run.
     #[arg(long, value_name = "FILE", hide = true)]
     pub trace: Option<PathBuf>,
@@ -261,14 +281,13 @@ pub fn refused(cli: &Cli) -> Option<String> {
 fn unavailable(cli: &Cli) -> Option<String> {
     let fit = &cli.fit;
     let asked = match &cli.command {
-        Some(Command::Simulate(_)) => None,
+        Some(Command::Simulate(_) | Command::Benchmark(_)) => None,
         Some(Command::Inspect(inspect)) => inspect.plot.then_some("inspect --plot"),
         Some(Command::Convert(_)) => Some("convert"),
         Some(Command::Compare(_)) => Some("compare"),
         Some(Command::Config(_)) => Some("config"),
         Some(Command::Device(_)) => Some("device"),
         Some(Command::Checkpoint(_)) => Some("checkpoint"),
-        Some(Command::Benchmark(_)) => Some("benchmark"),
         None => [
             (fit.method == Some(Method::Nuts), "--method nuts"),
             (fit.method == Some(Method::Both), "--method both"),
@@ -276,7 +295,6 @@ fn unavailable(cli: &Cli) -> Option<String> {
             (fit.strategy == Some(StrategyName::Streaming), "--strategy streaming"),
             (fit.later.resume.is_some(), "--resume"),
             (fit.later.max_time.is_some(), "--max-time"),
-            (fit.later.dry_run, "--dry-run"),
             (fit.later.trace.is_some(), "--trace"),
             (fit.later.memory_profile.is_some(), "--memory-profile"),
         ]

@@ -8,7 +8,10 @@ use std::time::Duration;
 use clap::Parser;
 use log::LevelFilter;
 
-use homodyne_mpi::cli::{Cli, Command, FitArgs, InspectArgs, LayoutName, NO_CONFIG, SimulateArgs, Verbosity, refused};
+use homodyne_mpi::benchmark::Plan;
+use homodyne_mpi::cli::{
+    BenchmarkArgs, Cli, Command, FitArgs, InspectArgs, LayoutName, NO_CONFIG, SimulateArgs, Verbosity, refused,
+};
 use homodyne_mpi::cluster::{World, stop, worker};
 use homodyne_mpi::config::{self, Config, Overrides};
 use homodyne_mpi::dataset::{Layout, Selection};
@@ -29,7 +32,8 @@ fn main() -> ExitCode {
         Some(message) => Err(Error::Usage(message)),
         // one of many processes does the work of a command that knows nothing of ranks
         None => match cli.command {
-            None => return fit(&cli.fit),
+            None => return with_ranks(cli.fit.verbosity, |world| drive(world, &cli.fit)),
+            Some(Command::Benchmark(args)) => return with_ranks(args.verbosity, |world| benchmark(world, &args)),
             Some(_) if !launched_as_first() => Ok(()),
             Some(Command::Simulate(args)) => simulate(&args),
             Some(Command::Inspect(args)) => inspect(&args),
@@ -98,6 +102,11 @@ fn level(verbosity: Verbosity, configured: Option<LevelFilter>) -> LevelFilter {
     }
 }
 
+/// Where a command prints what it has to say.
+fn out(verbosity: Verbosity) -> Box<dyn Write> {
+    if verbosity.quiet { Box::new(std::io::sink()) } else { Box::new(std::io::stdout()) }
+}
+
 /// Says what was noticed in the configuration.
 fn tell(config: &Config) {
     for warning in &config.warnings {
@@ -124,11 +133,7 @@ fn simulate(args: &SimulateArgs) -> Result<()> {
         LayoutName::ApsU => Layout::ApsU,
         LayoutName::Native => Layout::Native,
     };
-    if args.verbosity.quiet {
-        commands::simulate(&config, &args.out, layout, &mut std::io::sink())?;
-    } else {
-        commands::simulate(&config, &args.out, layout, &mut std::io::stdout())?;
-    }
+    commands::simulate(&config, &args.out, layout, &mut out(args.verbosity))?;
     Ok(())
 }
 
@@ -146,18 +151,26 @@ fn inspect(args: &InspectArgs) -> Result<()> {
     commands::inspect(&args.file, &selection, &mut std::io::stdout())
 }
 
-/// Runs the fit on this rank. Whatever goes wrong on any rank, all ranks end: an error of rank 0 while the others wait is
-/// passed on to them; any other failure aborts the job.
-fn fit(args: &FitArgs) -> ExitCode {
+fn benchmark(world: &World, args: &BenchmarkArgs) -> Result<u8> {
+    telemetry::start_logging(level(args.verbosity, None), 0);
+    let threads = commands::benchmark::thread_counts(&args.threads)?;
+    let plan = if args.quick { Plan::quick(threads) } else { Plan::whole(threads) };
+    commands::benchmark(world, &plan, args.json.as_deref(), &mut out(args.verbosity))?;
+    Ok(0)
+}
+
+/// Does `work` on rank 0 while the other ranks serve it. Whatever goes wrong on any rank, all ranks end: an error of rank 0
+/// while the others wait is passed on to them; any other failure aborts the job.
+fn with_ranks(verbosity: Verbosity, work: impl FnOnce(&World) -> Result<u8>) -> ExitCode {
     // what every process would refuse alike is refused before MPI starts
-    let world = match gram::check_instruction_set().and_then(|()| World::start()) {
+    let world = match gram::selected_instruction_set().and_then(|_| World::start()) {
         Ok(world) => world,
         Err(error) => return failed_before_mpi(&error),
     };
     let rank = world.rank();
     if rank != 0 {
         // warnings; rank 0 starts its log when it has read the configuration
-        telemetry::start_logging(level(args.verbosity, None), rank);
+        telemetry::start_logging(level(verbosity, None), rank);
     }
     std::panic::set_hook(Box::new(move |info| {
         let message = info.payload_as_str().unwrap_or("no message");
@@ -166,8 +179,8 @@ fn fit(args: &FitArgs) -> ExitCode {
             "error: rank {rank} panicked: {message}{place}; this is a fault of the program, please report it\n"
         ));
     }));
-    let work = || if rank == 0 { drive(&world, args) } else { worker::serve(&world) };
-    match std::panic::catch_unwind(AssertUnwindSafe(work)) {
+    let own = || if rank == 0 { work(&world) } else { worker::serve(&world) };
+    match std::panic::catch_unwind(AssertUnwindSafe(own)) {
         Ok(Ok(code)) => {
             if rank == 0 {
                 stop(&world, code);
@@ -204,9 +217,8 @@ fn drive(world: &World, args: &FitArgs) -> Result<u8> {
         log::warn!("{warning}");
     }
     tell(&config);
-    if args.verbosity.quiet {
-        commands::fit(world, &config, args.truth.as_deref(), &mut std::io::sink())
-    } else {
-        commands::fit(world, &config, args.truth.as_deref(), &mut std::io::stdout())
+    if args.dry_run {
+        return commands::dry_run(world, &config, &mut out(args.verbosity)).map(|()| 0);
     }
+    commands::fit(world, &config, args.truth.as_deref(), &mut out(args.verbosity))
 }

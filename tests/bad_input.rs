@@ -320,7 +320,6 @@ fn what_is_still_to_come_is_refused_by_name() {
     for more in [
         &["--resume", "auto"][..],
         &["--max-time", "1h"],
-        &["--dry-run"],
         &["--trace", "trace.json"],
         &["--memory-profile", "memory.csv"],
         &["--method", "nuts"],
@@ -334,7 +333,7 @@ fn what_is_still_to_come_is_refused_by_name() {
         refused.assert(2, &[more[0], "isn't available"]);
     }
     let folder = scratch();
-    for command in [&["convert", "a", "b"][..], &["compare", "a", "b"], &["config", "check"], &["benchmark"]] {
+    for command in [&["convert", "a", "b"][..], &["compare", "a", "b"], &["config", "check"]] {
         let outcome = alone(folder.path(), command).outcome();
         outcome.assert_error(2, &[command[0], "isn't available"]);
     }

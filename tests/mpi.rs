@@ -67,6 +67,25 @@ fn more_ranks_than_there_is_work_for_change_nothing_either() {
     assert_eq!(fit(4, "four"), one);
 }
 
+/// For docs/scaling.md: far more ranks than cores, each with a sliver of the data.
+#[test]
+#[ignore = "64 processes; cargo test --release --test mpi -- --ignored"]
+fn sixty_four_ranks_change_nothing() {
+    let folder = scratch();
+    let folder = folder.path();
+    Sample { frames: 400, ..Sample::FLOW }.make(folder);
+    let fit = |ranks: usize| {
+        let output = format!("r{ranks}");
+        let arguments = ["--config", "config.yaml", "--threads", "1", "--output-dir", &output];
+        let outcome = with_ranks(ranks, folder, &arguments).success();
+        println!("{ranks} ranks: {:.1} s", outcome.took.as_secs_f64());
+        parameters(&folder.join(&output))
+    };
+    let one = fit(1);
+    assert_eq!(one["convergence_status"], "converged");
+    assert_eq!(fit(64), one);
+}
+
 #[test]
 fn the_report_is_printed_once() {
     let folder = scratch();

@@ -10,6 +10,8 @@ Examples:
   homodyne-mpi --config flow.yaml --set optimization.nlsq.max_iterations=200 \\
                --set 'initial_parameters.values=null'
       change settings without touching the file
+  srun homodyne-mpi --config flow.yaml --dry-run
+      what the ranks would get and about how long it would take
   homodyne-mpi inspect scan7.hdf
       show what a data file holds
   homodyne-mpi simulate --config flow.yaml --out simulated.h5
@@ -36,6 +38,16 @@ The true values are written beside the data as JSON; give them to a fit by `--tr
 Examples:
   homodyne-mpi simulate --config flow.yaml --out simulated.h5
   homodyne-mpi simulate --config flow.yaml --out big.h5 --layout native --set simulation.frames=8000";
+
+/// Below the help of `benchmark`.
+pub(super) const BENCHMARK_EXAMPLES: &str = "\
+Every figure is the best of several repetitions, with the median beside it. Rates are pairs of frames per second.
+
+Examples:
+  homodyne-mpi benchmark
+  homodyne-mpi benchmark --json node.json --threads 1,8,64
+  mpirun -n 64 homodyne-mpi benchmark --quick
+      with the cost of a reduction over 64 ranks";
 
 /// Below the help of `inspect`.
 pub(super) const INSPECT_EXAMPLES: &str = "\

@@ -37,6 +37,9 @@ fn commands_take_their_arguments() {
     assert_eq!((simulate.layout, simulate.verbosity.quiet), (LayoutName::ApsU, true));
     let Some(Command::Inspect(inspect)) = parse("inspect f.hdf --q 0.0054 --dt 0.1").unwrap().command else { panic!() };
     assert_eq!((inspect.q, inspect.dt, inspect.config), (Some(0.0054), Some(0.1), None));
+    let line = "benchmark --json b.json --threads 1,8 --quick";
+    let Some(Command::Benchmark(benchmark)) = parse(line).unwrap().command else { panic!() };
+    assert_eq!((benchmark.json, benchmark.threads, benchmark.quick), (Some("b.json".into()), vec![1, 8], true));
 }
 
 #[test]
@@ -53,6 +56,7 @@ fn mistakes_exit_2() {
         "inspect",
         "inspect f --q nan",
         "inspect f --dt 0",
+        "benchmark --threads 1,0",
         "nonsense",
     ] {
         assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
@@ -71,7 +75,6 @@ fn what_is_not_there_yet_is_parsed_and_named() {
     for (line, name) in [
         ("--config a --resume auto", "--resume"),
         ("--config a --max-time 1h", "--max-time"),
-        ("--config a --dry-run", "--dry-run"),
         ("--config a --trace t", "--trace"),
         ("--config a --memory-profile m", "--memory-profile"),
         ("--config a --method mcmc", "--method nuts"),
@@ -86,7 +89,6 @@ fn what_is_not_there_yet_is_parsed_and_named() {
         ("config check --config a", "config"),
         ("device status", "device"),
         ("checkpoint list", "checkpoint"),
-        ("benchmark --help", "benchmark"),
     ] {
         let cli = parse(line).unwrap_or_else(|e| panic!("{line}: {e}"));
         assert_eq!(unavailable(&cli), Some(format!("`{name}` isn't available in this version")), "{line}");
@@ -97,16 +99,26 @@ fn what_is_not_there_yet_is_parsed_and_named() {
 fn the_help_shows_only_what_works() {
     let mut command = Cli::command();
     let mut help = command.render_long_help().to_string();
-    for sub in ["simulate", "inspect"] {
+    for sub in ["simulate", "inspect", "benchmark"] {
         help += &command.find_subcommand_mut(sub).unwrap().render_long_help().to_string();
     }
-    for hidden in ["resume", "max-time", "dry-run", "--trace", "memory-profile", "convert", "compare", "checkpoint"] {
+    for hidden in ["resume", "max-time", "--trace", "memory-profile", "convert", "compare", "checkpoint"] {
         assert!(!help.contains(hidden), "{hidden}");
     }
-    for hidden in ["benchmark", "nuts", "cuda", "streaming", "--plot", "mcmc"] {
+    for hidden in ["nuts", "cuda", "streaming", "--plot", "mcmc"] {
         assert!(!help.contains(hidden), "{hidden}");
     }
-    for shown in ["--config <FILE>", "--set <KEY.PATH=VALUE>", "--truth", "simulate", "inspect", "Exit codes"] {
+    for shown in [
+        "--config <FILE>",
+        "--set <KEY.PATH=VALUE>",
+        "--truth",
+        "--dry-run",
+        "simulate",
+        "inspect",
+        "benchmark",
+        "--json",
+        "Exit codes",
+    ] {
         assert!(help.contains(shown), "{shown}");
     }
 }

@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use super::fault::Fault;
+use super::reduce::Reduction;
 use super::setup::{Dealing, Setup, engine, thread_pool};
 use super::threads::{refuse_absurd, thread_remarks};
 use super::worker::{RankStatus, encode, flatten, operation};
 use super::{ThreadPlan, World, thread_plan};
 use crate::gram::{
-    BatchProgress, CpuEngine, Engine, Gram, Lane, Level, Objective, Pass, Point, TileStore, as_floats, pack_angle, tree,
+    BatchProgress, CpuEngine, Engine, Gram, Lane, Level, Objective, Pass, Point, TileStore, as_floats, pack_angle,
 };
 use crate::model::Experiment;
 use crate::{Error, Result};
@@ -18,6 +19,8 @@ pub struct Driver<'w> {
     world: &'w World,
     setup: Setup,
     dealing: Dealing,
+    /// By level.
+    reductions: Vec<Reduction>,
     threads: ThreadPlan,
     pool: Option<rayon::ThreadPool>,
     stores: Vec<TileStore>,
@@ -27,6 +30,10 @@ pub struct Driver<'w> {
     passes: Vec<u64>,
     pairs: f64,
     busy: Duration,
+    /// Time of full-resolution passes, s.
+    finest: f64,
+    /// Time that threads of this rank worked in them, s.
+    worked: f64,
 }
 
 /// Tells the other ranks to end with an exit code; they must be waiting for a command.
@@ -46,6 +53,7 @@ impl<'w> Driver<'w> {
         world.broadcast_bytes(&mut bytes);
         let threads = thread_plan(world, setup.threads);
         let dealing = Dealing::new(&setup.experiment, world.size());
+        let reductions = (0..dealing.levels.len()).map(|level| Reduction::new(&dealing, level)).collect();
         let stores = dealing.stores(0);
         let pool = Some(thread_pool(0, threads.threads)?);
         let passes = vec![0; dealing.levels.len()];
@@ -54,6 +62,7 @@ impl<'w> Driver<'w> {
             fault: Fault::from_environment(0),
             setup,
             dealing,
+            reductions,
             threads,
             pool,
             stores,
@@ -62,6 +71,8 @@ impl<'w> Driver<'w> {
             passes,
             pairs: 0.0,
             busy: Duration::ZERO,
+            finest: 0.0,
+            worked: 0.0,
         })
     }
 
@@ -115,7 +126,7 @@ impl<'w> Driver<'w> {
     /// Asks every rank for its memory and threads; a collective call.
     pub fn status(&self) -> Vec<RankStatus> {
         self.world.broadcast_words(&mut [operation::STATUS, 0, 0, 0]);
-        let own = RankStatus::own(self.threads);
+        let own = RankStatus::own(self.threads, self.worked);
         let all = self.world.gather(&own.encode(), &vec![RankStatus::WORDS; self.world.size()]);
         all.chunks_exact(RankStatus::WORDS).map(RankStatus::decode).collect()
     }
@@ -143,6 +154,11 @@ impl<'w> Driver<'w> {
     /// Passes so far, by level.
     pub fn passes(&self) -> &[u64] {
         &self.passes
+    }
+
+    /// Time of the full-resolution passes so far, s.
+    pub fn finest_seconds(&self) -> f64 {
+        self.finest
     }
 
     /// Pairs evaluated so far and the time that took.
@@ -173,10 +189,16 @@ impl Objective for Driver<'_> {
         self.world.broadcast_words(&mut [operation::EVALUATE, level as u64, code, points.len() as u64]);
         self.world.broadcast_floats(&mut encode(points));
         let own = engine.evaluate(level, points, pass)?;
+        if level == 0 {
+            self.worked += engine.worked();
+        }
         let sums = self.collect(level, points.len(), pass, own);
         self.passes[level] += points.len() as u64;
         self.pairs += points.len() as f64 * self.dealing.levels[level].plan.n_pairs() as f64;
         self.busy += start.elapsed();
+        if level == 0 {
+            self.finest += start.elapsed().as_secs_f64();
+        }
         Ok(sums)
     }
 }
@@ -184,40 +206,8 @@ impl Objective for Driver<'_> {
 impl Driver<'_> {
     /// Gathers all ranks' nodes and completes every angle's tree, point by point.
     fn collect(&self, level: usize, n_points: usize, pass: Pass, own: Vec<Gram>) -> Vec<Vec<Gram>> {
-        let k = self.setup.experiment.n_angles();
-        let (per_angle, width) = (self.dealing.levels[level].plan.per_angle(), pass.filled().len());
-        let nodes: Vec<Vec<Vec<tree::Node>>> = (0..self.world.size())
-            .map(|rank| (0..k).map(|angle| self.dealing.nodes(level, rank, angle)).collect())
-            .collect();
-        let per_point: Vec<usize> =
-            nodes.iter().map(|angles| width * angles.iter().map(Vec::len).sum::<usize>()).collect();
-        let counts: Vec<usize> = per_point.iter().map(|n| n * n_points).collect();
-        let all = self.world.gather(&flatten(&own, pass), &counts);
-        let mut starts: Vec<usize> = counts
-            .iter()
-            .scan(0, |next, &c| {
-                let start = *next;
-                *next += c;
-                Some(start)
-            })
-            .collect();
-        (0..n_points)
-            .map(|_| {
-                (0..k)
-                    .map(|angle| {
-                        let mut parts = Vec::new();
-                        for (rank, start) in starts.iter_mut().enumerate() {
-                            for &node in &nodes[rank][angle] {
-                                let mut gram = Gram::default();
-                                gram.0[pass.filled()].copy_from_slice(&all[*start..*start + width]);
-                                *start += width;
-                                parts.push((node, gram));
-                            }
-                        }
-                        tree::complete(tree::Node::root(per_angle), per_angle, &mut parts.into_iter())
-                    })
-                    .collect()
-            })
-            .collect()
+        let reduction = &self.reductions[level];
+        let all = self.world.gather(&flatten(&own, pass), &reduction.counts(n_points, pass));
+        reduction.complete(n_points, pass, &all)
     }
 }

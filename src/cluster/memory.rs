@@ -1,4 +1,12 @@
-//! Memory of this process, as the kernel counts it.
+//! Memory of this machine and this process, as the kernel counts it.
+
+/// Memory of the machine, bytes.
+pub fn physical() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|l| l.starts_with("MemTotal:"))?;
+    let kb: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kb * 1024.0)
+}
 
 /// Largest resident memory so far, bytes; 0 where the kernel doesn't say.
 pub fn peak() -> u64 {

@@ -7,16 +7,22 @@
 mod driver;
 mod fault;
 mod memory;
+mod probe;
+mod reduce;
 mod setup;
 mod strategy;
+mod survey;
 mod threads;
 pub mod worker;
 mod world;
 
 pub use driver::{Driver, stop};
-pub use memory::peak as peak_memory;
+pub use memory::{peak as peak_memory, physical as physical_memory};
+pub use probe::Rate;
+pub use reduce::{CompletionCost, completion_cost};
 pub use setup::Setup;
 pub use strategy::{GB, MemoryLimit, Strategy};
+pub use survey::{Share, Survey, SurveyedRank, survey, while_others_rest};
 pub use threads::{ThreadPlan, thread_plan};
 pub use worker::RankStatus;
 pub use world::World;

@@ -28,7 +28,17 @@ pub(super) struct Dealing {
 
 impl Dealing {
     pub fn new(experiment: &Experiment, ranks: usize) -> Self {
-        let levels = Level::all(experiment.n_frames, experiment.n_angles());
+        Self::of(Level::all(experiment.n_frames, experiment.n_angles()), ranks)
+    }
+
+    /// The finest level alone.
+    pub fn finest(experiment: &Experiment, ranks: usize) -> Self {
+        let mut levels = Level::all(experiment.n_frames, experiment.n_angles());
+        levels.truncate(1);
+        Self::of(levels, ranks)
+    }
+
+    fn of(levels: Vec<Level>, ranks: usize) -> Self {
         let ranges = levels.iter().map(|l| l.plan.deal(ranks)).collect();
         Self { levels, ranges }
     }

@@ -87,11 +87,7 @@ impl MemoryLimit {
         let slurm = per_node.filter(|&mb| mb > 0.0).map(|mb| (mb * f64::from(1 << 20), "Slurm's allocation"));
         let group = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let group = group_limit(Path::new("/sys/fs/cgroup"), &group).map(|bytes| (bytes, "the control group's limit"));
-        let physical = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-            let line = text.lines().find(|l| l.starts_with("MemTotal:"))?;
-            let kb: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
-            Some((kb * 1024.0, "the physical memory"))
-        });
+        let physical = super::memory::physical().map(|bytes| (bytes, "the physical memory"));
         let least = [slurm, group, physical].into_iter().flatten().min_by(|a, b| a.0.total_cmp(&b.0));
         let (bytes, name) = least.unwrap_or((f64::INFINITY, "no limit found"));
         Ok(Self { bytes: SHARE_OF_MEMORY * bytes, source: format!("80 % of {name}") })

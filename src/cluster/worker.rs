@@ -2,7 +2,7 @@
 
 use super::fault::Fault;
 use super::setup::{Dealing, Setup, engine};
-use super::{ThreadPlan, World, memory, thread_plan};
+use super::{ThreadPlan, World, memory, survey, thread_plan};
 use crate::gram::{CpuEngine, Engine, Pass, Point, TileStore};
 use crate::{Error, Result};
 
@@ -19,6 +19,10 @@ pub(super) mod operation {
     pub const EVALUATE: u64 = 3;
     /// No operands: every rank's [`super::RankStatus`] is gathered.
     pub const STATUS: u64 = 4;
+    /// Operands: bytes of the [`super::Setup`] that follows as JSON, whether to measure (see [`super::survey`]).
+    pub const SURVEY: u64 = 6;
+    /// No operands: leave the cores alone until woken.
+    pub const REST: u64 = 7;
     /// Operand: exit code.
     pub const STOP: u64 = 5;
 }
@@ -50,25 +54,27 @@ pub struct RankStatus {
     pub peak_memory: u64,
     /// Its threads and why.
     pub plan: ThreadPlan,
+    /// Time its threads worked in full-resolution passes, s, averaged over them.
+    pub worked: f64,
 }
 
 impl RankStatus {
     /// Numbers that are gathered.
-    pub(super) const WORDS: usize = 5;
+    pub(super) const WORDS: usize = 6;
 
     /// That of this process.
-    pub(super) fn own(plan: ThreadPlan) -> Self {
-        Self { peak_memory: memory::peak(), plan }
+    pub(super) fn own(plan: ThreadPlan, worked: f64) -> Self {
+        Self { peak_memory: memory::peak(), plan, worked }
     }
 
     pub(super) fn encode(self) -> [f64; Self::WORDS] {
         let ThreadPlan { threads, cores, sharing, idle } = self.plan;
-        [self.peak_memory as f64, threads as f64, cores as f64, sharing as f64, idle as f64]
+        [self.peak_memory as f64, threads as f64, cores as f64, sharing as f64, idle as f64, self.worked]
     }
 
     pub(super) fn decode(words: &[f64]) -> Self {
         let [threads, cores, sharing, idle] = [1, 2, 3, 4].map(|k| words[k] as usize);
-        Self { peak_memory: words[0] as u64, plan: ThreadPlan { threads, cores, sharing, idle } }
+        Self { peak_memory: words[0] as u64, plan: ThreadPlan { threads, cores, sharing, idle }, worked: words[5] }
     }
 }
 
@@ -79,6 +85,8 @@ struct Ready {
     /// Until the last angle has come.
     stores: Vec<TileStore>,
     engine: Option<CpuEngine>,
+    /// As in [`RankStatus`].
+    worked: f64,
 }
 
 /// Serves rank 0 until it says stop; returns the exit code it named.
@@ -108,21 +116,26 @@ fn obey(world: &World) -> Result<u8> {
                 let plan = thread_plan(world, setup.threads);
                 let dealing = Dealing::new(&setup.experiment, world.size());
                 let stores = dealing.stores(world.rank());
-                state = Some(Ready { setup, dealing, threads: plan, stores, engine: None });
+                state = Some(Ready { setup, dealing, threads: plan, stores, engine: None, worked: 0.0 });
             }
             (operation::LOAD, Some(ready)) => load(world, ready, first as usize)?,
-            (operation::EVALUATE, Some(Ready { setup, engine: Some(engine), .. })) => {
+            (operation::EVALUATE, Some(Ready { setup, engine: Some(engine), worked, .. })) => {
                 fault.check()?;
                 let (n, k) = (setup.experiment.mode.n_physical(), setup.experiment.n_angles());
                 let mut floats = vec![0.0; third as usize * (n + 2 * k)];
                 world.broadcast_floats(&mut floats);
                 let pass = if second == 0 { Pass::Gram } else { Pass::Chi2 };
                 let sums = engine.evaluate(first as usize, &decode(&floats, n, k), pass)?;
+                if first == 0 {
+                    *worked += engine.worked();
+                }
                 world.gather(&flatten(&sums, pass), &[]);
             }
             (operation::STATUS, Some(ready)) => {
-                world.gather(&RankStatus::own(ready.threads).encode(), &[]);
+                world.gather(&RankStatus::own(ready.threads, ready.worked).encode(), &[]);
             }
+            (operation::SURVEY, _) => survey::take_part(world, first, second == 1)?,
+            (operation::REST, _) => world.rest(),
             (operation::STOP, _) => return Ok(first as u8),
             _ => return Err(failed(world, format!("unexpected command {command:?} from rank 0"))),
         }

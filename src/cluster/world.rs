@@ -1,17 +1,23 @@
 //! The MPI world: the only file that calls MPI.
 
 use std::io::Write;
+use std::time::Duration;
 
 use mpi::datatype::PartitionMut;
 use mpi::environment::Universe;
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::*;
-use mpi::{Count, Threading};
+use mpi::{Count, Tag, Threading};
 
 use crate::{Error, Result};
 
 /// Most elements in one message: MPI counts are 32-bit.
 const MESSAGE: usize = 1 << 28;
+
+/// Tag of the message that ends a rest.
+const WAKE: Tag = 1;
+/// Time between looks whether it has come.
+const NAP: Duration = Duration::from_millis(5);
 
 /// All ranks of the job as seen from this one.
 pub struct World {
@@ -132,6 +138,22 @@ impl World {
         let mut parts = PartitionMut::new(&mut all[..], sizes, &starts[..]);
         root.gather_varcount_into_root(own, &mut parts);
         all
+    }
+
+    /// Waits for [`Self::wake`] with a core to spare: MPI's own waiting spins.
+    pub fn rest(&self) {
+        let root = self.comm.process_at_rank(0);
+        while root.immediate_probe_with_tag(WAKE).is_none() {
+            std::thread::sleep(NAP);
+        }
+        let _ = root.receive_with_tag::<u64>(WAKE);
+    }
+
+    /// Ends the rest of all other ranks; for rank 0.
+    pub fn wake(&self) {
+        for rank in 1..self.size {
+            self.comm.process_at_rank(rank as i32).send_with_tag(&0u64, WAKE);
+        }
     }
 
     /// Ends all ranks at once with an exit code.

@@ -24,21 +24,8 @@ const NOT_CONVERGED: u8 = 4;
 pub fn fit(world: &World, config: &Config, truth: Option<&Path>, out: &mut impl Write) -> Result<u8> {
     let mut phases = Phases::default();
     let truth = truth.map(Truth::read).transpose()?;
-    let file = config.data_file.as_deref().ok_or_else(|| {
-        Error::Usage(format!(
-            "{}: no data file: set experimental_data.file_path, or give --data-file",
-            config.path.display()
-        ))
-    })?;
-    let mut dataset = phases.time("opening", || Dataset::open(file, &config.selection))?;
-    for note in &dataset.notes {
-        log::info!("{note}");
-    }
+    let dataset = phases.time("opening", || open(config))?;
     let experiment = experiment(config, &dataset)?;
-    if let Some(warning) = gap_warning(config, &dataset) {
-        log::warn!("{}: {warning}", dataset.file.display());
-        dataset.warnings.push(warning);
-    }
     let strategy = config.performance.strategy.unwrap_or_else(|| Strategy::by_size(experiment.n_points()));
     check_memory(world, config, &experiment)?;
     let folder = Folder::probe(&config.output.directory)?;
@@ -52,13 +39,32 @@ pub fn fit(world: &World, config: &Config, truth: Option<&Path>, out: &mut impl 
     }
 }
 
+/// Opens the data file that the configuration names and says what there is to say about it.
+pub(super) fn open(config: &Config) -> Result<Dataset> {
+    let file = config.data_file.as_deref().ok_or_else(|| {
+        Error::Usage(format!(
+            "{}: no data file: set experimental_data.file_path, or give --data-file",
+            config.path.display()
+        ))
+    })?;
+    let mut dataset = Dataset::open(file, &config.selection)?;
+    for note in &dataset.notes {
+        log::info!("{note}");
+    }
+    if let Some(warning) = gap_warning(config, &dataset) {
+        log::warn!("{}: {warning}", dataset.file.display());
+        dataset.warnings.push(warning);
+    }
+    Ok(dataset)
+}
+
 /// Where the configuration names the gap.
 const GAP_KEY: &str = "analyzer_parameters.geometry.stator_rotor_gap";
 /// Relative difference from which two gaps aren't the same.
 const SAME_GAP: f64 = 1e-6;
 
 /// What is fitted; the gap is the configuration's, else the file's.
-fn experiment(config: &Config, dataset: &Dataset) -> Result<Experiment> {
+pub(super) fn experiment(config: &Config, dataset: &Dataset) -> Result<Experiment> {
     let gap = config.gap.or(dataset.gap);
     if gap.is_none() && config.mode.has_shear() {
         return Err(Error::Usage(format!(
@@ -90,14 +96,18 @@ fn gap_warning(config: &Config, dataset: &Dataset) -> Option<String> {
     differ.then(|| format!("{GAP_KEY} = {used} Å is used, but the file says {other} Å"))
 }
 
-/// Packed data of this node's ranks, and on rank 0 the one matrix being read (twice while HDF5 unpacks it).
-fn check_memory(world: &World, config: &Config, experiment: &Experiment) -> Result<()> {
-    let limit = MemoryLimit::find(config.performance.memory_limit_gb)?;
+/// Refuses data that this node has no room for.
+pub(super) fn check_memory(world: &World, config: &Config, experiment: &Experiment) -> Result<()> {
+    MemoryLimit::find(config.performance.memory_limit_gb)?.check(memory_needed(world, experiment))
+}
+
+/// Bytes of packed data of this node's ranks, and on rank 0 the one matrix being read (twice while HDF5 unpacks it).
+pub(super) fn memory_needed(world: &World, experiment: &Experiment) -> f64 {
     let levels = Level::all(experiment.n_frames, experiment.n_angles());
     let packed: usize = levels.iter().map(Level::bytes).sum();
     let share = world.ranks_on_node() as f64 / world.size() as f64;
     let matrix = 2.0 * (experiment.n_frames * experiment.n_frames * size_of::<f32>()) as f64;
-    limit.check(packed as f64 * share + matrix)
+    packed as f64 * share + matrix
 }
 
 /// One run on rank 0.
@@ -153,6 +163,7 @@ impl Run<'_> {
             level_pairs: driver.levels().iter().map(|l| l.plan.n_pairs()).collect(),
             pairs_evaluated,
             pass_seconds: busy.as_secs_f64(),
+            finest_seconds: driver.finest_seconds(),
             n_batches: driver.n_batches(),
             data_bytes: driver.data_bytes(),
             phases: phases.all(),

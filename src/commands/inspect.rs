@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::dataset::{Dataset, MatrixReport, Selection, TwoTime, rings, short};
+use crate::output::Table;
 use crate::{Error, Result};
 
 /// Prints what was found in `file` on `out`.
@@ -114,36 +115,4 @@ fn dead_text(report: &MatrixReport, first_frame: usize) -> String {
     }
     let runs: Vec<String> = runs.iter().map(|(a, b)| if a == b { a.to_string() } else { format!("{a}–{b}") }).collect();
     runs.join(", ")
-}
-
-/// Columns as wide as their widest cell; numbers to the right, text columns to the left.
-struct Table {
-    rows: Vec<Vec<String>>,
-    left: &'static [usize],
-}
-
-impl Table {
-    fn new(header: &[&str], left: &'static [usize]) -> Self {
-        Self { rows: vec![header.iter().map(|&h| h.to_owned()).collect()], left }
-    }
-
-    fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.into());
-    }
-
-    fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
-        let width = |c: usize| self.rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..self.rows[0].len()).map(width).collect();
-        for row in &self.rows {
-            let mut line = String::new();
-            for (c, cell) in row.iter().enumerate() {
-                let padding = " ".repeat(widths[c] - cell.chars().count());
-                let cell = if self.left.contains(&c) { format!("{cell}{padding}") } else { format!("{padding}{cell}") };
-                line.push_str("  ");
-                line.push_str(&cell);
-            }
-            writeln!(out, "{}", line.trim_end())?;
-        }
-        Ok(())
-    }
 }

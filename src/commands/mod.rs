@@ -1,9 +1,13 @@
 //! One file per command.
 
+pub mod benchmark;
+pub mod dry_run;
 pub mod fit;
 pub mod inspect;
 pub mod simulate;
 
+pub use benchmark::benchmark;
+pub use dry_run::dry_run;
 pub use fit::fit;
 pub use inspect::inspect;
 pub use simulate::{SimulationSummary, simulate};

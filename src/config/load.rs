@@ -13,12 +13,6 @@ use super::{effective, parameters, selection, simulation};
 use crate::model::{AnalysisMode, ShearConvention};
 use crate::{Error, Result};
 
-/// Iterations where the file names no limit.
-const MAX_ITERATIONS: usize = 100;
-/// The three stopping tolerances where the file names none.
-const TOLERANCE: f64 = 1e-8;
-/// Seed of the global search where the file names none.
-const SEED: u64 = 42;
 /// Most starts that make sense: beyond it a fit takes days and finds nothing new.
 const MOST_STARTS: i64 = 10_000;
 /// Result folder where nothing names one.
@@ -99,18 +93,20 @@ fn mode(document: &Document) -> Result<AnalysisMode> {
 }
 
 fn fit(document: &Document, no_start: bool) -> Result<FitConfig> {
-    let tolerance =
-        |key: &str| Ok::<_, Error>(document.positive(&format!("optimization.nlsq.{key}"), "")?.unwrap_or(TOLERANCE));
+    let default = FitConfig::default();
+    let tolerance = |key: &str, default: f64| {
+        Ok::<_, Error>(document.positive(&format!("optimization.nlsq.{key}"), "")?.unwrap_or(default))
+    };
     let max_iterations = document.whole("optimization.nlsq.max_iterations", 1, i64::MAX)?;
     let n_starts = document.whole("optimization.nlsq.multi_start.n_starts", 1, MOST_STARTS)?;
     let seed = document.whole("optimization.nlsq.multi_start.seed", 0, i64::MAX)?;
     let asked = document.flag("optimization.nlsq.multi_start.enable", false)?
         | document.flag("optimization.nlsq.cmaes.enable", false)?;
     Ok(FitConfig {
-        max_iterations: max_iterations.map_or(MAX_ITERATIONS, |spot| spot.value as usize),
-        ftol: tolerance("tolerance")?,
-        xtol: tolerance("xtol")?,
-        gtol: tolerance("gtol")?,
+        max_iterations: max_iterations.map_or(default.max_iterations, |spot| spot.value as usize),
+        ftol: tolerance("tolerance", default.ftol)?,
+        xtol: tolerance("xtol", default.xtol)?,
+        gtol: tolerance("gtol", default.gtol)?,
         scaling: match document.choice("optimization.nlsq.anti_degeneracy.per_angle_mode")? {
             Some("averaged") => Some(ScalingMode::Averaged),
             Some("individual") => Some(ScalingMode::Individual),
@@ -118,7 +114,7 @@ fn fit(document: &Document, no_start: bool) -> Result<FitConfig> {
         },
         global_search: no_start | asked,
         n_starts: n_starts.map(|spot| spot.value as usize),
-        seed: seed.map_or(SEED, |spot| spot.value as u64),
+        seed: seed.map_or(default.seed, |spot| spot.value as u64),
     })
 }
 

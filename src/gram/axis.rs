@@ -84,7 +84,7 @@ fn logarithm(x: f64) -> Double {
 
 /// Logarithms of time on every frame of an experiment.
 #[derive(Debug, Clone)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     n_frames: usize,
     /// ln τ, eight frames a lane, padded with the last.
     hi: Vec<V>,

@@ -1,8 +1,7 @@
 //! The engine that fills Gram matrices with CPU threads.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
@@ -10,10 +9,12 @@ use super::axis::Clock;
 use super::isa::InstructionSet;
 use super::kernel::{AngleData, Job};
 use super::pack::{TileData, TileStore};
-use super::plan::{Level, TilePlan};
+use super::plan::Level;
 use super::scratch::Scratch;
-use super::tables::Tables;
+use super::tables::{Source, Tables};
+use super::task::{Task, cut};
 use super::tree::{self, Node};
+use super::work::Work;
 use super::{Engine, Gram, Pass, Point};
 use crate::Result;
 use crate::model::Experiment;
@@ -27,19 +28,13 @@ pub struct Shard {
     pub store: TileStore,
 }
 
-/// Called after every batch of a batched pass with (batches done, batches in all).
-pub type BatchProgress = Box<dyn FnMut(usize, usize)>;
+/// Called by the threads, after every batch of a batched pass, with (batches done, batches in all).
+pub type BatchProgress = Box<dyn Fn(usize, usize) + Send + Sync>;
 
-/// Tasks that every thread should find in a pass, so that none waits long for the others at its end.
-const TASKS_PER_THREAD: usize = 100;
-/// Most angles worked on together: what a tile's frames cost is then shared by enough of them.
-const ANGLES_TOGETHER: usize = 12;
 /// On levels with fewer pairs than this, the threads share out the points where there are enough for all.
 const SMALL_LEVEL: usize = 1_000_000;
 /// How many are enough, per thread.
 const POINTS_PER_THREAD: usize = 4;
-/// Most tiles of an angle summed by one task.
-const TALLEST_TASK: u32 = 3;
 
 thread_local! {
     static SCRATCH: RefCell<Box<Scratch>> = RefCell::new(Scratch::new());
@@ -57,38 +52,7 @@ pub struct CpuEngine {
     /// Pairs per batch of a full-resolution pass; `None` = one batch.
     batch_pairs: Option<usize>,
     on_batch: Option<BatchProgress>,
-}
-
-/// A piece of work: a small tree node of several angles.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Task {
-    node: Node,
-    angles: Range<usize>,
-}
-
-/// Cuts a rank's tiles into tasks, angles together wherever the rank holds the same tiles of them.
-fn cut(plan: &TilePlan, held: &Range<usize>, threads: usize) -> Vec<Task> {
-    let n = plan.per_angle();
-    let tasks_at = |height: u32| {
-        let mut by_tile: BTreeMap<(usize, u32), Vec<Range<usize>>> = BTreeMap::new();
-        for angle in 0..plan.n_angles {
-            for node in tree::owned_nodes(n, &plan.within_angle(held, angle), height) {
-                let runs = by_tile.entry((node.index << node.height, node.height)).or_default();
-                match runs.last_mut() {
-                    Some(run) if run.end == angle && run.len() < ANGLES_TOGETHER => run.end += 1,
-                    _ => runs.push(angle..angle + 1),
-                }
-            }
-        }
-        let task = |((first, height), runs): ((usize, u32), Vec<Range<usize>>)| {
-            let node = Node { height, index: first >> height };
-            runs.into_iter().map(move |angles| Task { node, angles })
-        };
-        by_tile.into_iter().flat_map(task).collect::<Vec<_>>()
-    };
-    let heights = (0..=TALLEST_TASK).rev();
-    let enough = heights.map(tasks_at).find(|tasks| tasks.len() >= TASKS_PER_THREAD * threads);
-    enough.unwrap_or_else(|| tasks_at(0))
+    work: Work,
 }
 
 impl CpuEngine {
@@ -97,11 +61,51 @@ impl CpuEngine {
     /// # Errors
     /// [`crate::Error::Usage`] when `HOMODYNE_ISA` names an instruction set that this processor hasn't got.
     pub fn new(experiment: Experiment, shards: Vec<Shard>, pool: rayon::ThreadPool) -> Result<Self> {
-        let clock = Clock::new(&experiment);
-        let threads = pool.current_num_threads();
-        let tasks = shards.iter().map(|s| cut(&s.level.plan, &s.store.range, threads)).collect();
-        let set = InstructionSet::select()?;
-        Ok(Self { experiment, shards, pool, set, clock, tasks, batch_pairs: None, on_batch: None })
+        let mut engine = Self {
+            clock: Clock::new(&experiment),
+            set: InstructionSet::select()?,
+            work: Work::new(0),
+            tasks: Vec::new(),
+            batch_pairs: None,
+            on_batch: None,
+            experiment,
+            shards,
+            pool,
+        };
+        engine.prepare();
+        Ok(engine)
+    }
+
+    /// Cuts the tiles into tasks for the threads of the pool.
+    fn prepare(&mut self) {
+        let threads = self.pool.current_num_threads();
+        self.work = Work::new(threads);
+        self.tasks = self.shards.iter().map(|s| cut(&s.level.plan, &s.store.range, threads)).collect();
+    }
+
+    /// Works in another thread pool from now on.
+    pub fn set_pool(&mut self, pool: rayon::ThreadPool) {
+        self.pool = pool;
+        self.prepare();
+    }
+
+    /// Works with the instruction set of that name from now on (see [`super::instruction_sets`]).
+    ///
+    /// # Errors
+    /// [`crate::Error::Usage`] when this processor hasn't got it.
+    pub fn set_instruction_set(&mut self, name: &str) -> Result<()> {
+        self.set = InstructionSet::named(name, "instruction set ")?;
+        Ok(())
+    }
+
+    /// Time that threads worked in the last pass, s, averaged over them.
+    pub fn worked(&self) -> f64 {
+        self.work.worked()
+    }
+
+    /// Share of the last pass in which threads had nothing to do, over all threads.
+    pub fn idle(&self) -> f64 {
+        self.work.idle()
     }
 
     /// Works with another instruction set.
@@ -110,15 +114,21 @@ impl CpuEngine {
         self.set = set;
     }
 
-    /// Cuts full-resolution passes into batches of about `pairs` pairs, reporting each.
+    /// Counts full-resolution passes in batches of about `pairs` pairs, reporting each. No thread waits between them.
     pub fn set_batches(&mut self, pairs: usize, on_batch: Option<BatchProgress>) {
         self.batch_pairs = Some(pairs.max(1));
         self.on_batch = on_batch;
     }
 
+    /// Pairs of a level that this rank holds, missing ones included.
+    fn n_pairs(&self, level: usize) -> usize {
+        self.tasks[level].iter().map(|task| task.n_pairs).sum()
+    }
+
     /// Batches of a full-resolution pass on this rank.
     pub fn n_batches(&self) -> usize {
-        self.batches(0).len()
+        let pairs = self.n_pairs(0);
+        pairs.div_ceil(self.batch_pairs.unwrap_or(usize::MAX)).max(usize::from(pairs > 0))
     }
 
     /// Name of the instruction set in use.
@@ -134,22 +144,6 @@ impl CpuEngine {
     /// Bytes of data held.
     pub fn bytes(&self) -> usize {
         self.shards.iter().map(|s| s.store.bytes()).sum()
-    }
-
-    fn batches(&self, level: usize) -> Vec<Range<usize>> {
-        let limit = self.batch_pairs.filter(|_| level == 0).unwrap_or(usize::MAX);
-        let (plan, tasks) = (&self.shards[level].level.plan, &self.tasks[level]);
-        let mut batches = Vec::new();
-        let (mut start, mut pairs) = (0, 0);
-        for (k, task) in tasks.iter().enumerate() {
-            let tiles = &plan.tiles[task.node.tiles(plan.per_angle())];
-            pairs += task.angles.len() * tiles.iter().map(|t| t.n_pairs).sum::<usize>();
-            if pairs >= limit || k + 1 == tasks.len() {
-                batches.push(start..k + 1);
-                (start, pairs) = (k + 1, 0);
-            }
-        }
-        batches
     }
 
     /// The Gram matrices of a task's angles.
@@ -187,48 +181,66 @@ impl CpuEngine {
         let wholes = |angle: usize| tree::owned_nodes(n, &plan.within_angle(&shard.store.range, angle), u32::MAX);
         parts.into_iter().enumerate().flat_map(|(angle, own)| tree::coalesce(n, &wholes(angle), own)).collect()
     }
+
+    fn sums(&self, level: usize, points: &[Point], pass: Pass) -> Vec<Gram> {
+        let (shard, tasks, work, set) = (&self.shards[level], &self.tasks[level], &self.work, self.set);
+        let n = shard.level.plan.per_angle().max(1);
+        let held = shard.store.range.start / n..shard.store.range.end.div_ceil(n);
+        let source = |alone| Source {
+            experiment: &self.experiment,
+            clock: &self.clock,
+            level: &shard.level,
+            angles: &held,
+            alone,
+        };
+        let tables = |point, alone| Tables::new(set, &source(alone), point, pass == Pass::Gram);
+        let enough = points.len() >= POINTS_PER_THREAD * self.pool.current_num_threads();
+        if enough && shard.level.plan.n_pairs() < SMALL_LEVEL {
+            // many points on a small level: one task a point
+            let sums: Vec<Vec<Gram>> = self.pool.install(|| {
+                points
+                    .par_iter()
+                    .map(|point| {
+                        work.task(|| {
+                            let tables = tables(point, false);
+                            let sum = |task| Self::sum_task(set, shard, &tables, task, pass);
+                            Self::coalesce(shard, tasks, tasks.iter().map(sum).collect())
+                        })
+                    })
+                    .collect()
+            });
+            return sums.concat();
+        }
+        let (n_batches, all) = (self.n_batches(), self.n_pairs(level));
+        let on_batch = self.on_batch.as_ref().filter(|_| level == 0 && n_batches > 1);
+        let mut out = Vec::new();
+        for point in points {
+            let tables = self.pool.install(|| tables(point, true));
+            let done = AtomicUsize::new(0);
+            let sum = |task: &Task| {
+                let sums = work.task(|| Self::sum_task(set, shard, &tables, task, pass));
+                if let Some(report) = on_batch {
+                    let before = done.fetch_add(task.n_pairs, Ordering::Relaxed);
+                    let batch = |pairs: usize| (pairs as u128 * n_batches as u128 / all as u128) as usize;
+                    let now = batch(before + task.n_pairs);
+                    if now > batch(before) {
+                        report(now, n_batches);
+                    }
+                }
+                sums
+            };
+            let sums = self.pool.install(|| tasks.par_iter().with_max_len(1).map(sum).collect());
+            out.extend(Self::coalesce(shard, tasks, sums));
+        }
+        out
+    }
 }
 
 impl Engine for CpuEngine {
     fn evaluate(&mut self, level: usize, points: &[Point], pass: Pass) -> Result<Vec<Gram>> {
-        let batches = self.batches(level);
-        let (shard, tasks) = (&self.shards[level], &self.tasks[level]);
-        let (experiment, clock, pool, set) = (&self.experiment, &self.clock, &self.pool, self.set);
-        let tables = |point| Tables::new(set, experiment, clock, &shard.level, point, pass == Pass::Gram);
-        let enough = points.len() >= POINTS_PER_THREAD * pool.current_num_threads();
-        if enough && shard.level.plan.n_pairs() < SMALL_LEVEL {
-            // many points on a small level: one task a point
-            let sums: Vec<Vec<Gram>> = pool.install(|| {
-                points
-                    .par_iter()
-                    .map(|point| {
-                        let tables = tables(point);
-                        let own = tasks.iter().map(|task| Self::sum_task(set, shard, &tables, task, pass)).collect();
-                        Self::coalesce(shard, tasks, own)
-                    })
-                    .collect()
-            });
-            return Ok(sums.concat());
-        }
-        let mut on_batch = self.on_batch.as_mut().filter(|_| batches.len() > 1);
-        let mut out = Vec::new();
-        for point in points {
-            let tables = pool.install(|| tables(point));
-            let mut sums = Vec::with_capacity(tasks.len());
-            for (k, batch) in batches.iter().enumerate() {
-                sums.extend(pool.install(|| {
-                    tasks[batch.clone()]
-                        .par_iter()
-                        .with_max_len(1)
-                        .map(|task| Self::sum_task(set, shard, &tables, task, pass))
-                        .collect::<Vec<_>>()
-                }));
-                if let Some(report) = on_batch.as_mut() {
-                    report(k + 1, batches.len());
-                }
-            }
-            out.extend(Self::coalesce(shard, tasks, sums));
-        }
-        Ok(out)
+        self.work.begin();
+        let sums = self.sums(level, points, pass);
+        self.work.end();
+        Ok(sums)
     }
 }

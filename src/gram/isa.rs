@@ -85,20 +85,35 @@ impl InstructionSet {
     /// # Errors
     /// [`Error::Usage`] when the variable names one that doesn't exist or that this processor hasn't got.
     pub fn select() -> Result<Self> {
+        match std::env::var(VARIABLE) {
+            Ok(wanted) => Self::named(&wanted, &format!("{VARIABLE}=")),
+            Err(_) => Ok(Self::available()[0]),
+        }
+    }
+
+    /// The one of that name; `asked` is what an error says before it.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when it doesn't exist or this processor hasn't got it.
+    pub fn named(wanted: &str, asked: &str) -> Result<Self> {
         let available = Self::available();
-        let Ok(wanted) = std::env::var(VARIABLE) else { return Ok(available[0]) };
         let found = available.iter().find(|set| set.name() == wanted.to_lowercase());
         found.copied().ok_or_else(|| {
             let names: Vec<&str> = available.iter().map(|set| set.name()).collect();
-            Error::Usage(format!("{VARIABLE}={wanted}: this processor has {}", names.join(", ")))
+            Error::Usage(format!("{asked}{wanted}: this processor has {}", names.join(", ")))
         })
     }
 }
 
-/// Whether the instruction set named by `HOMODYNE_ISA`, if any, is there.
+/// Names of the instruction sets that this processor has, the fastest first.
+pub fn names() -> Vec<&'static str> {
+    InstructionSet::available().into_iter().map(InstructionSet::name).collect()
+}
+
+/// Name of the instruction set that passes run on: the one named by `HOMODYNE_ISA`, else the fastest.
 ///
 /// # Errors
-/// [`Error::Usage`] naming those that are.
-pub fn check() -> Result<()> {
-    InstructionSet::select().map(|_| ())
+/// [`Error::Usage`] naming those that are there, where that one isn't.
+pub fn selected() -> Result<&'static str> {
+    InstructionSet::select().map(InstructionSet::name)
 }

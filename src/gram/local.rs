@@ -41,6 +41,11 @@ impl Local {
         let engine = CpuEngine::new(experiment.clone(), shards, pool)?;
         Ok(Self { experiment, passes: vec![0; levels.len()], levels, engine })
     }
+
+    /// The engine, to choose its threads and instruction set.
+    pub fn engine(&mut self) -> &mut CpuEngine {
+        &mut self.engine
+    }
 }
 
 impl Objective for Local {

@@ -17,21 +17,25 @@ mod lanes;
 mod local;
 mod pack;
 mod panel;
+mod peak;
 mod plan;
 mod products;
 mod rectangle;
 mod scratch;
 mod sinc_lanes;
 mod tables;
+mod task;
 #[cfg(test)]
 mod tests;
 pub mod tree;
 mod triangle;
+mod work;
 
 pub use cpu::{BatchProgress, CpuEngine, Shard};
-pub use isa::check as check_instruction_set;
+pub use isa::{names as instruction_sets, selected as selected_instruction_set};
 pub use local::Local;
 pub use pack::{Lane, TileStore, as_floats, pack_angle};
+pub use peak::{fma_per_second, read_bytes_per_second};
 pub use plan::{Brick, BrickKind, Level, TilePlan};
 
 use crate::model::{Experiment, MAX_PHYSICAL};

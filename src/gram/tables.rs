@@ -1,6 +1,8 @@
 //! Per-frame tables of one point at one level: everything with an exp, a sin or a power in it, computed once per frame
 //! instead of per pair.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::Point;
@@ -99,6 +101,7 @@ pub(crate) struct Tables<'a> {
     pub u: Vec<f64>,
     /// Row factors: exp(−k/power·(C at the start of the next eight − C_i)); at the end the last frame.
     pub v: Vec<f64>,
+    /// By angle; empty where none were needed.
     pub angles: Vec<AngleTables>,
     /// (contrast₀, offset₀).
     pub scaling: &'a [(f64, f64)],
@@ -203,15 +206,20 @@ impl Kernel for Strain<'_> {
     }
 }
 
+/// What doesn't change from point to point.
+pub(crate) struct Source<'a> {
+    pub experiment: &'a Experiment,
+    pub clock: &'a Clock,
+    pub level: &'a Level,
+    /// Angles that tables are needed of.
+    pub angles: &'a Range<usize>,
+    /// Whether the threads of the pool have nothing else to do.
+    pub alone: bool,
+}
+
 impl<'a> Tables<'a> {
-    pub fn new(
-        set: InstructionSet,
-        experiment: &Experiment,
-        clock: &Clock,
-        level: &Level,
-        point: &'a Point,
-        derivatives: bool,
-    ) -> Self {
+    pub fn new(set: InstructionSet, source: &Source, point: &'a Point, derivatives: bool) -> Self {
+        let Source { experiment, clock, level, angles: held, alone } = *source;
         let frames = &level.frames[..];
         let sheared = experiment.mode.has_shear();
         let axis = set.run(Integrate { clock, physical: &point.physical, derivatives });
@@ -248,20 +256,21 @@ impl<'a> Tables<'a> {
             strain_weights = [a, b, -kappa];
             let since_first = set.run(Strain(&strain));
             let largest = since_first.0.iter().flatten().fold(0.0f64, |m, x| m.max(x.abs()));
-            angles = (0..experiment.n_angles())
-                .into_par_iter()
-                .map(|angle| {
-                    let (p, dp) = experiment.phase_factors(point.physical[6], angle);
-                    let (sin, cos) = if p.abs() * largest < PHASE_LIMIT {
-                        set.run(Phases { p, strain: &since_first })
-                    } else {
-                        // no phase this large means anything; it must only stay a phase
-                        let phases = since_first.0.iter().flatten().map(|c| (p * c).sin_cos());
-                        phases.unzip()
-                    };
-                    AngleTables { p, dp, sin, cos }
-                })
-                .collect();
+            let of = |angle: usize| {
+                if !held.contains(&angle) {
+                    return AngleTables::default();
+                }
+                let (p, dp) = experiment.phase_factors(point.physical[6], angle);
+                let (sin, cos) = if p.abs() * largest < PHASE_LIMIT {
+                    set.run(Phases { p, strain: &since_first })
+                } else {
+                    // no phase this large means anything; it must only stay a phase
+                    since_first.0.iter().flatten().map(|c| (p * c).sin_cos()).unzip()
+                };
+                AngleTables { p, dp, sin, cos }
+            };
+            let n = experiment.n_angles();
+            angles = if alone { (0..n).into_par_iter().map(of).collect() } else { (0..n).map(of).collect() };
         }
         let scaling = &point.scaling;
         Self {

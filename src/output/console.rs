@@ -50,7 +50,7 @@ fn short(value: f64) -> String {
 }
 
 /// 1234567 as "1,234,567".
-fn grouped(n: u64) -> String {
+pub fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (k, c) in digits.chars().enumerate() {
@@ -276,6 +276,16 @@ fn times(page: &mut Page, report: &Report) {
         .collect();
     page.entry("passes × pairs", &passes.join(", "));
     page.entry("rate", &format!("{:.3} G pairs/s", report.pairs_evaluated / report.pass_seconds / 1e9));
+    let shares = || (0..report.ranks.len()).map(|rank| 100.0 * report.worked_share(rank));
+    let (least, most) = (shares().fold(f64::INFINITY, f64::min), shares().fold(0.0, f64::max));
+    let of = format!("of the {:.3} s of full-resolution passes", report.finest_seconds);
+    page.entry(
+        "balance",
+        &match report.ranks.len() {
+            1 => format!("threads worked {most:.1} % {of}"),
+            _ => format!("the ranks' threads worked {least:.1} % to {most:.1} % {of}"),
+        },
+    );
     page.entry(
         "memory",
         &format!(

@@ -185,10 +185,11 @@ fn convergence(report: &Report) -> Value {
         "device_info": {
             "kind": "cpu",
             "instruction_set": report.instruction_set,
-            "ranks": report.ranks.iter().map(|r| json!({
+            "ranks": report.ranks.iter().enumerate().map(|(k, r)| json!({
                 "threads": r.plan.threads,
                 "cores": r.plan.cores,
                 "peak_memory_bytes": r.peak_memory,
+                "worked_share": number(report.worked_share(k)),
             })).collect::<Vec<_>>(),
         },
         "phases": report.phases.iter()

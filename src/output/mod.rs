@@ -6,10 +6,13 @@ mod hdf5_file;
 mod json;
 mod quality;
 mod report;
+mod table;
 mod truth;
 
+pub use console::grouped;
 pub use folder::Folder;
 pub use report::{DataSummary, Report};
+pub use table::Table;
 pub use truth::Truth;
 
 use crate::Result;

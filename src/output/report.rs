@@ -72,6 +72,8 @@ pub struct Report<'a> {
     pub pairs_evaluated: f64,
     /// Wall time of all passes, s.
     pub pass_seconds: f64,
+    /// The same of full-resolution passes alone, s.
+    pub finest_seconds: f64,
     /// Batches of a full pass on rank 0.
     pub n_batches: usize,
     /// Bytes of packed data on all ranks.
@@ -232,6 +234,11 @@ impl Report<'_> {
             out.push(format!("not converged: {}", self.fit.outcome.reason()));
         }
         out
+    }
+
+    /// Share of the full-resolution passes in which a rank's threads worked; the rest they waited for others.
+    pub fn worked_share(&self, rank: usize) -> f64 {
+        self.ranks[rank].worked / self.finest_seconds
     }
 
     /// Peak memory of all ranks together, bytes.

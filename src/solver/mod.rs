@@ -38,6 +38,13 @@ const SAME_MINIMUM: f64 = 1.0;
 /// Contrast₀ and offset₀ before anything is known.
 const FIRST_SCALING: (f64, f64) = (0.0, 1.0);
 
+/// Iterations allowed unless the configuration says otherwise.
+const MAX_ITERATIONS: usize = 100;
+/// Tolerances, likewise: those of the Python package.
+const TOLERANCE: f64 = 1e-8;
+/// Seed of the search, likewise.
+const SEED: u64 = 42;
+
 /// Settings of the solver.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FitConfig {
@@ -57,6 +64,22 @@ pub struct FitConfig {
     pub n_starts: Option<usize>,
     /// Seed of the search.
     pub seed: u64,
+}
+
+impl Default for FitConfig {
+    /// The settings in force unless the configuration says otherwise.
+    fn default() -> Self {
+        Self {
+            max_iterations: MAX_ITERATIONS,
+            ftol: TOLERANCE,
+            xtol: TOLERANCE,
+            gtol: TOLERANCE,
+            scaling: None,
+            global_search: false,
+            n_starts: None,
+            seed: SEED,
+        }
+    }
 }
 
 /// What the solver tells while it works.

@@ -1,9 +1,9 @@
 //! Progress: one living line where stderr is a terminal; elsewhere log lines, seldom enough for a file. Under mpirun that
 //! is the rule: launchers give ranks a terminal for stdout at most.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io::IsTerminal;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -19,7 +19,7 @@ const EVERY: Duration = Duration::from_secs(2);
 pub struct Progress {
     bar: Option<ProgressBar>,
     /// What the line says without batches.
-    text: Rc<RefCell<String>>,
+    text: Arc<Mutex<String>>,
     level: String,
     /// Where log lines go in place of the living line.
     log_level: Level,
@@ -41,14 +41,14 @@ impl Progress {
             bar
         });
         let log_level = if wanted && bar.is_none() { Level::Info } else { Level::Debug };
-        Self { bar, text: Rc::default(), level: String::new(), log_level, said: Cell::new(Instant::now()) }
+        Self { bar, text: Arc::default(), level: String::new(), log_level, said: Cell::new(Instant::now()) }
     }
 
     fn show(&self, text: String) {
         if let Some(bar) = &self.bar {
             bar.set_message(text.clone());
         }
-        *self.text.borrow_mut() = text;
+        *self.text.lock().unwrap_or_else(PoisonError::into_inner) = text;
     }
 
     /// A line for the log where nothing lives.
@@ -111,8 +111,11 @@ impl Progress {
     /// Shows batches behind whatever the line says.
     pub fn batches(&self) -> Option<BatchProgress> {
         let bar = self.bar.clone()?;
-        let text = Rc::clone(&self.text);
-        Some(Box::new(move |done, total| bar.set_message(format!("{}; batch {done} of {total}", text.borrow()))))
+        let text = Arc::clone(&self.text);
+        Some(Box::new(move |done, total| {
+            let text = text.lock().unwrap_or_else(PoisonError::into_inner);
+            bar.set_message(format!("{text}; batch {done} of {total}"));
+        }))
     }
 
     /// Clears the line.

@@ -1,0 +1,162 @@
+//! The reduction: which tree nodes come from which rank, and completing the trees from them on rank 0.
+
+use std::ops::Range;
+use std::time::Instant;
+
+use super::setup::Dealing;
+use crate::gram::{Gram, Pass, tree};
+use crate::model::Experiment;
+
+/// A node that a rank sends.
+struct Part {
+    rank: u32,
+    /// Its place among the nodes of that rank.
+    place: u32,
+    node: tree::Node,
+}
+
+/// What is gathered at one level, and in which order it is summed.
+pub(super) struct Reduction {
+    /// By angle, in tree order.
+    angles: Vec<Vec<Part>>,
+    /// Nodes of every rank.
+    counts: Vec<usize>,
+    /// Tiles of an angle.
+    per_angle: usize,
+}
+
+impl Reduction {
+    /// That of a level as it was dealt.
+    pub fn new(dealing: &Dealing, level: usize) -> Self {
+        let plan = &dealing.levels[level].plan;
+        let mut angles: Vec<Vec<Part>> = (0..plan.n_angles).map(|_| Vec::new()).collect();
+        let mut counts = Vec::with_capacity(dealing.ranges[level].len());
+        for (rank, range) in dealing.ranges[level].iter().enumerate() {
+            let mut place = 0;
+            for angle in angles_of(range, plan.per_angle()) {
+                for node in dealing.nodes(level, rank, angle) {
+                    angles[angle].push(Part { rank: rank as u32, place, node });
+                    place += 1;
+                }
+            }
+            counts.push(place as usize);
+        }
+        Self { angles, counts, per_angle: plan.per_angle() }
+    }
+
+    /// Nodes that a rank sends for one point.
+    pub fn nodes_of(&self, rank: usize) -> usize {
+        self.counts[rank]
+    }
+
+    /// Numbers that every rank sends.
+    pub fn counts(&self, n_points: usize, pass: Pass) -> Vec<usize> {
+        self.counts.iter().map(|n| n * n_points * pass.filled().len()).collect()
+    }
+
+    /// Completes every angle's tree, point by point, from what was gathered, one rank after another.
+    pub fn complete(&self, n_points: usize, pass: Pass, all: &[f64]) -> Vec<Vec<Gram>> {
+        let width = pass.filled().len();
+        let starts: Vec<usize> = self
+            .counts
+            .iter()
+            .scan(0, |next, &nodes| {
+                let start = *next;
+                *next += nodes * n_points;
+                Some(start)
+            })
+            .collect();
+        let gram = |point: usize, part: &Part| {
+            let rank = part.rank as usize;
+            let at = width * (starts[rank] + point * self.counts[rank] + part.place as usize);
+            let mut gram = Gram::default();
+            gram.0[pass.filled()].copy_from_slice(&all[at..at + width]);
+            (part.node, gram)
+        };
+        (0..n_points)
+            .map(|point| {
+                let trees = self.angles.iter().map(|parts| {
+                    let mut parts = parts.iter().map(|part| gram(point, part));
+                    tree::complete(tree::Node::root(self.per_angle), self.per_angle, &mut parts)
+                });
+                trees.collect()
+            })
+            .collect()
+    }
+}
+
+/// Angles that a run of tiles touches.
+fn angles_of(range: &Range<usize>, per_angle: usize) -> Range<usize> {
+    if range.is_empty() { 0..0 } else { range.start / per_angle..(range.end - 1) / per_angle + 1 }
+}
+
+/// What completing the trees costs on rank 0.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CompletionCost {
+    /// Nodes gathered for one point.
+    pub nodes: usize,
+    /// Bytes gathered for one Gram pass at one point.
+    pub bytes: usize,
+    /// Time of every repetition, s.
+    pub seconds: Vec<f64>,
+}
+
+/// Completes the trees of one full-resolution Gram pass as if it had come from `ranks` ranks, `repetitions` times.
+pub fn completion_cost(experiment: &Experiment, ranks: usize, repetitions: usize) -> CompletionCost {
+    let reduction = Reduction::new(&Dealing::finest(experiment, ranks), 0);
+    let all = vec![1.0; reduction.counts(1, Pass::Gram).iter().sum()];
+    let once = || {
+        let begin = Instant::now();
+        std::hint::black_box(reduction.complete(1, Pass::Gram, std::hint::black_box(&all)));
+        begin.elapsed().as_secs_f64()
+    };
+    CompletionCost {
+        nodes: reduction.counts.iter().sum(),
+        bytes: size_of_val(&all[..]),
+        seconds: (0..repetitions).map(|_| once()).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{AnalysisMode, ShearConvention};
+
+    #[test]
+    fn any_number_of_ranks_sends_whole_trees() {
+        let experiment = Experiment {
+            mode: AnalysisMode::Static,
+            convention: ShearConvention::Homodyne,
+            q: 0.0054,
+            gap: 0.0,
+            dt: 0.1,
+            phi: vec![0.0, 30.0, 60.0],
+            n_frames: 700,
+            time_offset: 0,
+        };
+        let mut nodes = Vec::new();
+        for ranks in [1, 2, 7, 64, 500] {
+            let reduction = Reduction::new(&Dealing::finest(&experiment, ranks), 0);
+            // every node of one stands for itself in every entry, so that each root counts the nodes of its angle
+            for points in [1, 3] {
+                let all = vec![1.0; reduction.counts(points, Pass::Chi2).iter().sum()];
+                let done = reduction.complete(points, Pass::Chi2, &all);
+                assert_eq!(done.len(), points);
+                for grams in &done {
+                    for (gram, parts) in grams.iter().zip(&reduction.angles) {
+                        assert_eq!(gram.n_pairs(), parts.len() as f64);
+                    }
+                }
+            }
+            nodes.push(reduction.counts.iter().sum::<usize>());
+            let tiles = reduction.per_angle as f64;
+            let most = 2.0 * tiles.log2().ceil();
+            assert!(reduction.counts.iter().all(|&n| n as f64 <= most * (3.0 / ranks as f64).ceil().max(2.0)));
+        }
+        assert_eq!(nodes[0], 3);
+        assert!(nodes.is_sorted(), "{nodes:?}");
+        let cost = completion_cost(&experiment, 7, 2);
+        assert_eq!((cost.nodes, cost.seconds.len()), (nodes[2], 2));
+        assert_eq!(cost.bytes, 440 * cost.nodes);
+    }
+}

@@ -1,0 +1,229 @@
+//! `--dry-run`: what a fit would do and about how long it would take, without doing it.
+//!
+//! Levels, tiles and dealing are those of the run. Speeds are measured at once on all ranks (see
+//! [`crate::cluster::survey`]), that of reading on the first matrix. Nothing is written.
+
+use std::io::Write;
+use std::time::Instant;
+
+use super::fit::{check_memory, experiment, memory_needed, open};
+use crate::Result;
+use crate::cluster::{GB, MemoryLimit, Setup, Share, Strategy, Survey, World, survey};
+use crate::config::Config;
+use crate::dataset::{Dataset, TwoTime, noise};
+use crate::gram::Pass;
+use crate::model::Experiment;
+use crate::output::{Table, grouped};
+use crate::solver::search::{REFINED, SCREENED};
+
+/// Most ranks that get a line of their own.
+const MOST_LINES: usize = 16;
+/// Full-resolution passes of a fit: the median over many fits (docs/validation.md).
+const FINE_PASSES: f64 = 5.0;
+/// Passes on a level between the coarsest and the finest.
+const MIDDLE_PASSES: f64 = 4.0;
+/// Passes of one start that is refined on the coarsest level.
+const START_PASSES: f64 = 25.0;
+
+/// Prints the plan of the fit that the configuration asks for; called on rank 0 while the others wait for a command.
+///
+/// # Errors
+/// Those that the run itself would end with before computing: wrong or missing input, too little memory.
+pub fn dry_run(world: &World, config: &Config, out: &mut impl Write) -> Result<()> {
+    let dataset = open(config)?;
+    let experiment = experiment(config, &dataset)?;
+    let threads = config.performance.threads;
+    let batch_pairs = strategy(config, &experiment).0.batch_pairs();
+    let fits = check_memory(world, config, &experiment);
+    let survey = survey(world, Setup { experiment: experiment.clone(), threads, batch_pairs }, true)?;
+    // where the data are too large for this node, so may be one of the matrices
+    let reading = fits.is_ok().then(|| reading_seconds(&dataset)).transpose()?;
+    let plan = Printed { world, config, dataset: &dataset, experiment: &experiment, survey: &survey, reading };
+    super::heard(plan.print(out))?;
+    fits
+}
+
+fn strategy(config: &Config, experiment: &Experiment) -> (Strategy, &'static str) {
+    match config.performance.strategy {
+        Some(strategy) => (strategy, "as configured"),
+        None => (Strategy::by_size(experiment.n_points()), "by the number of matrix entries"),
+    }
+}
+
+/// Time for reading all matrices, from that for the first.
+fn reading_seconds(dataset: &Dataset) -> Result<f64> {
+    let begin = Instant::now();
+    let mut matrix = TwoTime::default();
+    dataset.read(0, &mut matrix)?;
+    noise::estimate(&matrix);
+    let mut hash = blake3::Hasher::new();
+    for i in 1..matrix.n_frames() {
+        for value in matrix.row_after(i) {
+            hash.update(&value.to_le_bytes());
+        }
+    }
+    std::hint::black_box(hash.finalize());
+    Ok(begin.elapsed().as_secs_f64() * dataset.selected.len() as f64)
+}
+
+/// A time for people who plan with it.
+fn about(seconds: f64) -> String {
+    match seconds {
+        s if s >= 7200.0 => format!("{:.1} hours", s / 3600.0),
+        s if s >= 120.0 => format!("{:.0} minutes", s / 60.0),
+        s if s >= 1.0 => format!("{s:.1} s"),
+        s if s >= 1e-2 => format!("{:.0} ms", s * 1e3),
+        s if s >= 1e-3 => format!("{:.1} ms", s * 1e3),
+        s => format!("{:.0} µs", s * 1e6),
+    }
+}
+
+fn megabytes(bytes: usize) -> String {
+    format!("{:.1} MB", bytes as f64 / f64::from(1 << 20))
+}
+
+struct Printed<'a> {
+    world: &'a World,
+    config: &'a Config,
+    dataset: &'a Dataset,
+    experiment: &'a Experiment,
+    survey: &'a Survey,
+    reading: Option<f64>,
+}
+
+impl Printed<'_> {
+    fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
+        let e = self.experiment;
+        let (strategy, why) = strategy(self.config, e);
+        let mut line = |name: &str, value: String| writeln!(out, "  {name:<20}{value}");
+        line("Plan", "nothing is computed or written".into())?;
+        line("data", self.dataset.file.display().to_string())?;
+        line(
+            "fit",
+            format!(
+                "{} angles × {} frames, {}, {} pairs",
+                e.n_angles(),
+                e.n_frames,
+                e.mode.name(),
+                grouped(e.n_pairs())
+            ),
+        )?;
+        line("strategy", format!("{}, {why} ({})", strategy.name(), grouped(e.n_points())))?;
+        if let Some(pairs) = strategy.batch_pairs() {
+            line("batches", format!("{} pairs of a rank in each", grouped(pairs as u64)))?;
+        }
+        line("ranks", self.world.size().to_string())?;
+        line("memory", self.memory())?;
+        self.print_levels(out)?;
+        self.print_ranks(out)?;
+        self.print_times(out)
+    }
+
+    fn memory(&self) -> String {
+        let needed = memory_needed(self.world, self.experiment) / GB;
+        match MemoryLimit::find(self.config.performance.memory_limit_gb) {
+            Ok(limit) => {
+                format!("{needed:.2} GB on the first node of {:.2} GB allowed ({})", limit.bytes / GB, limit.source)
+            }
+            Err(_) => format!("{needed:.2} GB on the first node"),
+        }
+    }
+
+    /// Passes that a fit makes on a level, and what kind they are.
+    fn passes(&self, level: usize) -> (f64, f64) {
+        let coarsest = self.survey.levels.len() - 1;
+        let refined = self.config.fit.n_starts.unwrap_or(REFINED) as f64;
+        match level {
+            0 if coarsest > 0 => (FINE_PASSES, 0.0),
+            l if l < coarsest => (MIDDLE_PASSES, 0.0),
+            _ if self.config.fit.global_search => (refined * START_PASSES, SCREENED as f64),
+            _ => (START_PASSES, 0.0),
+        }
+    }
+
+    fn level_seconds(&self, level: usize) -> f64 {
+        let (gram, chi2) = self.passes(level);
+        // points of a search share their collective calls
+        let shared = self.survey.exchange_seconds();
+        let alone = |pass, n: f64| {
+            let calls = if level + 1 == self.survey.levels.len() { n / START_PASSES } else { n };
+            n * (self.survey.pass_seconds(level, pass) - shared) + calls * shared
+        };
+        alone(Pass::Gram, gram) + alone(Pass::Chi2, chi2)
+    }
+
+    fn print_levels(&self, out: &mut impl Write) -> std::io::Result<()> {
+        writeln!(out, "\n  Levels")?;
+        let columns = ["level", "frames", "tiles", "pairs", "a pass", "passes", "together"];
+        let mut table = Table::new(&columns, &[]);
+        for (k, level) in self.survey.levels.iter().enumerate() {
+            let (gram, chi2) = self.passes(k);
+            table.row([
+                k.to_string(),
+                level.frames.len().to_string(),
+                level.plan.n_tiles().to_string(),
+                grouped(level.plan.n_pairs() as u64),
+                about(self.survey.pass_seconds(k, Pass::Gram)),
+                format!("about {:.0}", gram + chi2),
+                about(self.level_seconds(k)),
+            ]);
+        }
+        table.print(out)
+    }
+
+    fn print_ranks(&self, out: &mut impl Write) -> std::io::Result<()> {
+        let shares = &self.survey.shares[0];
+        let pairs = || shares.iter().map(|s| s.pairs);
+        let mean = pairs().sum::<usize>() as f64 / shares.len() as f64;
+        let (least, most) = (pairs().min().unwrap_or(0), pairs().max().unwrap_or(0));
+        writeln!(
+            out,
+            "\n  Ranks at full resolution: {} to {} pairs each, the fullest {:.2} % above the mean",
+            grouped(least as u64),
+            grouped(most as u64),
+            100.0 * (most as f64 / mean.max(1.0) - 1.0).max(0.0)
+        )?;
+        let columns = ["rank", "tiles", "pairs", "bytes", "nodes", "threads", "isa", "pairs/s", "its pairs"];
+        let mut table = Table::new(&columns, &[6]);
+        for (k, (share, rank)) in shares.iter().zip(&self.survey.ranks).enumerate().take(MOST_LINES) {
+            let rate = rank.rate.map_or(f64::NAN, |r| r.gram);
+            let Share { tiles, pairs, bytes, nodes } = *share;
+            table.row([
+                k.to_string(),
+                tiles.to_string(),
+                grouped(pairs as u64),
+                megabytes(bytes),
+                nodes.to_string(),
+                rank.plan.threads.to_string(),
+                rank.instruction_set.to_owned(),
+                format!("{:.3} G", rate / 1e9),
+                about(self.survey.pairs_seconds(0, k, Pass::Gram)),
+            ]);
+        }
+        table.print(out)?;
+        match shares.len().saturating_sub(MOST_LINES) {
+            0 => Ok(()),
+            more => writeln!(out, "  … and {more} ranks more"),
+        }
+    }
+
+    fn print_times(&self, out: &mut impl Write) -> std::io::Result<()> {
+        let (pass, exchange) = (self.survey.pass_seconds(0, Pass::Gram), self.survey.exchange_seconds());
+        let gathered: usize = self.survey.shares[0].iter().map(|s| s.nodes * size_of::<crate::gram::Gram>()).sum();
+        writeln!(out, "\n  Prediction, from speeds measured just now on all ranks at once")?;
+        let mut line = |name: &str, value: String| writeln!(out, "  {name:<20}{value}");
+        let tables = (0..self.survey.ranks.len()).map(|rank| self.survey.tables_seconds(0, rank)).fold(0.0, f64::max);
+        line("a full pass", about(pass))?;
+        line("  tables", format!("{} of it, on every rank", about(tables)))?;
+        line("  collective calls", format!("{} of it, with {gathered} bytes gathered", about(exchange)))?;
+        let fitting: f64 = (0..self.survey.levels.len()).map(|level| self.level_seconds(level)).sum();
+        match self.reading {
+            Some(reading) => {
+                line("reading", format!("about {}, from the time for the first matrix", about(reading)))?;
+                line("fitting", format!("about {}", about(fitting)))?;
+                line("the whole fit", format!("about {}", about(reading + fitting)))
+            }
+            None => line("fitting", format!("about {}; the data don't fit into the memory", about(fitting))),
+        }
+    }
+}
