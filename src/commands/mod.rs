@@ -2,6 +2,7 @@
 
 pub mod fit;
 pub mod inspect;
+mod reading;
 pub mod simulate;
 
 pub use fit::fit;
