@@ -317,3 +317,6 @@ impl<'a> Chunked<'a> {
 fn overlap(frames: &Range<usize>, number: usize, side: usize) -> Range<usize> {
     frames.start.max(number * side)..frames.end.min((number + 1) * side)
 }
+
+#[cfg(test)]
+mod tests;
