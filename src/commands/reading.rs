@@ -125,3 +125,38 @@ fn wait_for(angle: usize, arrivals: &Receiver<Arrived>, early: &mut [Option<Arri
         early[angle] = Some(next);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gram::Level;
+    use crate::model::{AnalysisMode, ShearConvention};
+
+    #[test]
+    fn reading_ahead_keeps_to_its_memory() {
+        let most = |n_angles: usize, n_frames: usize| {
+            let experiment = Experiment {
+                mode: AnalysisMode::LaminarFlow,
+                convention: ShearConvention::Homodyne,
+                q: 0.0054,
+                gap: 2e6,
+                dt: 0.1,
+                phi: vec![0.0; n_angles],
+                n_frames,
+                time_offset: 0,
+            };
+            let packed: usize = Level::all(n_frames, n_angles).iter().map(Level::bytes).sum();
+            let most = most_on_their_way(&experiment, packed);
+            assert!(
+                most == 1 || memory(&experiment, packed) <= SHARE * packed as f64 + ALLOWANCE,
+                "{n_angles} × {n_frames}"
+            );
+            most
+        };
+        assert_eq!(most(1, 500), 1);
+        assert_eq!(most(11, 3000), 2);
+        assert!(most(23, 1000) > 4);
+        // so large that a second one would outweigh what overlapping is worth
+        assert_eq!(most(11, 20000), 1);
+    }
+}

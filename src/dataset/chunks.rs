@@ -182,7 +182,7 @@ impl<'a> Chunked<'a> {
         stored: &mut Vec<u8>,
     ) -> Result<Contents, String> {
         let origin = self.origin(band.number, column);
-        let found = hdf5::sync::sync(|| -> Result<Contents, String> {
+        hdf5::sync::sync(|| -> Result<Contents, String> {
             let said = |e: hdf5::Error| self.named(&origin, &format!("cannot be read: {}", reason(e)));
             let Some((mask, size)) = self.look_up(&origin).map_err(said)? else { return Ok(Contents::Missing) };
             if size > self.file_size {
@@ -192,7 +192,8 @@ impl<'a> Chunked<'a> {
             let size = size as usize;
             let in_place = self.value == Value::F32 && self.is_exactly(band, frames) && self.pipeline.is_plain(mask);
             if in_place && size == size_of_val(&*band.rows) {
-                self.read_stored(&origin, bytemuck::cast_slice_mut(band.rows)).map_err(said)?;
+                // SAFETY: as many bytes as were found, under the same lock
+                unsafe { self.read_stored(&origin, bytemuck::cast_slice_mut(band.rows)) }.map_err(said)?;
                 return Ok(Contents::InPlace);
             }
             let start = stored.len();
@@ -200,10 +201,10 @@ impl<'a> Chunked<'a> {
                 return Err(self.named(&origin, &format!("takes {size} bytes, for which there is no memory")));
             }
             stored.resize(start + size, 0);
-            self.read_stored(&origin, &mut stored[start..]).map_err(said)?;
+            // SAFETY: as many bytes as were found, under the same lock
+            unsafe { self.read_stored(&origin, &mut stored[start..]) }.map_err(said)?;
             Ok(Contents::Stored { bytes: start..start + size, mask })
-        });
-        found
+        })
     }
 
     /// Filter mask and stored bytes of a chunk; `None` where it was never written. To be called under the library's lock.
@@ -218,12 +219,15 @@ impl<'a> Chunked<'a> {
         Ok((address != HADDR_UNDEF && size > 0).then_some((mask, size)))
     }
 
-    /// Reads a chunk as stored into as many bytes as [`Self::look_up`] found, under the same lock.
-    fn read_stored(&self, origin: &[hsize_t], into: &mut [u8]) -> hdf5::Result<()> {
+    /// Reads a chunk as stored.
+    ///
+    /// # Safety
+    /// `into` must be as long as [`Self::look_up`] found under the library's lock, which must have been held since.
+    unsafe fn read_stored(&self, origin: &[hsize_t], into: &mut [u8]) -> hdf5::Result<()> {
         let mut mask = 0;
         let target = into.as_mut_ptr().cast::<c_void>();
-        // SAFETY: as in `look_up`; the library writes as many bytes as the chunk has in the file, which is the length of `into`,
-        // and since the lock has been held between the two calls no other thread can have changed that.
+        // SAFETY: the identifier and `origin` are as in `look_up`; the library writes as many bytes as the chunk has in the
+        // file, for which the caller vouches.
         let status = unsafe { H5Dread_chunk1(self.dataset.id(), H5P_DEFAULT, origin.as_ptr(), &mut mask, target) };
         hdf5::h5check(status).map(|_| ())
     }
