@@ -1,5 +1,6 @@
 //! Rank 0's side: setting up, dealing tiles, and the objective that the solver sees.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::fault::Fault;
@@ -22,7 +23,7 @@ pub struct Driver<'w> {
     /// By level.
     reductions: Vec<Reduction>,
     threads: ThreadPlan,
-    pool: Option<rayon::ThreadPool>,
+    pool: Arc<rayon::ThreadPool>,
     stores: Vec<TileStore>,
     engine: Option<CpuEngine>,
     buffer: Vec<Lane>,
@@ -55,7 +56,7 @@ impl<'w> Driver<'w> {
         let dealing = Dealing::new(&setup.experiment, world.size());
         let reductions = (0..dealing.levels.len()).map(|level| Reduction::new(&dealing, level)).collect();
         let stores = dealing.stores(0);
-        let pool = Some(thread_pool(0, threads.threads)?);
+        let pool = Arc::new(thread_pool(0, threads.threads)?);
         let passes = vec![0; dealing.levels.len()];
         Ok(Self {
             world,
@@ -76,6 +77,11 @@ impl<'w> Driver<'w> {
         })
     }
 
+    /// The threads of this rank, for all that is done to the data before they are dealt.
+    pub fn pool(&self) -> Arc<rayon::ThreadPool> {
+        Arc::clone(&self.pool)
+    }
+
     /// Packs one matrix and deals it to its owners. Angles must come in order, each once; `row_after(i)` gives c2 of frame i
     /// with the frames behind it.
     ///
@@ -91,14 +97,11 @@ impl<'w> Driver<'w> {
                 }
                 let base = angle * level.plan.per_angle();
                 let within = tiles.start - base..tiles.end - base;
-                let pool = self.pool.as_ref();
-                let pack = |out: &mut [Lane]| match pool {
-                    Some(pool) => pool.install(|| pack_angle(level, within, row_after, out)),
-                    None => pack_angle(level, within, row_after, out),
-                };
+                let pool = &self.pool;
+                let pack = |out: &mut [Lane]| pool.install(|| pack_angle(level, within, row_after, out));
                 if rank == 0 {
                     pack(self.stores[k].lanes_mut(&tiles));
-                    self.stores[k].mark(&tiles);
+                    pool.install(|| self.stores[k].mark(&tiles));
                 } else {
                     let n = level.plan.tiles[tiles.start - base..tiles.end - base].iter().map(|t| t.n_lanes).sum();
                     self.buffer.resize(n, Lane([f32::NAN; 8]));
@@ -109,9 +112,9 @@ impl<'w> Driver<'w> {
         }
         if angle + 1 == self.setup.experiment.n_angles() {
             self.buffer = Vec::new();
-            self.pool = None;
             let stores = std::mem::take(&mut self.stores);
-            self.engine = Some(engine(&self.setup, &self.dealing, stores, 0, self.threads.threads)?);
+            let pool = thread_pool(0, self.threads.threads)?;
+            self.engine = Some(engine(&self.setup, &self.dealing, stores, pool)?);
         }
         Ok(())
     }

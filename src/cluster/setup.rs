@@ -63,16 +63,14 @@ impl Dealing {
     }
 }
 
-/// Builds the engine of a rank from its filled stores.
+/// Builds the engine of a rank from its filled stores and its threads.
 pub(super) fn engine(
     setup: &Setup,
     dealing: &Dealing,
     stores: Vec<TileStore>,
-    rank: usize,
-    threads: usize,
+    pool: rayon::ThreadPool,
 ) -> Result<CpuEngine> {
     let shards = dealing.levels.iter().cloned().zip(stores).map(|(level, store)| Shard { level, store }).collect();
-    let pool = thread_pool(rank, threads)?;
     let mut engine = CpuEngine::new(setup.experiment.clone(), shards, pool)?;
     if let Some(pairs) = setup.batch_pairs {
         engine.set_batches(pairs, None);

@@ -1,7 +1,7 @@
 //! The loop of every rank but 0: wait for a command, do it.
 
 use super::fault::Fault;
-use super::setup::{Dealing, Setup, engine};
+use super::setup::{Dealing, Setup, engine, thread_pool};
 use super::{ThreadPlan, World, memory, survey, thread_plan};
 use crate::gram::{CpuEngine, Engine, Pass, Point, TileStore};
 use crate::{Error, Result};
@@ -84,6 +84,8 @@ struct Ready {
     threads: ThreadPlan,
     /// Until the last angle has come.
     stores: Vec<TileStore>,
+    /// Threads of the engine to be.
+    pool: Option<rayon::ThreadPool>,
     engine: Option<CpuEngine>,
     /// As in [`RankStatus`].
     worked: f64,
@@ -115,8 +117,12 @@ fn obey(world: &World) -> Result<u8> {
                     .map_err(|e| failed(world, format!("cannot read the set-up from rank 0: {e}")))?;
                 let plan = thread_plan(world, setup.threads);
                 let dealing = Dealing::new(&setup.experiment, world.size());
-                let stores = dealing.stores(world.rank());
-                state = Some(Ready { setup, dealing, threads: plan, stores, engine: None, worked: 0.0 });
+                let pool = thread_pool(world.rank(), plan.threads)?;
+                let mut stores = dealing.stores(world.rank());
+                // rank 0 is busy with the first matrix
+                pool.install(|| stores.iter_mut().for_each(TileStore::touch));
+                state =
+                    Some(Ready { setup, dealing, threads: plan, stores, pool: Some(pool), engine: None, worked: 0.0 });
             }
             (operation::LOAD, Some(ready)) => load(world, ready, first as usize)?,
             (operation::EVALUATE, Some(Ready { setup, engine: Some(engine), worked, .. })) => {
@@ -151,12 +157,19 @@ fn load(world: &World, ready: &mut Ready, angle: usize) -> Result<()> {
         let tiles = ready.dealing.tiles(level, world.rank(), angle);
         if !tiles.is_empty() {
             store.receive(&tiles, |floats| world.receive(floats));
-            store.mark(&tiles);
+            match &ready.pool {
+                Some(pool) => pool.install(|| store.mark(&tiles)),
+                None => store.mark(&tiles),
+            }
         }
     }
     if angle + 1 == ready.setup.experiment.n_angles() {
         let stores = std::mem::take(&mut ready.stores);
-        ready.engine = Some(engine(&ready.setup, &ready.dealing, stores, world.rank(), ready.threads.threads)?);
+        let pool = match ready.pool.take() {
+            Some(pool) => pool,
+            None => thread_pool(world.rank(), ready.threads.threads)?,
+        };
+        ready.engine = Some(engine(&ready.setup, &ready.dealing, stores, pool)?);
     }
     Ok(())
 }

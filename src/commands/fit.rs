@@ -3,9 +3,10 @@
 use std::io::Write;
 use std::path::Path;
 
+use super::reading;
 use crate::cluster::{Driver, MemoryLimit, Setup, Strategy, World};
 use crate::config::{Config, TimeOrigin};
-use crate::dataset::{Dataset, TwoTime, noise};
+use crate::dataset::Dataset;
 use crate::gram::{Level, Objective};
 use crate::model::{Experiment, ScalingMode};
 use crate::output::{DataSummary, Folder, Report, Truth, closing_report, write};
@@ -101,13 +102,12 @@ pub(super) fn check_memory(world: &World, config: &Config, experiment: &Experime
     MemoryLimit::find(config.performance.memory_limit_gb)?.check(memory_needed(world, experiment))
 }
 
-/// Bytes of packed data of this node's ranks, and on rank 0 the one matrix being read (twice while HDF5 unpacks it).
+/// Bytes of packed data of this node's ranks, and on rank 0 of the matrices that are being read.
 pub(super) fn memory_needed(world: &World, experiment: &Experiment) -> f64 {
     let levels = Level::all(experiment.n_frames, experiment.n_angles());
     let packed: usize = levels.iter().map(Level::bytes).sum();
     let share = world.ranks_on_node() as f64 / world.size() as f64;
-    let matrix = 2.0 * (experiment.n_frames * experiment.n_frames * size_of::<f32>()) as f64;
-    packed as f64 * share + matrix
+    packed as f64 * share + reading::memory(experiment, packed)
 }
 
 /// One run on rank 0.
@@ -200,7 +200,7 @@ impl Run<'_> {
         ))
     }
 
-    /// Reads one matrix at a time and deals it, hashing and judging its noise on the way.
+    /// Reads all matrices and deals them.
     fn read(
         &self,
         driver: &mut Driver,
@@ -208,36 +208,15 @@ impl Run<'_> {
         warnings: &mut Vec<String>,
         phases: &mut Phases,
     ) -> Result<DataSummary> {
-        let (dataset, e) = (self.dataset, &self.experiment);
-        let mut buffer = TwoTime::default();
-        let mut hash = blake3::Hasher::new();
-        for value in [e.q, e.dt].iter().chain(&e.phi) {
-            hash.update(&value.to_le_bytes());
-        }
-        let mut noises = Vec::with_capacity(e.n_angles());
-        let mut n_missing = 0;
-        for angle in 0..e.n_angles() {
-            let found = phases.time("reading", || dataset.read(angle, &mut buffer))?;
-            n_missing += found.n_missing;
-            if !found.dead_frames.is_empty() {
-                let text =
-                    dead_frames(&dataset.slots[dataset.selected[angle]].path, &found.dead_frames, dataset.first_frame);
+        let dataset = self.dataset;
+        let found = reading::read_all(dataset, &self.experiment, driver, progress, phases, |angle, report| {
+            if !report.dead_frames.is_empty() {
+                let path = &dataset.slots[dataset.selected[angle]].path;
+                let text = dead_frames(path, &report.dead_frames, dataset.first_frame);
                 log::warn!("{text}");
                 warnings.push(text);
             }
-            phases.time("noise and hash", || {
-                noises.push(noise::estimate(&buffer));
-                for i in 1..e.n_frames {
-                    for value in buffer.row_after(i) {
-                        // every missing value counts alike, whatever its bits
-                        let value = if value.is_nan() { f32::NAN } else { *value };
-                        hash.update(&value.to_le_bytes());
-                    }
-                }
-            });
-            phases.time("dealing", || driver.load(angle, &|i| buffer.row_after(i)))?;
-            progress.reading(angle + 1, e.n_angles());
-        }
+        })?;
         Ok(DataSummary {
             file: dataset.file.clone(),
             layout: dataset.layout.name(),
@@ -245,9 +224,9 @@ impl Run<'_> {
             n_file_frames: dataset.n_file_frames,
             first_frame: dataset.first_frame + 1,
             bins: dataset.selected.iter().map(|&s| dataset.slots[s].bin).collect(),
-            n_missing,
-            noise: noises,
-            hash: hash.finalize().to_hex().to_string(),
+            n_missing: found.n_missing,
+            noise: found.noise,
+            hash: found.hash,
         })
     }
 }

@@ -4,6 +4,7 @@ pub mod benchmark;
 pub mod dry_run;
 pub mod fit;
 pub mod inspect;
+mod reading;
 pub mod simulate;
 
 pub use benchmark::benchmark;

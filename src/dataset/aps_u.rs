@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use super::hdf::{Source, read_frames};
 use super::selection::Found;
 use super::{MatrixReader, Slot, TwoTime};
-use crate::error::hdf5_reason as reason;
 use crate::{Error, Result};
 
 /// The group of the matrices.
@@ -215,8 +214,8 @@ impl MatrixReader for Reader {
 }
 
 /// The error of a matrix whose data can't be read: lost bytes, or a compression that isn't known here.
-pub(super) fn unreadable(file: &Path, path: &str, error: &hdf5::Error) -> Error {
-    Error::data_at(file, path, format!("the matrix cannot be read: {}", reason(error)))
+pub(super) fn unreadable(file: &Path, path: &str, why: &str) -> Error {
+    Error::data_at(file, path, format!("the matrix cannot be read: {why}"))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use hdf5::types::{FixedAscii, FixedUnicode, TypeDescriptor, VarLenAscii, VarLenU
 use hdf5::{Container, Hyperslab};
 
 use super::TwoTime;
+use super::chunks::Chunked;
 use crate::error::hdf5_reason as reason;
 use crate::{Error, Result};
 
@@ -165,29 +166,37 @@ impl Source<'_> {
     }
 }
 
-/// Reads frames × frames of a matrix, or of matrix `index` of a stack, as float32, in one HDF5 call: a chunk that holds
-/// a whole matrix is decompressed once, contiguous data outside the frames aren't touched.
+/// Reads frames × frames of a matrix, or of matrix `index` of a stack, as float32: chunks by all threads (see
+/// [`super::chunks`]), anything else in one call of the library, which doesn't touch contiguous data outside the frames.
+///
+/// The error is what is wrong with the data, without file and path.
 pub(super) fn read_frames(
     dataset: &hdf5::Dataset,
     index: Option<usize>,
     frames: Range<usize>,
     into: &mut TwoTime,
-) -> hdf5::Result<()> {
+) -> std::result::Result<(), String> {
     let n = frames.len();
-    if index.is_none() && dataset.shape() == [n, n] {
-        into.values.resize(n * n, 0.0);
-        dataset.as_reader().read_into_raw(&mut into.values)?;
-    } else {
-        // the old buffer goes before its successor comes: never two matrices at once
-        into.values = Vec::new();
-        let selection = match index {
-            None => Hyperslab::from((frames.clone(), frames)),
-            Some(k) => Hyperslab::from((k, frames.clone(), frames)),
-        };
-        let block: ndarray::Array2<f32> = dataset.read_slice(selection)?;
-        into.values = block.into_raw_vec_and_offset().0;
-    }
     into.n = n;
+    let chunked = Chunked::new(dataset, index);
+    if chunked.is_some() || (index.is_none() && dataset.shape() == [n, n]) {
+        if into.values.len() != n * n {
+            // the old buffer goes before its successor comes: never two matrices at once
+            into.values = Vec::new();
+            into.values = vec![0.0; n * n];
+        }
+        return match chunked {
+            Some(chunked) => chunked.read(&frames, &mut into.values),
+            None => dataset.as_reader().read_into_raw(&mut into.values).map(|_| ()).map_err(reason),
+        };
+    }
+    into.values = Vec::new();
+    let selection = match index {
+        None => Hyperslab::from((frames.clone(), frames)),
+        Some(k) => Hyperslab::from((k, frames.clone(), frames)),
+    };
+    let block: ndarray::Array2<f32> = dataset.read_slice(selection).map_err(reason)?;
+    into.values = block.into_raw_vec_and_offset().0;
     Ok(())
 }
 

@@ -5,7 +5,11 @@
 //! here grows with the data.
 
 mod aps_u;
+mod chunks;
+mod filters;
+mod fingerprint;
 mod hdf;
+mod lzf;
 mod native;
 pub mod noise;
 mod open;
@@ -18,6 +22,7 @@ use std::path::PathBuf;
 
 use crate::Result;
 
+pub use fingerprint::Fingerprint;
 pub(crate) use selection::{rings, short};
 pub use write::{WriteSpec, write_file};
 
@@ -138,7 +143,7 @@ impl TwoTime {
 }
 
 /// Reads matrices of one layout.
-pub(crate) trait MatrixReader: Send {
+pub(crate) trait MatrixReader: Send + Sync {
     /// Reads frames `frames` (from 0 in the file) of slot `slot` (an index into [`Dataset::slots`]) as they are stored.
     fn read(&self, slot: usize, frames: Range<usize>, into: &mut TwoTime) -> Result<()>;
 }

@@ -57,7 +57,7 @@ pub(super) trait Isa: Copy {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a prefetch is a hint and never faults, whatever the address.
         unsafe {
-            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(p.cast());
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(p.cast());
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = p;

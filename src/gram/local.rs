@@ -31,9 +31,10 @@ impl Local {
                 let n = level.plan.per_angle();
                 for angle in 0..experiment.n_angles() {
                     let tiles = angle * n..(angle + 1) * n;
-                    let out = store.lanes_mut(&tiles);
-                    pool.install(|| pack_angle(level, 0..n, &|i| row_after(angle, i), out));
-                    store.mark(&tiles);
+                    pool.install(|| {
+                        pack_angle(level, 0..n, &|i| row_after(angle, i), store.lanes_mut(&tiles));
+                        store.mark(&tiles);
+                    });
                 }
                 Shard { level: level.clone(), store }
             })

@@ -3,26 +3,70 @@
 //! A brick is stored panel after panel; a panel holds 8 neighbouring columns, row after row, as one [`Lane`] of 8 f32 each
 //! (32 bytes). Missing values, the lower half of triangles and columns beyond the edge are NaN.
 
-use std::ops::Range;
+use std::ops::{Deref, DerefMut, Range};
 
+use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
 use super::plan::{BrickKind, LANES, Level, Tile, TilePlan};
 
 /// One row of a panel: 8 neighbouring columns.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
 #[repr(C, align(32))]
 pub struct Lane(pub [f32; LANES]);
 
 /// The lanes as plain numbers, for sending and hashing.
 pub fn as_floats(lanes: &[Lane]) -> &[f32] {
-    // SAFETY: Lane is repr(C) over [f32; 8] without padding (32 bytes, alignment 32), so n lanes are 8·n consecutive f32.
-    unsafe { std::slice::from_raw_parts(lanes.as_ptr().cast(), lanes.len() * LANES) }
+    bytemuck::must_cast_slice(lanes)
 }
 
-fn as_floats_mut(lanes: &mut [Lane]) -> &mut [f32] {
-    // SAFETY: as above; every bit pattern is a valid f32.
-    unsafe { std::slice::from_raw_parts_mut(lanes.as_mut_ptr().cast(), lanes.len() * LANES) }
+/// Lanes that a thread touches at a time: 2 MB.
+const TOUCHED: usize = 1 << 16;
+
+/// Bytes in a cache line, on whose edges [`Lanes`] begin.
+const CACHE_LINE: usize = 64;
+
+/// Lanes that are zero at first and take no memory until they are written: a page then lies near the core that writes it.
+#[derive(Debug)]
+struct Lanes {
+    /// Zeros of a plain type come from the system as they are; those of an aligned one would be written here and now.
+    floats: Vec<f32>,
+    n: usize,
+}
+
+impl Lanes {
+    fn new(n: usize) -> Self {
+        Self { floats: vec![0.0; n * LANES + CACHE_LINE / size_of::<f32>()], n }
+    }
+
+    /// The part of the memory that is in use. It begins on a cache line, wherever the whole does.
+    fn in_use(&self) -> Range<usize> {
+        let start = self.floats.as_ptr().align_offset(CACHE_LINE);
+        start..start + self.n * LANES
+    }
+}
+
+impl Deref for Lanes {
+    type Target = [Lane];
+
+    fn deref(&self) -> &[Lane] {
+        bytemuck::cast_slice(&self.floats[self.in_use()])
+    }
+}
+
+impl DerefMut for Lanes {
+    fn deref_mut(&mut self) -> &mut [Lane] {
+        let part = self.in_use();
+        bytemuck::cast_slice_mut(&mut self.floats[part])
+    }
+}
+
+impl Clone for Lanes {
+    fn clone(&self) -> Self {
+        let mut copy = Self::new(self.n);
+        copy.copy_from_slice(self);
+        copy
+    }
 }
 
 /// Tiles of one rank at one level.
@@ -30,7 +74,7 @@ fn as_floats_mut(lanes: &mut [Lane]) -> &mut [f32] {
 pub struct TileStore {
     /// Global numbers of the tiles held.
     pub range: Range<usize>,
-    lanes: Vec<Lane>,
+    lanes: Lanes,
     /// First lane of every tile held, and the end.
     offsets: Vec<usize>,
     /// Finite values of every tile held.
@@ -47,16 +91,22 @@ pub struct TileData<'a> {
 }
 
 impl TileStore {
-    /// Empty storage for a run of tiles; every value missing until written.
+    /// Storage for a run of tiles, all of which must be written before they are used.
     pub fn new(plan: &TilePlan, range: Range<usize>) -> Self {
         let mut offsets = vec![0];
         for tile in range.clone() {
             let tile = &plan.tiles[tile % plan.per_angle()];
             offsets.push(offsets[offsets.len() - 1] + tile.n_lanes);
         }
-        let lanes = vec![Lane([f32::NAN; LANES]); offsets[offsets.len() - 1]];
+        let lanes = Lanes::new(offsets[offsets.len() - 1]);
         let n_finite = vec![0; range.len()];
         Self { range, lanes, offsets, n_finite }
+    }
+
+    /// Makes every value missing, by all threads of the rayon pool in which it is called: the memory then lies near the cores
+    /// that will use it, whoever fills in the values.
+    pub fn touch(&mut self) {
+        self.lanes.par_chunks_mut(TOUCHED).for_each(|lanes| lanes.fill(Lane([f32::NAN; LANES])));
     }
 
     /// Bytes held.
@@ -78,7 +128,7 @@ impl TileStore {
 
     /// Fills a run of tiles held with packed values from elsewhere; [`Self::mark`] must follow.
     pub fn receive(&mut self, tiles: &Range<usize>, into: impl FnOnce(&mut [f32])) {
-        into(as_floats_mut(self.lanes_mut(tiles)));
+        into(bytemuck::must_cast_slice_mut(self.lanes_mut(tiles)));
     }
 
     /// Counts the finite values of a run of tiles held, and makes NaN of every value that is not finite.

@@ -229,22 +229,36 @@ pub(super) fn linear<I: Isa, S: Shape, const P: usize>(
     } else {
         linear_rows::<I, S, P, true>(isa, group, scratch, (0, n), &mut own);
     }
+    for (t, &f) in d.iter().enumerate() {
+        contract(isa, &own.g, &scratch.columns, (group.panel, f), &mut sums.0[G1 + t]);
+        contract(isa, &own.gr, &scratch.columns, (group.panel, f), &mut sums.0[GR1 + t]);
+    }
+    for (t, &f) in s.iter().enumerate() {
+        contract(isa, &own.h, &scratch.columns, (group.panel, f), &mut sums.0[H1 + t]);
+        contract(isa, &own.hr, &scratch.columns, (group.panel, f), &mut sums.0[HR1 + t]);
+    }
     for k in 0..P {
-        for (t, &f) in d.iter().enumerate() {
-            let f = isa.load(&scratch.columns[group.panel + k].f[f]);
-            accumulate_product(isa, &mut sums.0[G1 + t], own.g[k], f);
-            accumulate_product(isa, &mut sums.0[GR1 + t], own.gr[k], f);
-        }
-        for (t, &f) in s.iter().enumerate() {
-            let f = isa.load(&scratch.columns[group.panel + k].f[f]);
-            accumulate_product(isa, &mut sums.0[H1 + t], own.h[k], f);
-            accumulate_product(isa, &mut sums.0[HR1 + t], own.hr[k], f);
-        }
         accumulate(isa, &mut sums.0[G], own.g[k]);
         accumulate(isa, &mut sums.0[GR], own.gr[k]);
         accumulate(isa, &mut sums.0[R], own.r[k]);
         accumulate(isa, &mut sums.0[RR], own.rr[k]);
     }
+}
+
+/// Column sums times a function, over the panels of a group.
+#[inline(always)]
+fn contract<I: Isa, const P: usize>(
+    isa: I,
+    sums: &[I::V; P],
+    columns: &[PanelColumns; MAX_PANELS],
+    (panel, f): (usize, usize),
+    into: &mut V,
+) {
+    let mut total = isa.load(into);
+    for k in 0..P {
+        total = isa.fma(sums[k], isa.load(&columns[panel + k].f[f]), total);
+    }
+    isa.store(total, into);
 }
 
 /// χ² of the rows of a range: sums among g, 1 and r; of `sums` h, hr and nothing else stays unused, gg is kept in `gg`.

@@ -72,10 +72,53 @@ fn over_rows<I: Isa, const P: usize, const K: usize>(
     (w, dots)
 }
 
-/// f_j·ŵ_k − k_j·(Σ_i W f_i), added to a second-order sum.
-#[inline(always)]
-fn second<I: Isa>(isa: I, into: &mut V, f: I::V, hat: I::V, k: I::V, dot: I::V) {
-    isa.store(isa.fnma(k, dot, isa.fma(f, hat, isa.load(into))), into);
+/// What a group's columns are contracted with: a function f, and ŵ_f, for every panel.
+#[derive(Clone, Copy)]
+struct Column<I: Isa, const P: usize> {
+    f: [I::V; P],
+    hat: [I::V; P],
+    dot: [I::V; P],
+}
+
+impl<I: Isa, const P: usize> Column<I, P> {
+    /// Of function `at` with weights `w` and the sums over rows numbered `t`.
+    #[inline(always)]
+    fn new<const K: usize>(
+        isa: I,
+        (scratch, panel): (&Scratch, usize),
+        at: usize,
+        w: &[I::V; P],
+        (dots, t): (&[[I::V; K]; P], usize),
+    ) -> Self {
+        let zero = [isa.zero(); P];
+        let mut out = Self { f: zero, hat: zero, dot: zero };
+        for k in 0..P {
+            out.f[k] = isa.load(&scratch.columns[panel + k].f[at]);
+            out.dot[k] = dots[k][t];
+            out.hat[k] = isa.sub(isa.mul(w[k], out.f[k]), out.dot[k]);
+        }
+        out
+    }
+
+    /// ŵ_f over the panels, added to a first-order sum.
+    #[inline(always)]
+    fn first(&self, isa: I, into: &mut V) {
+        let mut sum = isa.load(into);
+        for k in 0..P {
+            sum = isa.add(sum, self.hat[k]);
+        }
+        isa.store(sum, into);
+    }
+
+    /// f_j·ŵ_k − k_j·(Σ_i W f_i) over the panels, added to a second-order sum.
+    #[inline(always)]
+    fn second(&self, isa: I, other: &Self, into: &mut V) {
+        let mut sum = isa.load(into);
+        for k in 0..P {
+            sum = isa.fnma(other.f[k], self.dot[k], isa.fma(self.f[k], other.hat[k], sum));
+        }
+        isa.store(sum, into);
+    }
 }
 
 /// The sums of g² with the functions of diffusion, or of h² with those of shear.
@@ -88,26 +131,25 @@ fn square<I: Isa, const P: usize, const K: usize>(
     scratch: &mut Scratch,
     sums: &mut Sums,
 ) {
-    let seconds = if weight == Weight::Gg { GG2 } else { HH2 };
     let (w, dots) = over_rows::<I, P, K>(isa, weight, functions, n, scratch);
-    for k in 0..P {
-        let (mut f, mut hat) = ([isa.zero(); K], [isa.zero(); K]);
-        for t in 0..K {
-            f[t] = isa.load(&scratch.columns[panel + k].f[functions[t]]);
-            hat[t] = isa.sub(isa.mul(w[k], f[t]), dots[k][t]);
+    let mut columns = [Column::<I, P> { f: w, hat: w, dot: w }; K];
+    for t in 0..K {
+        columns[t] = Column::new(isa, (scratch, panel), functions[t], &w, (&dots, t));
+    }
+    let seconds = if weight == Weight::Gg { GG2 } else { HH2 };
+    let mut pair = 0;
+    for a in 0..K {
+        for b in a..K {
+            columns[a].second(isa, &columns[b], &mut sums.0[seconds + pair]);
+            pair += 1;
         }
-        let mut pair = 0;
-        for a in 0..K {
-            for b in a..K {
-                second(isa, &mut sums.0[seconds + pair], f[a], hat[b], f[b], dots[k][a]);
-                pair += 1;
-            }
-        }
-        if weight == Weight::Gg {
+    }
+    if weight == Weight::Gg {
+        for k in 0..P {
             accumulate(isa, &mut sums.0[GG], w[k]);
-            for t in 0..K {
-                accumulate(isa, &mut sums.0[GG1 + t], hat[t]);
-            }
+        }
+        for t in 0..K {
+            columns[t].first(isa, &mut sums.0[GG1 + t]);
         }
     }
 }
@@ -143,16 +185,16 @@ pub(super) fn products<I: Isa, const SHEAR: bool, const P: usize, const K: usize
         return;
     }
     let (w, dots) = over_rows::<I, P, KD>(isa, Weight::Gh, functions.both, n, scratch);
-    for k in 0..P {
-        for s in 0..K {
-            let at = functions.shear_in_both[s];
-            let f = isa.load(&scratch.columns[panel + k].f[functions.shear[s]]);
-            let hat = isa.sub(isa.mul(w[k], f), dots[k][at]);
-            accumulate(isa, &mut sums.0[GH1 + s], hat);
-            for d in 0..3 {
-                let other = isa.load(&scratch.columns[panel + k].f[functions.diffusion[d]]);
-                second(isa, &mut sums.0[GH2 + 4 * d + s], other, hat, f, dots[k][d]);
-            }
+    let mut diffusion = [Column::<I, P> { f: w, hat: w, dot: w }; 3];
+    for d in 0..3 {
+        diffusion[d] = Column::new(isa, (scratch, panel), functions.diffusion[d], &w, (&dots, d));
+    }
+    for s in 0..K {
+        let at = functions.shear_in_both[s];
+        let shear = Column::new(isa, (scratch, panel), functions.shear[s], &w, (&dots, at));
+        shear.first(isa, &mut sums.0[GH1 + s]);
+        for d in 0..3 {
+            diffusion[d].second(isa, &shear, &mut sums.0[GH2 + 4 * d + s]);
         }
     }
     square::<I, P, K>(isa, Weight::Hh, functions.shear, at, scratch, sums);

@@ -23,7 +23,7 @@ pub(super) const AT_G: usize = ROW_SUMS;
 pub(super) const AT_H: usize = AT_G + GROUP;
 /// Lanes of a row: odd, so that rows don't lie a multiple of 4096 bytes apart (the processor would take a load for the
 /// one just stored).
-const ROW_LANES: usize = AT_H + GROUP;
+pub(super) const ROW_LANES: usize = AT_H + GROUP;
 
 pub(super) const ZERO: V = [0.0; LANES];
 
