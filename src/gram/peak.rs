@@ -7,25 +7,19 @@ use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use super::isa::InstructionSet;
-#[cfg(target_arch = "x86_64")]
-use super::lanes::{Avx2, Avx512};
-use super::lanes::{Isa, Portable};
+use super::isa::{InstructionSet, Kernel};
+use super::lanes::Isa;
 use super::plan::LANES;
 use crate::Result;
 
-/// Chains where a value is one register of 32: more than latency (4) times units (2) ask for.
-#[cfg(target_arch = "x86_64")]
-const CHAINS_AVX512: usize = 16;
+/// Chains where two panels fit into the registers: more than latency (4) times units (2) ask for.
+const CHAINS_WIDE: usize = 16;
 /// Chains where a value is two registers of 16: twelve registers hold sums, the rest the factors.
-#[cfg(target_arch = "x86_64")]
-const CHAINS_AVX2: usize = 6;
-/// Chains where a value is four or eight registers, or none.
-const CHAINS_PORTABLE: usize = 2;
-/// Steps between looks at the clock: some 100 µs with the fast sets.
+const CHAINS: usize = 6;
+/// Steps between looks at the clock: some 100 µs with the fast sets, milliseconds without multiply-add in hardware.
 const STEPS: usize = 20_000;
-/// Steps of the portable set, which may take nanoseconds for each multiply-add.
-const STEPS_PORTABLE: usize = 500;
+/// The same where multiply-adds may take nanoseconds each.
+const STEPS_PORTABLE: usize = 200;
 /// Factor of every step: the chains stay finite and never become denormal.
 const FACTOR: f64 = 0.999_999;
 /// Addend of every step.
@@ -56,33 +50,27 @@ fn chains<I: Isa, const CHAINS: usize>(isa: I, steps: usize) -> f64 {
     super::lanes::sum(out)
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx2,fma")]
-fn chains_avx512(isa: Avx512) -> f64 {
-    chains::<_, CHAINS_AVX512>(isa, STEPS)
-}
+/// As many chains of so many steps as suit the instruction set.
+struct Chains(usize);
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn chains_avx2(isa: Avx2) -> f64 {
-    chains::<_, CHAINS_AVX2>(isa, STEPS)
-}
+impl Kernel for Chains {
+    /// How many steps there were, and what came out.
+    type Output = (usize, f64);
 
-fn chains_portable(isa: Portable) -> f64 {
-    chains::<_, CHAINS_PORTABLE>(isa, STEPS_PORTABLE)
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) -> (usize, f64) {
+        if I::WIDE {
+            (CHAINS_WIDE * self.0, chains::<I, CHAINS_WIDE>(isa, self.0))
+        } else {
+            (CHAINS * self.0, chains::<I, CHAINS>(isa, self.0))
+        }
+    }
 }
 
 /// A round of multiply-adds; returns how many f64 ones there were.
 fn round(set: InstructionSet) -> usize {
-    let (n, sum) = match set {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the token shows that the processor has the features this was compiled for.
-        InstructionSet::Avx512(isa) => (CHAINS_AVX512 * STEPS, unsafe { chains_avx512(isa) }),
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as above.
-        InstructionSet::Avx2(isa) => (CHAINS_AVX2 * STEPS, unsafe { chains_avx2(isa) }),
-        InstructionSet::Portable(isa) => (CHAINS_PORTABLE * STEPS_PORTABLE, chains_portable(isa)),
-    };
+    let steps = if matches!(set, InstructionSet::Portable(_)) { STEPS_PORTABLE } else { STEPS };
+    let (n, sum) = set.run(Chains(steps));
     black_box(sum);
     n * LANES
 }

@@ -1,5 +1,7 @@
 //! The Gram pass against sums over the pointwise reference.
 
+mod precise;
+
 use proptest::prelude::*;
 
 use super::*;
