@@ -163,23 +163,22 @@ impl CpuEngine {
                     leaves.push((Node { height: 0, index: tile }, gram));
                 }
             }
-            leaves.into_iter().map(|own| tree::complete(task.node, n, &mut own.into_iter())).collect()
+            let whole = |own: &Vec<(Node, Gram)>| {
+                tree::complete(task.node, n, &mut own.iter().map(|(node, gram)| (*node, gram)))
+            };
+            leaves.iter().map(whole).collect()
         })
     }
 
-    /// From the sums of all tasks of a level to those of the maximal nodes, angle by angle.
-    fn coalesce(shard: &Shard, tasks: &[Task], sums: Vec<Vec<Gram>>) -> Vec<Gram> {
+    /// From the sums of all tasks of a level to those of the maximal nodes of one angle.
+    fn coalesce(shard: &Shard, tasks: &[Task], sums: &[Vec<Gram>], angle: usize) -> Vec<Gram> {
         let plan = &shard.level.plan;
         let n = plan.per_angle();
-        let mut parts: Vec<Vec<(Node, Gram)>> = vec![Vec::new(); plan.n_angles];
         // tasks are in the order of their tiles
-        for (task, grams) in tasks.iter().zip(sums) {
-            for (angle, gram) in task.angles.clone().zip(grams) {
-                parts[angle].push((task.node, gram));
-            }
-        }
-        let wholes = |angle: usize| tree::owned_nodes(n, &plan.within_angle(&shard.store.range, angle), u32::MAX);
-        parts.into_iter().enumerate().flat_map(|(angle, own)| tree::coalesce(n, &wholes(angle), own)).collect()
+        let own = tasks.iter().zip(sums).filter(|(task, _)| task.angles.contains(&angle));
+        let pieces = own.map(|(task, grams)| (task.node, &grams[angle - task.angles.start]));
+        let wholes = tree::owned_nodes(n, &plan.within_angle(&shard.store.range, angle), u32::MAX);
+        tree::coalesce(n, &wholes, pieces)
     }
 
     fn sums(&self, level: usize, points: &[Point], pass: Pass) -> Vec<Gram> {
@@ -204,7 +203,8 @@ impl CpuEngine {
                         work.task(|| {
                             let tables = tables(point, false);
                             let sum = |task| Self::sum_task(set, shard, &tables, task, pass);
-                            Self::coalesce(shard, tasks, tasks.iter().map(sum).collect())
+                            let sums: Vec<Vec<Gram>> = tasks.iter().map(sum).collect();
+                            held.clone().flat_map(|angle| Self::coalesce(shard, tasks, &sums, angle)).collect()
                         })
                     })
                     .collect()
@@ -229,8 +229,12 @@ impl CpuEngine {
                 }
                 sums
             };
-            let sums = self.pool.install(|| tasks.par_iter().with_max_len(1).map(sum).collect());
-            out.extend(Self::coalesce(shard, tasks, sums));
+            let wholes: Vec<Vec<Gram>> = self.pool.install(|| {
+                let sums: Vec<Vec<Gram>> = tasks.par_iter().with_max_len(1).map(sum).collect();
+                let whole = |angle| Self::coalesce(shard, tasks, &sums, angle);
+                held.clone().into_par_iter().map(whole).collect()
+            });
+            out.extend(wholes.into_iter().flatten());
         }
         out
     }

@@ -4,6 +4,8 @@
 //! (or the left child alone where the right one is empty), whoever computes it. A rank sums the maximal nodes that lie
 //! wholly in its run of tiles; rank 0 completes the tree.
 
+use std::borrow::Borrow;
+use std::iter::Peekable;
 use std::ops::Range;
 
 use super::Gram;
@@ -60,10 +62,10 @@ pub fn owned_nodes(n: usize, range: &Range<usize>, max_height: u32) -> Vec<Node>
 ///
 /// # Panics
 /// When `parts` doesn't cover the node: a fault of the caller's dealing.
-pub fn complete(node: Node, n: usize, parts: &mut impl Iterator<Item = (Node, Gram)>) -> Gram {
-    fn sum(node: Node, n: usize, parts: &mut std::iter::Peekable<&mut dyn Iterator<Item = (Node, Gram)>>) -> Gram {
+pub fn complete<B: Borrow<Gram>>(node: Node, n: usize, parts: &mut impl Iterator<Item = (Node, B)>) -> Gram {
+    fn sum<B: Borrow<Gram>>(node: Node, n: usize, parts: &mut Peekable<&mut dyn Iterator<Item = (Node, B)>>) -> Gram {
         if let Some((_, gram)) = parts.next_if(|(part, _)| *part == node) {
-            return gram;
+            return *gram.borrow();
         }
         assert!(node.height > 0, "tile {} of {n} was not summed", node.index);
         let [left, right] = node.children();
@@ -73,12 +75,12 @@ pub fn complete(node: Node, n: usize, parts: &mut impl Iterator<Item = (Node, Gr
         }
         total
     }
-    let parts: &mut dyn Iterator<Item = (Node, Gram)> = parts;
+    let parts: &mut dyn Iterator<Item = (Node, B)> = parts;
     sum(node, n, &mut parts.peekable())
 }
 
 /// Sums of `wholes` from `pieces`, both in tree order, every whole covered by pieces.
-pub fn coalesce(n: usize, wholes: &[Node], pieces: impl IntoIterator<Item = (Node, Gram)>) -> Vec<Gram> {
+pub fn coalesce<B: Borrow<Gram>>(n: usize, wholes: &[Node], pieces: impl IntoIterator<Item = (Node, B)>) -> Vec<Gram> {
     let mut pieces = pieces.into_iter().peekable();
     wholes
         .iter()
