@@ -1,4 +1,5 @@
-//! Figures of `docs/validation.md`, measured on the real program: `cargo test --release --test figures -- --ignored --nocapture`.
+//! Figures of `docs/validation.md`, measured on the real program: `cargo test --release --test figures -- --ignored --nocapture
+//! --test-threads=1`.
 
 mod common;
 
@@ -88,8 +89,7 @@ fn eleven_angles_of_three_thousand_frames_packed() {
     measure("aps-u", 11, 16, 3000, 15.0);
 }
 
-/// Share of a pass in which threads wait: for the tables at its beginning, for the last task of every batch, for the sums
-/// at its end. The least of many passes, for other work on the machine makes threads wait, too.
+/// Share of a pass in which threads wait: for the tables at its beginning, for the last task, for the sums at its end. The least of many passes, for other work on the machine makes threads wait, too.
 #[test]
 #[ignore = "a timing, for docs/scaling.md"]
 fn threads_that_wait() {
@@ -101,23 +101,15 @@ fn threads_that_wait() {
     for shape in [(1000, 23), (3000, 11)] {
         let sample = Sample::new(AnalysisMode::LaminarFlow, shape);
         let mut objective = sample.objective(pool(2).unwrap()).unwrap();
-        for (batches, pairs) in [("one batch", usize::MAX), ("batches of 4 M pairs", 4_000_000)] {
-            objective.engine().set_batches(pairs, None);
-            for pass in [Pass::Gram, Pass::Chi2] {
-                let mut idle: Vec<f64> = Vec::new();
-                for _ in 0..PASSES {
-                    objective.evaluate(0, &[sample.point()], pass).unwrap();
-                    idle.push(100.0 * objective.engine().idle());
-                }
-                idle.sort_by(f64::total_cmp);
-                println!(
-                    "{} × {}, {batches}, {pass:?}: idle {:.1} % at best, median {:.1} %",
-                    shape.1,
-                    shape.0,
-                    idle[0],
-                    idle[PASSES / 2]
-                );
+        for pass in [Pass::Gram, Pass::Chi2] {
+            let mut idle: Vec<f64> = Vec::new();
+            for _ in 0..PASSES {
+                objective.evaluate(0, &[sample.point()], pass).unwrap();
+                idle.push(100.0 * objective.engine().idle());
             }
+            idle.sort_by(f64::total_cmp);
+            let (best, median) = (idle[0], idle[PASSES / 2]);
+            println!("{} × {}, {pass:?}: idle {best:.1} % at best, median {median:.1} %", shape.1, shape.0);
         }
     }
 }
