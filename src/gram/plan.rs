@@ -61,8 +61,6 @@ pub struct Tile {
     pub n_pairs: usize,
     /// Lanes of storage.
     pub n_lanes: usize,
-    /// Panels, over all bricks.
-    pub n_panels: usize,
 }
 
 impl Tile {
@@ -70,7 +68,6 @@ impl Tile {
         Self {
             n_pairs: bricks.iter().map(Brick::n_pairs).sum(),
             n_lanes: bricks.iter().map(Brick::n_lanes).sum(),
-            n_panels: bricks.iter().map(Brick::n_panels).sum(),
             bricks,
         }
     }

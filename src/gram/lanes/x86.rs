@@ -1,0 +1,274 @@
+//! AVX-512 and AVX2 behind the trait.
+
+use std::arch::x86_64::*;
+
+use super::{EXPONENT, Isa, LANES, Lane, V};
+
+/// AVX-512: one register.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Avx512(());
+
+impl Avx512 {
+    /// The token, where the processor has AVX-512.
+    pub fn detect() -> Option<Self> {
+        // all that `isa` compiles kernels for
+        let foundation = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq");
+        let shorter = is_x86_feature_detected!("avx512vl") && is_x86_feature_detected!("avx2");
+        (foundation && shorter && is_x86_feature_detected!("fma")).then_some(Self(()))
+    }
+}
+
+// SAFETY of all blocks below: the token exists only where `detect` saw the instructions, and references to eight
+// numbers are valid for unaligned loads and stores of eight numbers.
+impl Isa for Avx512 {
+    type V = __m512d;
+    type M = __mmask8;
+    const WIDE: bool = true;
+
+    #[inline(always)]
+    fn splat(self, x: f64) -> __m512d {
+        // SAFETY: see above.
+        unsafe { _mm512_set1_pd(x) }
+    }
+    #[inline(always)]
+    fn load(self, p: &V) -> __m512d {
+        // SAFETY: see above.
+        unsafe { _mm512_loadu_pd(p.as_ptr()) }
+    }
+    #[inline(always)]
+    fn store(self, v: __m512d, p: &mut V) {
+        // SAFETY: see above.
+        unsafe { _mm512_storeu_pd(p.as_mut_ptr(), v) }
+    }
+    #[inline(always)]
+    fn widen(self, p: &Lane) -> __m512d {
+        // SAFETY: see above.
+        unsafe { _mm512_cvtps_pd(_mm256_loadu_ps(p.0.as_ptr())) }
+    }
+    #[inline(always)]
+    fn add(self, a: __m512d, b: __m512d) -> __m512d {
+        // SAFETY: see above.
+        unsafe { _mm512_add_pd(a, b) }
+    }
+    #[inline(always)]
+    fn sub(self, a: __m512d, b: __m512d) -> __m512d {
+        // SAFETY: see above.
+        unsafe { _mm512_sub_pd(a, b) }
+    }
+    #[inline(always)]
+    fn mul(self, a: __m512d, b: __m512d) -> __m512d {
+        // SAFETY: see above.
+        unsafe { _mm512_mul_pd(a, b) }
+    }
+    #[inline(always)]
+    fn div(self, a: __m512d, b: __m512d) -> __m512d {
+        // SAFETY: see above.
+        unsafe { _mm512_div_pd(a, b) }
+    }
+    #[inline(always)]
+    fn fma(self, a: __m512d, b: __m512d, c: __m512d) -> __m512d {
+        // SAFETY: see above.
+        unsafe { _mm512_fmadd_pd(a, b, c) }
+    }
+    #[inline(always)]
+    fn fnma(self, a: __m512d, b: __m512d, c: __m512d) -> __m512d {
+        // SAFETY: see above.
+        unsafe { _mm512_fnmadd_pd(a, b, c) }
+    }
+    #[inline(always)]
+    fn below(self, a: __m512d, limit: f64) -> __mmask8 {
+        // SAFETY: see above.
+        unsafe { _mm512_cmp_pd_mask::<_CMP_LT_OQ>(_mm512_abs_pd(a), _mm512_set1_pd(limit)) }
+    }
+    #[inline(always)]
+    fn at_least(self, a: __m512d, limit: f64) -> __mmask8 {
+        // SAFETY: see above.
+        unsafe { _mm512_cmp_pd_mask::<_CMP_GE_OQ>(a, _mm512_set1_pd(limit)) }
+    }
+    #[inline(always)]
+    fn present(self, a: __m512d) -> __mmask8 {
+        // SAFETY: see above.
+        unsafe { _mm512_cmp_pd_mask::<_CMP_ORD_Q>(a, a) }
+    }
+    #[inline(always)]
+    fn pick(self, m: __mmask8, a: __m512d, b: __m512d) -> __m512d {
+        // SAFETY: see above.
+        unsafe { _mm512_mask_blend_pd(m, b, a) }
+    }
+    #[inline(always)]
+    fn keep(self, m: __mmask8, a: __m512d) -> __m512d {
+        // SAFETY: see above.
+        unsafe { _mm512_maskz_mov_pd(m, a) }
+    }
+    #[inline(always)]
+    fn scale(self, a: __m512d, shifted: __m512d) -> __m512d {
+        // SAFETY: see above.
+        unsafe {
+            let n = _mm512_slli_epi64::<EXPONENT>(_mm512_castpd_si512(shifted));
+            _mm512_castsi512_pd(_mm512_add_epi64(_mm512_castpd_si512(a), n))
+        }
+    }
+    #[inline(always)]
+    fn sums(self, rows: &[V; LANES]) -> __m512d {
+        // SAFETY: see above.
+        unsafe {
+            // 128-bit parts hold (0+1), (2+3), (4+5), (6+7) of two rows
+            macro_rules! two {
+                ($a:expr) => {{
+                    let (x, y) = (_mm512_loadu_pd(rows[$a].as_ptr()), _mm512_loadu_pd(rows[$a + 1].as_ptr()));
+                    _mm512_add_pd(_mm512_unpacklo_pd(x, y), _mm512_unpackhi_pd(x, y))
+                }};
+            }
+            let (p, q, r, s) = (two!(0), two!(2), two!(4), two!(6));
+            let (pq_even, pq_odd) = (_mm512_shuffle_f64x2::<0x88>(p, q), _mm512_shuffle_f64x2::<0xdd>(p, q));
+            let (rs_even, rs_odd) = (_mm512_shuffle_f64x2::<0x88>(r, s), _mm512_shuffle_f64x2::<0xdd>(r, s));
+            let (pq, rs) = (_mm512_add_pd(pq_even, pq_odd), _mm512_add_pd(rs_even, rs_odd));
+            // parts of pq: first and second half of rows 0, 1; of rows 2, 3; of rs likewise 4, 5 and 6, 7
+            let halves = (_mm512_shuffle_f64x2::<0x88>(pq, rs), _mm512_shuffle_f64x2::<0xdd>(pq, rs));
+            _mm512_add_pd(halves.0, halves.1)
+        }
+    }
+}
+
+/// AVX2 with FMA: two registers.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Avx2(());
+
+impl Avx2 {
+    /// The token, where the processor has AVX2 and FMA.
+    pub fn detect() -> Option<Self> {
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+    }
+}
+
+const HALF: usize = LANES / 2;
+type Pair = [__m256d; 2];
+
+/// Applies an intrinsic to both halves. (Macros, because closures would not inherit the instruction set.)
+macro_rules! both {
+    ($f:ident($($x:expr),*)) => {
+        // SAFETY: as for AVX-512.
+        unsafe { [$f($($x[0]),*), $f($($x[1]),*)] }
+    };
+}
+
+// SAFETY of all blocks below: as for AVX-512.
+impl Isa for Avx2 {
+    type V = Pair;
+    type M = Pair;
+    const WIDE: bool = false;
+
+    #[inline(always)]
+    fn splat(self, x: f64) -> Pair {
+        // SAFETY: see above.
+        unsafe { [_mm256_set1_pd(x); 2] }
+    }
+    #[inline(always)]
+    fn load(self, p: &V) -> Pair {
+        // SAFETY: see above.
+        unsafe { [_mm256_loadu_pd(p.as_ptr()), _mm256_loadu_pd(p[HALF..].as_ptr())] }
+    }
+    #[inline(always)]
+    fn store(self, v: Pair, p: &mut V) {
+        // SAFETY: see above.
+        unsafe {
+            _mm256_storeu_pd(p.as_mut_ptr(), v[0]);
+            _mm256_storeu_pd(p[HALF..].as_mut_ptr(), v[1]);
+        }
+    }
+    #[inline(always)]
+    fn widen(self, p: &Lane) -> Pair {
+        // SAFETY: see above.
+        unsafe { [_mm256_cvtps_pd(_mm_loadu_ps(p.0.as_ptr())), _mm256_cvtps_pd(_mm_loadu_ps(p.0[HALF..].as_ptr()))] }
+    }
+    #[inline(always)]
+    fn add(self, a: Pair, b: Pair) -> Pair {
+        both!(_mm256_add_pd(a, b))
+    }
+    #[inline(always)]
+    fn sub(self, a: Pair, b: Pair) -> Pair {
+        both!(_mm256_sub_pd(a, b))
+    }
+    #[inline(always)]
+    fn mul(self, a: Pair, b: Pair) -> Pair {
+        both!(_mm256_mul_pd(a, b))
+    }
+    #[inline(always)]
+    fn div(self, a: Pair, b: Pair) -> Pair {
+        both!(_mm256_div_pd(a, b))
+    }
+    #[inline(always)]
+    fn fma(self, a: Pair, b: Pair, c: Pair) -> Pair {
+        both!(_mm256_fmadd_pd(a, b, c))
+    }
+    #[inline(always)]
+    fn fnma(self, a: Pair, b: Pair, c: Pair) -> Pair {
+        both!(_mm256_fnmadd_pd(a, b, c))
+    }
+    #[inline(always)]
+    fn below(self, a: Pair, limit: f64) -> Pair {
+        // SAFETY: see above.
+        unsafe {
+            let sign = _mm256_set1_pd(-0.0);
+            let limit = _mm256_set1_pd(limit);
+            [
+                _mm256_cmp_pd::<_CMP_LT_OQ>(_mm256_andnot_pd(sign, a[0]), limit),
+                _mm256_cmp_pd::<_CMP_LT_OQ>(_mm256_andnot_pd(sign, a[1]), limit),
+            ]
+        }
+    }
+    #[inline(always)]
+    fn at_least(self, a: Pair, limit: f64) -> Pair {
+        // SAFETY: see above.
+        unsafe {
+            let limit = _mm256_set1_pd(limit);
+            [_mm256_cmp_pd::<_CMP_GE_OQ>(a[0], limit), _mm256_cmp_pd::<_CMP_GE_OQ>(a[1], limit)]
+        }
+    }
+    #[inline(always)]
+    fn present(self, a: Pair) -> Pair {
+        // SAFETY: see above.
+        unsafe { [_mm256_cmp_pd::<_CMP_ORD_Q>(a[0], a[0]), _mm256_cmp_pd::<_CMP_ORD_Q>(a[1], a[1])] }
+    }
+    #[inline(always)]
+    fn pick(self, m: Pair, a: Pair, b: Pair) -> Pair {
+        both!(_mm256_blendv_pd(b, a, m))
+    }
+    #[inline(always)]
+    fn keep(self, m: Pair, a: Pair) -> Pair {
+        both!(_mm256_and_pd(m, a))
+    }
+    #[inline(always)]
+    fn scale(self, a: Pair, shifted: Pair) -> Pair {
+        // SAFETY: see above.
+        unsafe {
+            macro_rules! half {
+                ($k:expr) => {{
+                    let n = _mm256_slli_epi64::<{ EXPONENT as i32 }>(_mm256_castpd_si256(shifted[$k]));
+                    _mm256_castsi256_pd(_mm256_add_epi64(_mm256_castpd_si256(a[$k]), n))
+                }};
+            }
+            [half!(0), half!(1)]
+        }
+    }
+    #[inline(always)]
+    fn sums(self, rows: &[V; LANES]) -> Pair {
+        // SAFETY: see above.
+        unsafe {
+            macro_rules! row {
+                ($k:expr, $at:expr) => {
+                    _mm256_loadu_pd(rows[$k][$at..].as_ptr())
+                };
+            }
+            // (0+1)+(2+3) of four rows, from their lanes `at` on
+            macro_rules! quarter {
+                ($k:expr, $at:expr) => {{
+                    let a = _mm256_hadd_pd(row!($k, $at), row!($k + 1, $at));
+                    let b = _mm256_hadd_pd(row!($k + 2, $at), row!($k + 3, $at));
+                    _mm256_add_pd(_mm256_permute2f128_pd::<0x20>(a, b), _mm256_permute2f128_pd::<0x31>(a, b))
+                }};
+            }
+            [_mm256_add_pd(quarter!(0, 0), quarter!(0, HALF)), _mm256_add_pd(quarter!(HALF, 0), quarter!(HALF, HALF))]
+        }
+    }
+}
