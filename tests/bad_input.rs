@@ -514,3 +514,30 @@ fn a_simulation_on_a_full_disk_leaves_nothing() {
     outcome.assert_error(5, &["disk/new.hdf"]);
     assert!(tree(&folder.join("after")).is_empty(), "{outcome}");
 }
+
+#[test]
+fn a_file_that_is_being_written_is_no_data_error() {
+    let refused = Refused::new();
+    // started while no test has a file open, or it would hold their locks, too
+    let writer = alone_with_files(|| {
+        Command::new("flock")
+            .args([
+                "--exclusive",
+                "--nonblock",
+                refused.path("data.hdf").to_str().unwrap(),
+                "sh",
+                "-c",
+                "echo locked; read _",
+            ])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+    });
+    // without the tool there is nobody to hold the lock
+    let Ok(mut writer) = writer else { return };
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(writer.stdout.take().unwrap()), &mut line).unwrap();
+    refused.assert(5, &["data.hdf", "HDF5_USE_FILE_LOCKING"]);
+    drop(writer.stdin.take());
+    writer.wait().unwrap();
+}

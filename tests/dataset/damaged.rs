@@ -1,6 +1,5 @@
 //! Files that aren't what they should be as a whole.
 
-use homodyne_mpi::Error;
 use homodyne_mpi::dataset::{Dataset, Layout, Selection};
 
 use super::support::{ApsU, assert_data_error, data, open, scratch};
@@ -112,24 +111,4 @@ fn a_layout_asked_for_must_be_there_and_settles_ambiguity() {
     assert_data_error(open(&file), &file, &["APS-U", "native", "experimental_data.file_format"]);
     let aps_u = Selection { layout: Some(Layout::ApsU), ..Selection::default() };
     assert!(Dataset::open(&file, &aps_u).is_ok());
-}
-
-#[test]
-fn a_file_that_is_being_written_is_no_data_error() {
-    let (_folder, file) = scratch("x.hdf");
-    std::fs::write(&file, std::fs::read(data("lam_3x100_apsu.hdf")).unwrap()).unwrap();
-    let writer = std::process::Command::new("flock")
-        .args(["--exclusive", "--nonblock", file.to_str().unwrap(), "sh", "-c", "echo locked; read _"])
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn();
-    // without the tool there is nobody to hold the lock
-    let Ok(mut writer) = writer else { return };
-    let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(writer.stdout.take().unwrap()), &mut line).unwrap();
-    let error = open(&file).unwrap_err();
-    drop(writer.stdin.take());
-    writer.wait().unwrap();
-    assert!(matches!(error, Error::Io { .. }), "{error}");
-    assert!(error.to_string().contains("HDF5_USE_FILE_LOCKING"), "{error}");
 }
