@@ -15,7 +15,7 @@ pub struct Setup {
     pub experiment: Experiment,
     /// Threads a rank asked for on the command line or in the configuration.
     pub threads: Option<usize>,
-    /// Cut full-resolution passes into batches of about this many pairs on every rank.
+    /// Count full-resolution passes in batches of about this many pairs on every rank.
     pub batch_pairs: Option<usize>,
 }
 

@@ -11,7 +11,7 @@ pub enum Strategy {
     Standard,
     /// In memory, sharded, progress per iteration.
     Large,
-    /// In memory, sharded, passes cut into batches of tiles.
+    /// In memory, sharded, progress by batches of a pass.
     Chunked,
 }
 
@@ -45,7 +45,7 @@ impl Strategy {
         }
     }
 
-    /// Pairs per batch, where passes are cut.
+    /// Pairs per batch, where passes are counted in batches.
     pub fn batch_pairs(self) -> Option<usize> {
         (self == Self::Chunked).then_some(BATCH_PAIRS)
     }

@@ -4,7 +4,7 @@
 //! kept from point to point, powers are formed eight frames at a time, and the eight running integrals are the eight
 //! lanes of one sum.
 
-use super::elementary::{EXP_LIMIT, exp, horner};
+use super::elementary::{EXP_LIMIT, LN2, exp, horner};
 use super::isa::Kernel;
 use super::lanes::{Isa, V};
 use super::plan::LANES;
@@ -73,8 +73,7 @@ fn logarithm(x: f64) -> Double {
         series = series * y + 2.0 / f64::from(2 * k + 1);
     }
     let tail = series * y * s + 2.0 * s_lo;
-    // ln 2 with zeros at the end of its first part, so that n times it is exact
-    let (n_hi, n_lo) = (n * 0.693_147_180_369_123_8, n * 1.908_214_929_270_587_7e-10);
+    let [n_hi, n_lo] = LN2.map(|part| n * part);
     let hi = n_hi + 2.0 * s;
     let rest = (n_hi - hi) + 2.0 * s;
     let lo = rest + (n_lo + tail);

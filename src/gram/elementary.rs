@@ -8,7 +8,7 @@ pub(super) const EXP_LIMIT: f64 = 690.0;
 pub(super) const PHASE_LIMIT: f64 = 1e13;
 
 /// ln 2 in two parts, the first with zeros at its end so that small multiples are exact.
-const LN2: [f64; 2] = [6.931_471_803_691_238e-1, 1.908_214_929_270_587_7e-10];
+pub(super) const LN2: [f64; 2] = [6.931_471_803_691_238e-1, 1.908_214_929_270_587_7e-10];
 /// π/2 in three parts.
 const HALF_PI: [f64; 3] = [std::f64::consts::FRAC_PI_2, 6.123_233_995_736_766e-17, -1.497_384_904_859_169_6e-33];
 

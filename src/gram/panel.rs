@@ -261,7 +261,7 @@ fn contract<I: Isa, const P: usize>(
     isa.store(total, into);
 }
 
-/// χ² of the rows of a range: sums among g, 1 and r; of `sums` h, hr and nothing else stays unused, gg is kept in `gg`.
+/// Sums among g, 1 and r of the rows of a range: g² in `gg`, the others in `sums`, whose h and hr stay zero.
 #[inline(always)]
 fn chi2_rows<I: Isa, S: Shape, const P: usize, const IS_FAR: bool>(
     isa: I,
