@@ -101,7 +101,7 @@ impl<'w> Driver<'w> {
                 let pack = |out: &mut [Lane]| pool.install(|| pack_angle(level, within, row_after, out));
                 if rank == 0 {
                     pack(self.stores[k].lanes_mut(&tiles));
-                    pool.install(|| self.stores[k].mark(&tiles));
+                    pool.install(|| self.stores[k].mark(&level.plan, &tiles));
                 } else {
                     let n = level.plan.tiles[tiles.start - base..tiles.end - base].iter().map(|t| t.n_lanes).sum();
                     self.buffer.resize(n, Lane([f32::NAN; 8]));

@@ -157,9 +157,10 @@ fn load(world: &World, ready: &mut Ready, angle: usize) -> Result<()> {
         let tiles = ready.dealing.tiles(level, world.rank(), angle);
         if !tiles.is_empty() {
             store.receive(&tiles, |floats| world.receive(floats));
+            let plan = &ready.dealing.levels[level].plan;
             match &ready.pool {
-                Some(pool) => pool.install(|| store.mark(&tiles)),
-                None => store.mark(&tiles),
+                Some(pool) => pool.install(|| store.mark(plan, &tiles)),
+                None => store.mark(plan, &tiles),
             }
         }
     }

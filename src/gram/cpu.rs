@@ -154,8 +154,8 @@ impl CpuEngine {
             let mut leaves: Vec<Vec<(Node, Gram)>> = vec![Vec::new(); task.angles.len()];
             for tile in task.node.tiles(n) {
                 let own = task.angles.clone().map(|angle| {
-                    let TileData { lanes, n_finite } = shard.store.tile(angle * n + tile);
-                    AngleData { angle, data: lanes, n_finite }
+                    let TileData { lanes, marks } = shard.store.tile(angle * n + tile);
+                    AngleData { angle, data: lanes, marks }
                 });
                 let angles: Vec<AngleData> = own.collect();
                 let job = Job { tile: &plan.tiles[tile], angles: &angles, tables, pass, scratch };

@@ -7,7 +7,7 @@
 
 use super::isa::Kernel;
 use super::lanes::Isa;
-use super::pack::Lane;
+use super::pack::{Lane, Marks};
 use super::panel::Shape;
 use super::plan::{BrickKind, LANES, Tile};
 use super::products::{FLOORED, Functions, SMOOTH};
@@ -22,8 +22,7 @@ use super::{G, Gram, ONE, PHI0, Pass, R};
 pub(crate) struct AngleData<'a> {
     pub angle: usize,
     pub data: &'a [Lane],
-    /// Values that are finite.
-    pub n_finite: u32,
+    pub marks: &'a Marks,
 }
 
 /// One tile at one point, of several angles.
@@ -90,14 +89,16 @@ fn bricks<I: Isa, S: Shape, const GRAM: bool, const K: usize, const KD: usize>(
     sums.resize(angles.len(), Sums::NONE);
     let mut triangles: Vec<TriangleSums> = Vec::new();
     let mut lane = 0;
+    // holes are noted of tiles that are one rectangle
+    let nodes = angles.iter().any(|own| own.marks.holes.is_some());
     for brick in &tile.bricks {
         let lanes = lane..lane + brick.n_lanes();
         lane = lanes.end;
         let visible = brick.kind == BrickKind::Rectangle
             && if S::SHEAR {
-                prepare::<I, true, GRAM>(isa, brick, tables, scratch)
+                prepare::<I, true, GRAM, KD>(isa, brick, tables, nodes, scratch)
             } else {
-                prepare::<I, false, GRAM>(isa, brick, tables, scratch)
+                prepare::<I, false, GRAM, KD>(isa, brick, tables, nodes, scratch)
             };
         if brick.kind == BrickKind::Triangle && triangles.is_empty() {
             triangles.extend(angles.iter().map(|_| TriangleSums::new()));
@@ -109,7 +110,7 @@ fn bricks<I: Isa, S: Shape, const GRAM: bool, const K: usize, const KD: usize>(
                 continue;
             }
             let next = angles.get(k + 1).unwrap_or(own).data[lanes.clone()].as_ptr();
-            let share = Share { angle: own.angle, data, next };
+            let share = Share { angle: own.angle, data, holes: own.marks.holes.as_deref(), next };
             if visible {
                 rectangle::<I, S, GRAM, K, KD>(isa, functions, brick, tables, &share, scratch, &mut sums[k]);
             } else {
@@ -132,7 +133,7 @@ fn bricks<I: Isa, S: Shape, const GRAM: bool, const K: usize, const KD: usize>(
             totals.copy_from_slice(&lanes);
         }
         finish::<S, GRAM, K>(tables, own.angle, &totals, &mut gram);
-        gram.set(ONE, ONE, f64::from(own.n_finite));
+        gram.set(ONE, ONE, f64::from(own.marks.n_finite));
         out.push(gram);
     }
     scratch.sums = sums;

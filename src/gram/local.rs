@@ -33,7 +33,7 @@ impl Local {
                     let tiles = angle * n..(angle + 1) * n;
                     pool.install(|| {
                         pack_angle(level, 0..n, &|i| row_after(angle, i), store.lanes_mut(&tiles));
-                        store.mark(&tiles);
+                        store.mark(&level.plan, &tiles);
                     });
                 }
                 Shard { level: level.clone(), store }

@@ -12,18 +12,22 @@
 mod axis;
 mod cpu;
 mod elementary;
+mod holes;
 mod isa;
 mod kernel;
 mod lanes;
 mod local;
+mod nodes;
 mod pack;
 mod panel;
 mod peak;
 mod plan;
 mod products;
 mod rectangle;
+mod residuals;
 mod scratch;
 mod sinc_lanes;
+mod spans;
 mod tables;
 mod task;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::ops::{Deref, DerefMut, Range};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
-use super::plan::{BrickKind, LANES, Level, Tile, TilePlan};
+use super::plan::{BrickKind, LANES, Level, TILE_COLUMNS, TILE_ROWS, Tile, TilePlan};
 
 /// One row of a panel: 8 neighbouring columns.
 #[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
@@ -22,6 +22,12 @@ pub fn as_floats(lanes: &[Lane]) -> &[f32] {
 
 /// Lanes that a thread touches at a time: 2 MB.
 const TOUCHED: usize = 1 << 16;
+
+/// One pair in so many, or fewer, may be without a value for each to be noted: it costs about as much as this many pairs.
+const FEW: usize = 16;
+
+// holes are numbered in 16 bits
+const _: () = assert!(TILE_ROWS * TILE_COLUMNS <= 1 << 16);
 
 /// Bytes in a cache line, on whose edges [`Lanes`] begin.
 const CACHE_LINE: usize = 64;
@@ -77,8 +83,18 @@ pub struct TileStore {
     lanes: Lanes,
     /// First lane of every tile held, and the end.
     offsets: Vec<usize>,
-    /// Finite values of every tile held.
-    n_finite: Vec<u32>,
+    /// By tile held.
+    marks: Vec<Marks>,
+}
+
+/// What is known of a tile's values.
+#[derive(Debug, Clone, Default)]
+pub struct Marks {
+    /// How many are finite.
+    pub n_finite: u32,
+    /// Pairs without a value, as numbers counted through the tile's lanes; `None` when there are many of them, or in a tile of
+    /// several bricks.
+    pub holes: Option<Box<[u16]>>,
 }
 
 /// Packed data of one tile.
@@ -86,8 +102,8 @@ pub struct TileStore {
 pub struct TileData<'a> {
     /// Its lanes.
     pub lanes: &'a [Lane],
-    /// Values that are finite.
-    pub n_finite: u32,
+    /// What is known of them.
+    pub marks: &'a Marks,
 }
 
 impl TileStore {
@@ -99,8 +115,8 @@ impl TileStore {
             offsets.push(offsets[offsets.len() - 1] + tile.n_lanes);
         }
         let lanes = Lanes::new(offsets[offsets.len() - 1]);
-        let n_finite = vec![0; range.len()];
-        Self { range, lanes, offsets, n_finite }
+        let marks = vec![Marks::default(); range.len()];
+        Self { range, lanes, offsets, marks }
     }
 
     /// Makes every value missing, by all threads of the rayon pool in which it is called: the memory then lies near the cores
@@ -111,13 +127,14 @@ impl TileStore {
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.lanes.len() * size_of::<Lane>() + size_of_val(&self.n_finite[..])
+        let holes = self.marks.iter().filter_map(|m| m.holes.as_deref()).map(size_of_val).sum::<usize>();
+        self.lanes.len() * size_of::<Lane>() + size_of_val(&self.marks[..]) + holes
     }
 
     /// A tile held, by global number.
     pub fn tile(&self, tile: usize) -> TileData<'_> {
         let k = tile - self.range.start;
-        TileData { lanes: &self.lanes[self.offsets[k]..self.offsets[k + 1]], n_finite: self.n_finite[k] }
+        TileData { lanes: &self.lanes[self.offsets[k]..self.offsets[k + 1]], marks: &self.marks[k] }
     }
 
     /// The lanes of a run of tiles held, to be written; [`Self::mark`] must follow.
@@ -131,29 +148,45 @@ impl TileStore {
         into(bytemuck::must_cast_slice_mut(self.lanes_mut(tiles)));
     }
 
-    /// Counts the finite values of a run of tiles held, and makes NaN of every value that is not finite.
-    pub fn mark(&mut self, tiles: &Range<usize>) {
+    /// Notes which values of a run of tiles held are missing, and makes NaN of every value that is not finite.
+    pub fn mark(&mut self, plan: &TilePlan, tiles: &Range<usize>) {
         let (a, b) = (tiles.start - self.range.start, tiles.end - self.range.start);
         let mut lanes = &mut self.lanes[self.offsets[a]..self.offsets[b]];
         let mut jobs = Vec::with_capacity(tiles.len());
-        for (k, n_finite) in (a..b).zip(&mut self.n_finite[a..b]) {
-            let (own, rest) = std::mem::take(&mut lanes).split_at_mut(self.offsets[k + 1] - self.offsets[k]);
-            jobs.push((own, n_finite));
+        for (number, marks) in tiles.clone().zip(&mut self.marks[a..b]) {
+            let tile = &plan.tiles[number % plan.per_angle()];
+            let (own, rest) = std::mem::take(&mut lanes).split_at_mut(tile.n_lanes);
+            jobs.push((tile, own, marks));
             lanes = rest;
         }
-        jobs.into_par_iter().for_each(|(own, n_finite)| *n_finite = mark_tile(own));
+        jobs.into_par_iter().for_each(|(tile, own, marks)| *marks = mark_tile(tile, own));
     }
 }
 
 /// As [`TileStore::mark`], for one tile.
-fn mark_tile(lanes: &mut [Lane]) -> u32 {
-    let mut finite = 0;
+fn mark_tile(tile: &Tile, lanes: &mut [Lane]) -> Marks {
+    let mut n_finite = 0;
     for value in lanes.iter_mut().flat_map(|lane| &mut lane.0) {
         let good = value.is_finite();
-        finite += u32::from(good);
+        n_finite += u32::from(good);
         *value = if good { *value } else { f32::NAN };
     }
-    finite
+    let missing = tile.n_pairs - n_finite as usize;
+    let [brick] = &tile.bricks[..] else { return Marks { n_finite, holes: None } };
+    if brick.kind != BrickKind::Rectangle || missing * FEW > tile.n_pairs {
+        return Marks { n_finite, holes: None };
+    }
+    let mut holes = Vec::with_capacity(missing);
+    for (at, lane) in lanes.iter().enumerate() {
+        // lanes beyond the edge are no pairs
+        let columns = brick.columns.len() - at / brick.rows.len() * LANES;
+        for (l, value) in lane.0.iter().enumerate().take(columns) {
+            if value.is_nan() {
+                holes.push((at * LANES + l) as u16);
+            }
+        }
+    }
+    Marks { n_finite, holes: Some(holes.into()) }
 }
 
 /// Gives c2 of a frame with all frames behind it, NaN where missing.

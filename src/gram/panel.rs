@@ -9,8 +9,8 @@ use super::lanes::{Isa, V};
 use super::pack::Lane;
 use super::plan::{LANES, TILE_ROWS};
 use super::scratch::{
-    AT_G, AT_H, G, G1, GG, GR, GR1, GROUP, H1, HR1, Line, MAX_PANELS, PanelColumns, R, ROW_G, ROW_GR, ROW_H, ROW_HR,
-    RR, Rows, Scratch, Sums,
+    AT_G, AT_H, G, G1, GR, GR1, GROUP, H1, HR1, Line, MAX_PANELS, PanelColumns, R, ROW_G, ROW_GR, ROW_H, ROW_HR, RR,
+    Rows, Scratch, Sums,
 };
 use super::sinc_lanes::{FAR, SERIES_REACH, near};
 
@@ -62,7 +62,7 @@ pub(super) fn accumulate_product<I: Isa>(isa: I, into: &mut V, a: I::V, b: I::V)
 
 /// e and d of the rows from `first` on, which have near phases, into the working memory.
 #[inline(always)]
-fn near_rows<I: Isa, const P: usize>(isa: I, group: &Group<P>, scratch: &mut Scratch, first: usize) {
+pub(super) fn near_rows<I: Isa, const P: usize>(isa: I, group: &Group<P>, scratch: &mut Scratch, first: usize) {
     let Scratch { rows, columns, work, .. } = scratch;
     let n = group.data[0].len().min(TILE_ROWS);
     let p = isa.splat(group.p);
@@ -76,7 +76,7 @@ fn near_rows<I: Isa, const P: usize>(isa: I, group: &Group<P>, scratch: &mut Scr
             let (mut e, mut d) = (isa.mul(root, s), isa.mul(isa.mul(root, slope), p));
             if (group.p * (strain[LANES - 1] - rows.strain[i])).abs() >= SERIES_REACH {
                 let column = (isa.load(&columns[panel].sin), isa.load(&columns[panel].cos));
-                let far = far(isa, rows, i, column, isa.load(&group.inverse[k][i].0));
+                let far = far(isa, rows.turned(i), column, isa.load(&group.inverse[k][i].0));
                 let m = isa.below(x, FAR);
                 (e, d) = (isa.pick(m, e, far.0), isa.pick(m, d, far.1));
             }
@@ -86,11 +86,27 @@ fn near_rows<I: Isa, const P: usize>(isa: I, group: &Group<P>, scratch: &mut Scr
     }
 }
 
-/// e and d of a row against 8 columns far from it.
+/// Sine and cosine of a row's phase times its part of e, and both over p.
+#[derive(Clone, Copy)]
+pub(super) struct Turned {
+    pub sin: f64,
+    pub cos: f64,
+    pub sin_p: f64,
+    pub cos_p: f64,
+}
+
+impl Rows {
+    #[inline(always)]
+    fn turned(&self, i: usize) -> Turned {
+        Turned { sin: self.sin[i], cos: self.cos[i], sin_p: self.sin_p[i], cos_p: self.cos_p[i] }
+    }
+}
+
+/// e and d of a row against 8 columns far from it, given the columns' (sine, cosine) and 1/strain.
 #[inline(always)]
-fn far<I: Isa>(isa: I, rows: &Rows, i: usize, (sin, cos): (I::V, I::V), inverse: I::V) -> (I::V, I::V) {
-    let (sr, cr) = (isa.splat(rows.sin[i]), isa.splat(rows.cos[i]));
-    let (sp, cp) = (isa.splat(rows.sin_p[i]), isa.splat(rows.cos_p[i]));
+pub(super) fn far<I: Isa>(isa: I, row: Turned, (sin, cos): (I::V, I::V), inverse: I::V) -> (I::V, I::V) {
+    let (sr, cr) = (isa.splat(row.sin), isa.splat(row.cos));
+    let (sp, cp) = (isa.splat(row.sin_p), isa.splat(row.cos_p));
     let sine = isa.fnma(cos, sp, isa.mul(sin, cp));
     let cosine = isa.fma(cos, cr, isa.mul(sin, sr));
     let e = isa.mul(sine, inverse);
@@ -110,7 +126,7 @@ pub(super) fn powers<I: Isa, S: Shape>(isa: I, (e, d): (I::V, I::V)) -> (I::V, I
 
 /// Rows before this one are far from all columns of the group: |x| grows along the columns and away from the diagonal.
 #[inline(always)]
-fn far_rows<const P: usize>(group: &Group<P>, rows: &Rows, columns: &[PanelColumns; MAX_PANELS]) -> usize {
+pub(super) fn far_rows<const P: usize>(group: &Group<P>, rows: &Rows, columns: &[PanelColumns; MAX_PANELS]) -> usize {
     let n = group.data[0].len().min(TILE_ROWS);
     let first = columns[group.panel].strain[0];
     let is_far = |strain: &f64| (group.p * (first - strain)).abs() >= FAR;
@@ -160,11 +176,10 @@ fn linear_rows<I: Isa, S: Shape, const P: usize, const IS_FAR: bool>(
     }
     for i in from..to {
         let row = &mut work[i];
-        let (mut row_g, mut row_gr) = (isa.load(&row[ROW_G]), isa.load(&row[ROW_GR]));
-        let (mut row_h, mut row_hr) = (zero, zero);
-        if S::SHEAR {
-            (row_h, row_hr) = (isa.load(&row[ROW_H]), isa.load(&row[ROW_HR]));
-        }
+        let mut row_gr = isa.load(&row[ROW_GR]);
+        let mut row_hr = if S::SHEAR { isa.load(&row[ROW_HR]) } else { zero };
+        let mut row_g = isa.load(&row[ROW_G]);
+        let mut row_h = if S::SHEAR { isa.load(&row[ROW_H]) } else { zero };
         for k in 0..P {
             if P == GROUP {
                 // twice a line: a branch would cost more
@@ -173,36 +188,40 @@ fn linear_rows<I: Isa, S: Shape, const P: usize, const IS_FAR: bool>(
             let (mut g, mut h) = if !S::SHEAR {
                 (isa.mul(isa.splat(rows.v[i]), column[k].0), zero)
             } else if IS_FAR {
-                powers::<I, S>(isa, far(isa, rows, i, column[k], isa.load(&inverse[k][i].0)))
+                powers::<I, S>(isa, far(isa, rows.turned(i), column[k], isa.load(&inverse[k][i].0)))
             } else {
                 powers::<I, S>(isa, (isa.load(&row[AT_G + k]), isa.load(&row[AT_H + k])))
             };
             let y = isa.widen(&data[k][i]);
             // a missing value clears everything
             let m = isa.present(y);
-            g = isa.keep(m, g);
-            h = isa.keep(m, h);
             let r = isa.keep(m, isa.sub(isa.fnma(contrast, g, y), offset));
-            isa.store(g, &mut row[AT_G + k]);
-            sums.g[k] = isa.add(sums.g[k], g);
             sums.gr[k] = isa.fma(g, r, sums.gr[k]);
             sums.r[k] = isa.add(sums.r[k], r);
             sums.rr[k] = isa.fma(r, r, sums.rr[k]);
-            row_g = isa.add(row_g, g);
             row_gr = isa.fma(g, r, row_gr);
             if S::SHEAR {
-                isa.store(h, &mut row[AT_H + k]);
-                sums.h[k] = isa.add(sums.h[k], h);
                 sums.hr[k] = isa.fma(h, r, sums.hr[k]);
-                row_h = isa.add(row_h, h);
                 row_hr = isa.fma(h, r, row_hr);
             }
+            g = isa.keep(m, g);
+            isa.store(g, &mut row[AT_G + k]);
+            sums.g[k] = isa.add(sums.g[k], g);
+            row_g = isa.add(row_g, g);
+            if S::SHEAR {
+                h = isa.keep(m, h);
+                isa.store(h, &mut row[AT_H + k]);
+                sums.h[k] = isa.add(sums.h[k], h);
+                row_h = isa.add(row_h, h);
+            }
         }
-        isa.store(row_g, &mut row[ROW_G]);
         isa.store(row_gr, &mut row[ROW_GR]);
         if S::SHEAR {
-            isa.store(row_h, &mut row[ROW_H]);
             isa.store(row_hr, &mut row[ROW_HR]);
+        }
+        isa.store(row_g, &mut row[ROW_G]);
+        if S::SHEAR {
+            isa.store(row_h, &mut row[ROW_H]);
         }
     }
 }
@@ -259,79 +278,6 @@ fn contract<I: Isa, const P: usize>(
         total = isa.fma(sums[k], isa.load(&columns[panel + k].f[f]), total);
     }
     isa.store(total, into);
-}
-
-/// Sums among g, 1 and r of the rows of a range: g² in `gg`, the others in `sums`, whose h and hr stay zero.
-#[inline(always)]
-fn chi2_rows<I: Isa, S: Shape, const P: usize, const IS_FAR: bool>(
-    isa: I,
-    group: &Group<P>,
-    scratch: &Scratch,
-    (from, to): (usize, usize),
-    gg: &mut [I::V; P],
-    sums: &mut Linear<I, P>,
-) {
-    let Scratch { rows, columns, work, .. } = scratch;
-    let (contrast, offset) = (isa.splat(group.scaling.0), isa.splat(group.scaling.1));
-    let n = group.data[0].len();
-    let to = to.min(n).min(TILE_ROWS);
-    for k in 0..P {
-        let at = group.panel + k;
-        let column = if S::SHEAR {
-            (isa.load(&columns[at].sin), isa.load(&columns[at].cos))
-        } else {
-            (isa.load(&columns[at].u), isa.zero())
-        };
-        let data = &group.data[k][..to];
-        let inverse: &[Line] = if S::SHEAR && IS_FAR { &group.inverse[k][..to] } else { &[] };
-        for i in from..to {
-            if P == GROUP {
-                isa.prefetch(group.ahead.wrapping_add(k * n + i));
-            }
-            let mut g = if !S::SHEAR {
-                isa.mul(isa.splat(rows.v[i]), column.0)
-            } else if IS_FAR {
-                powers::<I, S>(isa, far(isa, rows, i, column, isa.load(&inverse[i].0))).0
-            } else {
-                powers::<I, S>(isa, (isa.load(&work[i][AT_G + k]), isa.zero())).0
-            };
-            let y = isa.widen(&data[i]);
-            let m = isa.present(y);
-            g = isa.keep(m, g);
-            let r = isa.keep(m, isa.sub(isa.fnma(contrast, g, y), offset));
-            gg[k] = isa.fma(g, g, gg[k]);
-            sums.g[k] = isa.add(sums.g[k], g);
-            sums.gr[k] = isa.fma(g, r, sums.gr[k]);
-            sums.r[k] = isa.add(sums.r[k], r);
-            sums.rr[k] = isa.fma(r, r, sums.rr[k]);
-        }
-    }
-}
-
-/// χ² only.
-#[inline(always)]
-pub(super) fn chi2<I: Isa, S: Shape, const P: usize>(isa: I, group: &Group<P>, scratch: &mut Scratch, sums: &mut Sums) {
-    let n = group.data[0].len();
-    let zero = [isa.zero(); P];
-    let mut gg = zero;
-    let mut own = Linear::<I, P> { g: zero, h: zero, gr: zero, hr: zero, r: zero, rr: zero };
-    if S::SHEAR {
-        let far = far_rows(group, &scratch.rows, &scratch.columns);
-        chi2_rows::<I, S, P, true>(isa, group, scratch, (0, far), &mut gg, &mut own);
-        if far < n {
-            near_rows(isa, group, scratch, far);
-            chi2_rows::<I, S, P, false>(isa, group, scratch, (far, n), &mut gg, &mut own);
-        }
-    } else {
-        chi2_rows::<I, S, P, true>(isa, group, scratch, (0, n), &mut gg, &mut own);
-    }
-    for k in 0..P {
-        accumulate(isa, &mut sums.0[GG], gg[k]);
-        accumulate(isa, &mut sums.0[G], own.g[k]);
-        accumulate(isa, &mut sums.0[GR], own.gr[k]);
-        accumulate(isa, &mut sums.0[R], own.r[k]);
-        accumulate(isa, &mut sums.0[RR], own.rr[k]);
-    }
 }
 
 /// A rectangle in which every correlation has decayed: only offsets are left to see.

@@ -7,8 +7,8 @@ use std::ops::Range;
 
 /// Rows of a tile: as many as leave the sums by row in the first-level cache, a multiple of [`LANES`].
 pub const TILE_ROWS: usize = 48;
-/// Columns of a tile: as many as leave its 1/strain (196 KB) in the second-level cache.
-pub const TILE_COLUMNS: usize = 512;
+/// Columns of a tile: as many as leave its 1/strain (147 KB) in the second-level cache, [`TILE_ROWS`] times a power of two.
+pub const TILE_COLUMNS: usize = 384;
 /// Columns of a panel = virtual lanes.
 pub const LANES: usize = 8;
 

@@ -202,7 +202,7 @@ pub(super) fn products<I: Isa, const SHEAR: bool, const P: usize, const K: usize
 
 /// What the rows contribute, once all panels are summed.
 #[inline(always)]
-pub(super) fn row_parts<I: Isa, const SHEAR: bool, const K: usize, const KD: usize>(
+pub(super) fn row_parts<I: Isa, const SHEAR: bool, const BARE: bool, const K: usize, const KD: usize>(
     isa: I,
     functions: &Functions<K, KD>,
     n: usize,
@@ -227,13 +227,16 @@ pub(super) fn row_parts<I: Isa, const SHEAR: bool, const K: usize, const KD: usi
         }
         let mut pair = 0;
         for a in 0..3 {
+            isa.store(isa.fnma(of[ROW_GR], f[a], isa.load(&sums.0[GR1 + a])), &mut sums.0[GR1 + a]);
+            if BARE {
+                continue;
+            }
             let weighted = isa.mul(of[ROW_GG], f[a]);
             for b in a..3 {
                 accumulate_product(isa, &mut sums.0[GG2 + pair], weighted, f[b]);
                 pair += 1;
             }
             isa.store(isa.fnma(of[ROW_G], f[a], isa.load(&sums.0[G1 + a])), &mut sums.0[G1 + a]);
-            isa.store(isa.fnma(of[ROW_GR], f[a], isa.load(&sums.0[GR1 + a])), &mut sums.0[GR1 + a]);
         }
         if !SHEAR {
             continue;
@@ -241,6 +244,10 @@ pub(super) fn row_parts<I: Isa, const SHEAR: bool, const K: usize, const KD: usi
         let mut pair = 0;
         for s in 0..K {
             let b = f[functions.shear_in_both[s]];
+            isa.store(isa.fnma(of[ROW_HR], b, isa.load(&sums.0[HR1 + s])), &mut sums.0[HR1 + s]);
+            if BARE {
+                continue;
+            }
             let weighted = isa.mul(of[ROW_GH], b);
             for d in 0..3 {
                 accumulate_product(isa, &mut sums.0[GH2 + 4 * d + s], weighted, f[d]);
@@ -251,7 +258,6 @@ pub(super) fn row_parts<I: Isa, const SHEAR: bool, const K: usize, const KD: usi
                 pair += 1;
             }
             isa.store(isa.fnma(of[ROW_H], b, isa.load(&sums.0[H1 + s])), &mut sums.0[H1 + s]);
-            isa.store(isa.fnma(of[ROW_HR], b, isa.load(&sums.0[HR1 + s])), &mut sums.0[HR1 + s]);
         }
     }
 }

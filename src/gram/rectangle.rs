@@ -1,12 +1,15 @@
 //! A rectangle of pairs: its tables, then panel after panel.
 
 use super::elementary::exp;
+use super::holes::take_back;
 use super::lanes::{Isa, V};
+use super::nodes;
 use super::pack::Lane;
-use super::panel::{Group, Shape, chi2, flat, linear};
+use super::panel::{Group, Shape, flat, linear};
 use super::plan::{Brick, LANES};
 use super::products::{Functions, products, row_parts};
-use super::scratch::{GROUP, Line, MAX_PANELS, PanelColumns, Rows, Scratch, Sums, ZERO};
+use super::residuals::{chi2, column_parts, residuals};
+use super::scratch::{GROUP, Line, MAX_PANELS, PanelColumns, ROW_GR, ROW_HR, ROW_SUMS, Rows, Scratch, Sums, ZERO};
 use super::tables::{AngleTables, NEGLIGIBLE, Tables, decay, lanes};
 
 /// One angle's share of a rectangle.
@@ -14,6 +17,8 @@ use super::tables::{AngleTables, NEGLIGIBLE, Tables, decay, lanes};
 pub(super) struct Share<'a> {
     pub angle: usize,
     pub data: &'a [Lane],
+    /// Pairs without a value, where they are few (see [`super::pack::Marks`]).
+    pub holes: Option<&'a [u16]>,
     /// What will be read next.
     pub next: *const Lane,
 }
@@ -36,12 +41,14 @@ pub(super) fn flushed<I: Isa>(isa: I, v: I::V, least: f64) -> I::V {
     isa.keep(isa.at_least(v, least), v)
 }
 
-/// Fills what all angles share; false when every correlation in the rectangle is negligible.
+/// Fills what all angles share, `nodes` where some of them can do with nodes; false when every correlation in the rectangle
+/// is negligible.
 #[inline(always)]
-pub(super) fn prepare<I: Isa, const SHEAR: bool, const GRAM: bool>(
+pub(super) fn prepare<I: Isa, const SHEAR: bool, const GRAM: bool, const KD: usize>(
     isa: I,
     brick: &Brick,
     tables: &Tables,
+    nodes: bool,
     scratch: &mut Scratch,
 ) -> bool {
     let origin = brick.columns.start;
@@ -90,6 +97,11 @@ pub(super) fn prepare<I: Isa, const SHEAR: bool, const GRAM: bool>(
         }
         inverses(isa, rows, columns, (n, panels), &mut inverse[..]);
     }
+    if GRAM && nodes {
+        nodes::prepare::<I, SHEAR, KD>(isa, brick, tables, &mut scratch.nodes);
+    } else {
+        scratch.nodes.none();
+    }
     true
 }
 
@@ -103,7 +115,10 @@ fn relative_rows<I: Isa>(isa: I, f: &super::tables::Gathered, brick: &Brick, out
     }
 }
 
-/// 1/(strain_j − strain_i) of all pairs, two panels sharing a division.
+/// Panels that share a division.
+const SHARING: usize = 4;
+
+/// 1/(strain_j − strain_i) of all pairs.
 #[inline(always)]
 fn inverses<I: Isa>(
     isa: I,
@@ -112,18 +127,23 @@ fn inverses<I: Isa>(
     (n, panels): (usize, usize),
     out: &mut [Line],
 ) {
-    for panel in (0..panels).step_by(2) {
-        let pair = panel + 1 < panels;
-        let (a, b) =
-            (isa.load(&columns[panel].strain), isa.load(&columns[if pair { panel + 1 } else { panel }].strain));
-        let (first, second) = out[panel * n..].split_at_mut(n);
+    for first in (0..panels).step_by(SHARING) {
+        let mut strain = [isa.zero(); SHARING];
+        for k in 0..SHARING {
+            strain[k] = isa.load(&columns[(first + k).min(panels - 1)].strain);
+        }
         for i in 0..n {
-            let strain = isa.splat(rows.strain[i]);
-            let (x, y) = (isa.sub(a, strain), isa.sub(b, strain));
-            let both = isa.div(isa.splat(1.0), isa.mul(x, y));
-            isa.store(isa.mul(both, y), &mut first[i].0);
-            if pair {
-                isa.store(isa.mul(both, x), &mut second[i].0);
+            let row = isa.splat(rows.strain[i]);
+            let mut x = strain;
+            for k in 0..SHARING {
+                x[k] = isa.sub(strain[k], row);
+            }
+            let (a, b) = (isa.mul(x[0], x[1]), isa.mul(x[2], x[3]));
+            let all = isa.div(isa.splat(1.0), isa.mul(a, b));
+            let (a, b) = (isa.mul(all, b), isa.mul(all, a));
+            let of = [isa.mul(a, x[1]), isa.mul(a, x[0]), isa.mul(b, x[3]), isa.mul(b, x[2])];
+            for k in 0..SHARING.min(panels - first) {
+                isa.store(of[k], &mut out[(first + k) * n + i].0);
             }
         }
     }
@@ -144,28 +164,6 @@ fn turn<I: Isa>(isa: I, brick: &Brick, angle: &AngleTables, scratch: &mut Scratc
         let u = isa.load(&columns[panel].u);
         isa.store(isa.mul(u, isa.load(lanes(&angle.sin, at))), &mut columns[panel].sin);
         isa.store(isa.mul(u, isa.load(lanes(&angle.cos, at))), &mut columns[panel].cos);
-    }
-}
-
-/// What a group of panels is put through.
-#[inline(always)]
-fn group<I: Isa, S: Shape, const GRAM: bool, const P: usize, const K: usize, const KD: usize>(
-    isa: I,
-    functions: &Functions<K, KD>,
-    group: &Group<P>,
-    scratch: &mut Scratch,
-    sums: &mut Sums,
-) {
-    if GRAM {
-        let which = (&functions.diffusion[..], &functions.shear[..]);
-        linear::<I, S, P>(isa, group, which, scratch, sums);
-        if S::SHEAR {
-            products::<I, true, P, K, KD>(isa, functions, (group.data[0].len(), group.panel), scratch, sums);
-        } else {
-            products::<I, false, P, K, KD>(isa, functions, (group.data[0].len(), group.panel), scratch, sums);
-        }
-    } else {
-        chi2::<I, S, P>(isa, group, scratch, sums);
     }
 }
 
@@ -207,41 +205,111 @@ pub(super) fn rectangle<I: Isa, S: Shape, const GRAM: bool, const K: usize, cons
     scratch: &mut Scratch,
     sums: &mut Sums,
 ) {
-    let (n, n_panels) = (brick.rows.len(), brick.n_panels());
-    let scaling = tables.scaling[share.angle];
-    let mut p = 0.0;
+    let none = AngleTables::default();
+    let angle = if S::SHEAR { &tables.angles[share.angle] } else { &none };
     if S::SHEAR {
-        let angle = &tables.angles[share.angle];
-        p = angle.p;
         turn(isa, brick, angle, scratch);
     }
-    if GRAM {
-        for row in &mut scratch.work[..n.next_multiple_of(LANES)] {
-            row.fill(ZERO);
+    let scaling = tables.scaling[share.angle];
+    let own = (angle.p, scaling);
+    let nodes = GRAM && scratch.nodes.serve(f64::from(tables.power) * angle.p);
+    match share.holes {
+        _ if !GRAM => panel_by_panel::<I, S, CHI2, K, KD>(isa, functions, brick, own, share, scratch, sums),
+        Some(holes) if nodes => {
+            panel_by_panel::<I, S, RESIDUALS, K, KD>(isa, functions, brick, own, share, scratch, sums);
+            nodes::sums::<I, S, K, KD>(isa, functions, angle, &mut scratch.nodes, sums);
+            take_back::<I, S, K, KD>(isa, functions, brick, (angle, holes), scratch, sums);
         }
+        _ => panel_by_panel::<I, S, ALL, K, KD>(isa, functions, brick, own, share, scratch, sums),
+    }
+}
+
+/// Which sums are formed pair by pair: all of a Gram pass, those of it that hold data, those of a χ² pass.
+const ALL: u8 = 0;
+const RESIDUALS: u8 = 1;
+const CHI2: u8 = 2;
+
+/// One angle's pairs in groups of panels.
+#[inline(always)]
+fn panel_by_panel<I: Isa, S: Shape, const SUMS: u8, const K: usize, const KD: usize>(
+    isa: I,
+    functions: &Functions<K, KD>,
+    brick: &Brick,
+    (p, scaling): (f64, (f64, f64)),
+    share: &Share,
+    scratch: &mut Scratch,
+    sums: &mut Sums,
+) {
+    let (n, n_panels) = (brick.rows.len(), brick.n_panels());
+    let by_row = match SUMS {
+        ALL => 0..ROW_SUMS,
+        RESIDUALS => ROW_GR..ROW_HR + 1,
+        _ => 0..0,
+    };
+    for row in &mut scratch.work[..n.next_multiple_of(LANES)] {
+        row[by_row.clone()].fill(ZERO);
     }
     // taken out so that the rest can be written while it is read
     let inverse = std::mem::take(&mut scratch.inverse);
     let of = if S::SHEAR { &inverse[..] } else { &[] };
     let mut panel = 0;
-    if I::WIDE {
-        while panel + GROUP <= n_panels {
-            let now = panels::<GROUP>(panel, n, share, of, scaling, p);
-            group::<I, S, GRAM, GROUP, K, KD>(isa, functions, &now, scratch, sums);
-            panel += GROUP;
-        }
-    }
+    let mut later = share.holes;
     while panel < n_panels {
-        let now = panels::<1>(panel, n, share, of, scaling, p);
-        group::<I, S, GRAM, 1, K, KD>(isa, functions, &now, scratch, sums);
-        panel += 1;
+        let pair = I::WIDE && panel + GROUP <= n_panels;
+        let end = if pair { panel + GROUP } else { panel + 1 };
+        // columns beyond the edge are stored as missing
+        let mut holes = end * LANES > brick.columns.len();
+        if let Some(of) = &mut later {
+            let (own, rest) = of.split_at(of.partition_point(|&hole| usize::from(hole) < end * n * LANES));
+            holes |= !own.is_empty();
+            *of = rest;
+        } else {
+            holes = true;
+        }
+        if pair {
+            let now = panels::<GROUP>(panel, n, share, of, scaling, p);
+            group::<I, S, SUMS, GROUP, K, KD>(isa, functions, &now, holes, scratch, sums);
+        } else {
+            let now = panels::<1>(panel, n, share, of, scaling, p);
+            group::<I, S, SUMS, 1, K, KD>(isa, functions, &now, holes, scratch, sums);
+        }
+        panel = end;
     }
     scratch.inverse = inverse;
-    if GRAM {
-        if S::SHEAR {
-            row_parts::<I, true, K, KD>(isa, functions, n, scratch, sums);
-        } else {
-            row_parts::<I, false, K, KD>(isa, functions, n, scratch, sums);
+    if SUMS == RESIDUALS {
+        column_parts::<I, S, K, KD>(isa, functions, &scratch.columns, n_panels, sums);
+    }
+    match (SUMS, S::SHEAR) {
+        (ALL, true) => row_parts::<I, true, false, K, KD>(isa, functions, n, scratch, sums),
+        (ALL, false) => row_parts::<I, false, false, K, KD>(isa, functions, n, scratch, sums),
+        (RESIDUALS, true) => row_parts::<I, true, true, K, KD>(isa, functions, n, scratch, sums),
+        (RESIDUALS, false) => row_parts::<I, false, true, K, KD>(isa, functions, n, scratch, sums),
+        _ => {}
+    }
+}
+
+/// What a group of panels is put through.
+#[inline(always)]
+fn group<I: Isa, S: Shape, const SUMS: u8, const P: usize, const K: usize, const KD: usize>(
+    isa: I,
+    functions: &Functions<K, KD>,
+    group: &Group<P>,
+    holes: bool,
+    scratch: &mut Scratch,
+    sums: &mut Sums,
+) {
+    match SUMS {
+        RESIDUALS => residuals::<I, S, P>(isa, group, holes, scratch, sums),
+        CHI2 => chi2::<I, S, P>(isa, group, holes, scratch, sums),
+        _ => {
+            let which = (&functions.diffusion[..], &functions.shear[..]);
+            linear::<I, S, P>(isa, group, which, scratch, sums);
+            let at = (group.data[0].len(), group.panel);
+            if S::SHEAR {
+                products::<I, true, P, K, KD>(isa, functions, at, scratch, sums);
+            } else {
+                products::<I, false, P, K, KD>(isa, functions, at, scratch, sums);
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Working memory of one thread, and the sums of a rectangle.
 
 use super::lanes::V;
+use super::nodes::Nodes;
 use super::plan::{LANES, TILE_COLUMNS, TILE_ROWS};
 
 /// Most panels of a rectangle.
@@ -52,6 +53,9 @@ pub(super) struct PanelColumns {
     /// For one angle: u·sin and u·cos of the phase.
     pub sin: V,
     pub cos: V,
+    /// For one angle: sums of g·r and h·r by column.
+    pub gr: V,
+    pub hr: V,
     pub f: [V; FUNCTIONS],
 }
 
@@ -70,6 +74,7 @@ pub(crate) struct Scratch {
     pub(super) work: [[V; ROW_LANES]; TILE_ROWS],
     /// 1/(strain_j − strain_i), stored like the data of the rectangle: the same for all angles.
     pub(super) inverse: Box<[Line]>,
+    pub(super) nodes: Nodes,
     /// By angle.
     pub(super) sums: Vec<Sums>,
 }
@@ -85,13 +90,15 @@ impl Scratch {
             sin_p: [0.0; TILE_ROWS],
             cos_p: [0.0; TILE_ROWS],
         };
-        let columns = PanelColumns { u: ZERO, strain: ZERO, sin: ZERO, cos: ZERO, f: [ZERO; FUNCTIONS] };
+        let columns =
+            PanelColumns { u: ZERO, strain: ZERO, sin: ZERO, cos: ZERO, gr: ZERO, hr: ZERO, f: [ZERO; FUNCTIONS] };
         let inverse = vec![Line(ZERO); TILE_ROWS * MAX_PANELS].into_boxed_slice();
         Box::new(Self {
             rows,
             columns: [columns; MAX_PANELS],
             work: [[ZERO; ROW_LANES]; TILE_ROWS],
             inverse,
+            nodes: Nodes::new(),
             sums: Vec::new(),
         })
     }

@@ -11,6 +11,7 @@ use super::elementary::{PHASE_LIMIT, exp, sin_cos};
 use super::isa::{InstructionSet, Kernel};
 use super::lanes::{Isa, V};
 use super::plan::{LANES, Level};
+use super::spans::{self, Span, Spans};
 use crate::model::{Block, Experiment};
 
 /// Exponentials below this are taken as zero: nothing they enter can be seen, and denormals would cost time.
@@ -69,6 +70,8 @@ pub(crate) struct AngleTables {
     pub dp: f64,
     pub sin: Vec<f64>,
     pub cos: Vec<f64>,
+    /// The same at the nodes of all spans.
+    pub at_nodes: (Vec<f64>, Vec<f64>),
 }
 
 impl AngleTables {
@@ -103,6 +106,8 @@ pub(crate) struct Tables<'a> {
     pub v: Vec<f64>,
     /// By angle; empty where none were needed.
     pub angles: Vec<AngleTables>,
+    /// Nodes that stand for many frames.
+    pub spans: Spans,
     /// (contrast₀, offset₀).
     pub scaling: &'a [(f64, f64)],
 }
@@ -249,27 +254,49 @@ impl<'a> Tables<'a> {
         let power = if sheared { experiment.convention.power() } else { 1 };
         let share = k / f64::from(power);
         let (u, v) = set.run(Exponentials { diffusion: &diffusion, k: share, n: frames.len() });
+        let n = experiment.n_angles();
+        let phase = |angle: usize| experiment.phase_factors(point.physical[6], angle);
+        let mut phases = (0.0, 0.0);
+        if sheared {
+            let m = f64::from(power);
+            let of = (0..n).map(|angle| m * phase(angle).0.abs());
+            phases = of.fold((f64::INFINITY, 0.0), |(least, most): (f64, f64), p| (least.min(p), most.max(p)));
+        }
+        let source = spans::Source {
+            set,
+            k,
+            least: NEGLIGIBLE,
+            diffusion: &diffusion,
+            strain: &strain,
+            functions: &functions,
+            phases,
+        };
+        let spans = if derivatives { source.spans(frames.len(), alone) } else { Spans::default() };
         let mut angles = Vec::new();
         let mut strain_weights = [0.0; 3];
         if sheared {
             let [a, b, kappa] = Block::from_slice(&point.physical[3..]).to_valley(experiment.t_ref());
             strain_weights = [a, b, -kappa];
             let since_first = set.run(Strain(&strain));
+            let gather = |part: fn(&Span) -> &Vec<V>| spans.iter().flat_map(part).copied().collect();
+            let at_nodes = (gather(|s| &s.strain.0), gather(|s| &s.strain.1));
             let largest = since_first.0.iter().flatten().fold(0.0f64, |m, x| m.max(x.abs()));
             let of = |angle: usize| {
                 if !held.contains(&angle) {
                     return AngleTables::default();
                 }
-                let (p, dp) = experiment.phase_factors(point.physical[6], angle);
-                let (sin, cos) = if p.abs() * largest < PHASE_LIMIT {
-                    set.run(Phases { p, strain: &since_first })
-                } else {
-                    // no phase this large means anything; it must only stay a phase
-                    since_first.0.iter().flatten().map(|c| (p * c).sin_cos()).unzip()
+                let (p, dp) = phase(angle);
+                let turned = |strain: &(Vec<V>, Vec<V>)| {
+                    if p.abs() * largest < PHASE_LIMIT {
+                        set.run(Phases { p, strain })
+                    } else {
+                        // no phase this large means anything; it must only stay a phase
+                        strain.0.iter().flatten().map(|c| (p * c).sin_cos()).unzip()
+                    }
                 };
-                AngleTables { p, dp, sin, cos }
+                let (sin, cos) = turned(&since_first);
+                AngleTables { p, dp, sin, cos, at_nodes: turned(&at_nodes) }
             };
-            let n = experiment.n_angles();
             angles = if alone { (0..n).into_par_iter().map(of).collect() } else { (0..n).map(of).collect() };
         }
         let scaling = &point.scaling;
@@ -285,6 +312,7 @@ impl<'a> Tables<'a> {
             u,
             v,
             angles,
+            spans,
             scaling,
         }
     }

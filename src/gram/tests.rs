@@ -43,7 +43,7 @@ fn engine(
         let global = base + within.start..base + within.end;
         if !global.is_empty() {
             pack_angle(&level, within, &|i| matrix.row_after(i), store.lanes_mut(&global));
-            store.mark(&global);
+            store.mark(&level.plan, &global);
         }
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
