@@ -169,7 +169,7 @@ impl Spans {
         for (height, spans) in self.0.iter().enumerate().skip(1) {
             let length = TILE_ROWS << height;
             match spans.get(first / length) {
-                Some(span) if first % length == 0 && span.n > 0 && span.frames.end <= end => found = span,
+                Some(span) if first.is_multiple_of(length) && span.n > 0 && span.frames.end <= end => found = span,
                 _ => break,
             }
         }
