@@ -7,7 +7,7 @@
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use homodyne_mpi::benchmark::{Engine, PHYSICAL, Sample, pool};
-use homodyne_mpi::gram::{Objective, Pass};
+use homodyne_mpi::gram::{Objective, Pass, Precision};
 use homodyne_mpi::model::{AnalysisMode, Basis, TimeAxis, reference};
 
 const SHAPE: (usize, usize) = (3000, 2);
@@ -17,7 +17,8 @@ const SMALL: (usize, usize) = (300, 1);
 /// Fast engines on one and two threads, the portable one on one.
 fn variants() -> Vec<(&'static str, usize)> {
     let threads = |engine: &Engine| if engine.is_slow() { vec![1] } else { vec![1, 2] };
-    Engine::all().iter().flat_map(|engine| threads(engine).into_iter().map(|n| (engine.isa, n))).collect()
+    let exact = |engine: &&Engine| engine.precision == Precision::F64;
+    Engine::all().iter().filter(exact).flat_map(|engine| threads(engine).into_iter().map(|n| (engine.isa, n))).collect()
 }
 
 fn pass(bencher: Bencher, mode: AnalysisMode, pass: Pass, (isa, threads): (&str, usize)) {

@@ -37,7 +37,7 @@ pub fn fit(sample: &Sample, objective: &mut Local, engine: Engine, threads: usiz
     Ok(Row {
         name: "fit",
         model: e.mode.name(),
-        precision: Some(engine.precision),
+        precision: Some(engine.precision.name()),
         isa: Some(engine.isa),
         threads,
         pairs,

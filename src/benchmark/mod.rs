@@ -21,7 +21,7 @@ pub use row::{Row, Timings};
 pub use sample::{PHYSICAL, Sample};
 
 use crate::Result;
-use crate::gram::CpuEngine;
+use crate::gram::{CpuEngine, Precision};
 
 /// How much is measured.
 #[derive(Debug, Clone)]
@@ -75,12 +75,12 @@ impl Plan {
 pub struct Engine {
     /// Instruction set.
     pub isa: &'static str,
-    /// Precision of the pairs; sums are f64.
-    pub precision: &'static str,
+    /// Precision of Gram passes.
+    pub precision: Precision,
 }
 
 /// Precisions that the engine has.
-const PRECISIONS: [&str; 1] = ["f64"];
+const PRECISIONS: [Precision; 2] = [Precision::F64, Precision::Mixed];
 
 impl Engine {
     /// All that this processor has, the fastest instruction set first.
@@ -96,6 +96,7 @@ impl Engine {
 
     /// Makes an engine work this way.
     fn choose(self, engine: &mut CpuEngine) -> Result<()> {
+        engine.set_precision(self.precision);
         engine.set_instruction_set(self.isa)
     }
 }

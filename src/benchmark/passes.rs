@@ -7,7 +7,7 @@ use serde_json::json;
 use super::row::{Row, Timings, fields};
 use super::{Engine, Machine, Sample, pool};
 use crate::Result;
-use crate::gram::{Local, Objective, Pass, fma_per_second};
+use crate::gram::{Local, Objective, Pass, Precision, fma_per_second};
 
 /// Products that a plain pass would count for a pair under shear: z has 10 columns, one of them follows from the others, so
 /// 9·10/2 = 45 products with itself, and about 25 to form it.
@@ -33,6 +33,11 @@ pub fn passes(
     engine.choose(objective.engine())?;
     objective.engine().set_pool(pool(threads)?);
     let point = sample.point();
+    // only Gram passes under shear know mixed precision
+    let kinds = if engine.precision == Precision::F64 { KINDS.len() } else { 1 };
+    if engine.precision == Precision::Mixed && !sample.experiment.mode.has_shear() {
+        return Ok(Vec::new());
+    }
     let mut seconds = [Vec::new(), Vec::new()];
     let mut idle = [f64::INFINITY; 2];
     let mut ratios = [Vec::new(), Vec::new()];
@@ -41,7 +46,7 @@ pub fn passes(
     for round in 0..=repetitions {
         let now = fma_per_second(engine.isa, threads, PEAK_TIME)?;
         peak = peak.max(now);
-        for (k, (_, pass)) in KINDS.into_iter().enumerate() {
+        for (k, (_, pass)) in KINDS.into_iter().enumerate().take(kinds) {
             if !engine.is_slow() {
                 machine.clear_caches(objective.engine().bytes());
             }
@@ -55,7 +60,7 @@ pub fn passes(
             }
         }
     }
-    let rows = KINDS.into_iter().enumerate().map(|(k, (name, _))| {
+    let rows = KINDS.into_iter().enumerate().take(kinds).map(|(k, (name, _))| {
         let seconds = Timings::new(std::mem::take(&mut seconds[k]));
         let products = pairs / seconds.best() * PLAIN_PRODUCTS;
         let median = Timings::new(std::mem::take(&mut ratios[k])).median();
@@ -63,7 +68,7 @@ pub fn passes(
         Row {
             name,
             model: sample.experiment.mode.name(),
-            precision: Some(engine.precision),
+            precision: Some(engine.precision.name()),
             isa: Some(engine.isa),
             threads,
             pairs,

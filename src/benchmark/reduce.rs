@@ -5,7 +5,7 @@ use serde_json::json;
 use super::row::{Row, Timings, fields};
 use crate::Result;
 use crate::cluster::{Setup, World, completion_cost, survey};
-use crate::gram::instruction_sets;
+use crate::gram::{Precision, instruction_sets};
 use crate::model::Experiment;
 
 /// Bytes of a command that precedes every pass.
@@ -42,7 +42,8 @@ pub fn alone(experiment: &Experiment, ranks: usize, repetitions: usize) -> Row {
 /// # Errors
 /// As [`survey`].
 pub fn over_ranks(world: &World, experiment: &Experiment) -> Result<Row> {
-    let setup = Setup { experiment: experiment.clone(), threads: Some(1), batch_pairs: None };
+    let setup =
+        Setup { experiment: experiment.clone(), threads: Some(1), batch_pairs: None, precision: Precision::F64 };
     let survey = survey(world, setup, false)?;
     let nodes: usize = survey.shares[0].iter().map(|s| s.nodes).sum();
     let bytes = nodes * size_of::<crate::gram::Gram>();

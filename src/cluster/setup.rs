@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::gram::{CpuEngine, Level, Shard, TileStore, tree};
+use crate::gram::{CpuEngine, Level, Precision, Shard, TileStore, tree};
 use crate::model::Experiment;
 use crate::{Error, Result};
 
@@ -17,6 +17,8 @@ pub struct Setup {
     pub threads: Option<usize>,
     /// Count full-resolution passes in batches of about this many pairs on every rank.
     pub batch_pairs: Option<usize>,
+    /// Precision of Gram passes.
+    pub precision: Precision,
 }
 
 /// Which tiles of which level belong to which rank.
@@ -72,6 +74,7 @@ pub(super) fn engine(
 ) -> Result<CpuEngine> {
     let shards = dealing.levels.iter().cloned().zip(stores).map(|(level, store)| Shard { level, store }).collect();
     let mut engine = CpuEngine::new(setup.experiment.clone(), shards, pool)?;
+    engine.set_precision(setup.precision);
     if let Some(pairs) = setup.batch_pairs {
         engine.set_batches(pairs, None);
     }

@@ -129,6 +129,7 @@ impl Run<'_> {
                 experiment: self.experiment.clone(),
                 threads: self.config.performance.threads,
                 batch_pairs: self.strategy.batch_pairs(),
+                precision: self.config.performance.precision,
             },
         )?;
         let (about_threads, notes) = driver.thread_remarks();

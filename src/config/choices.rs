@@ -72,7 +72,7 @@ const CHOICES: &[Choice] = &[
         remedy: "set `strategy_override: chunked` or leave the choice to the program with `null`",
     },
     Choice { path: "device.kind", ready: &["auto", "cpu"], later: &["cuda"], remedy: "set `kind: auto` or `cpu`" },
-    Choice { path: "device.precision", ready: &["f64"], later: &["mixed"], remedy: "set `precision: f64`" },
+    Choice { path: "device.precision", ready: &["f64", "mixed"], later: &[], remedy: "" },
     Choice { path: "distributed.io", ready: &["root"], later: &["parallel"], remedy: "set `io: root`" },
 ];
 

@@ -53,6 +53,7 @@ pub(super) fn effective(config: &Config) -> Value {
             "enable_progress": config.performance.progress,
             "computation": { "cpu_threads": config.performance.threads.map_or(json!("auto"), |n| json!(n)) },
         },
+        "device": { "precision": config.performance.precision.name() },
         "output": {
             "directory": config.output.directory.to_string_lossy(),
             "compress_hdf5": config.output.compression > 0,

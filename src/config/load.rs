@@ -10,6 +10,7 @@ use super::parse::parse;
 use super::source::Source;
 use super::{Config, FitConfig, OutputConfig, PerformanceConfig, ScalingMode, Strategy, TimeOrigin};
 use super::{effective, parameters, selection, simulation};
+use crate::gram::Precision;
 use crate::model::{AnalysisMode, ShearConvention};
 use crate::{Error, Result};
 
@@ -128,6 +129,10 @@ fn performance(document: &Document) -> Result<PerformanceConfig> {
         },
         memory_limit_gb: document.positive("performance.memory_limit_gb", " (in GB of 1024³ bytes), or null")?,
         threads: threads(document)?,
+        precision: match document.choice("device.precision")? {
+            Some("mixed") => Precision::Mixed,
+            _ => Precision::F64,
+        },
         progress: document.flag("performance.enable_progress", true)?,
     })
 }

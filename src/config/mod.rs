@@ -25,6 +25,7 @@ pub use overrides::Overrides;
 
 use crate::cluster::Strategy;
 use crate::dataset::Selection;
+use crate::gram::Precision;
 use crate::model::{AnalysisMode, ParameterSpace, ScalingMode, ShearConvention};
 
 /// Where t = 0 lies.
@@ -55,6 +56,8 @@ pub struct PerformanceConfig {
     pub memory_limit_gb: Option<f64>,
     /// Threads per rank; `None` = by affinity.
     pub threads: Option<usize>,
+    /// Precision of Gram passes.
+    pub precision: Precision,
     /// Whether progress is shown on a terminal.
     pub progress: bool,
 }

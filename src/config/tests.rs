@@ -100,6 +100,7 @@ fn every_setting_arrives() {
         strategy: Some(Strategy::Chunked),
         memory_limit_gb: Some(1.5),
         threads: Some(6),
+        precision: Precision::F64,
         progress: false,
     };
     assert_eq!(config.performance, performance);
@@ -188,7 +189,6 @@ fn what_would_be_ignored_to_the_result_is_refused() {
         ("data_filtering: {max_lag_frames: 50}", "leaving out long lags isn't"),
         ("noise_estimation: {enabled: true}", "noise estimation isn't available yet; set `enabled: false`"),
         ("device: {kind: cuda}", "`kind: cuda` isn't"),
-        ("device: {precision: mixed}", "`precision: mixed` isn't"),
         ("performance: {strategy_override: Streaming}", "`strategy_override: Streaming` isn't"),
         ("distributed: {io: parallel}", "`io: parallel` isn't"),
         ("experimental_data: {file_format: aps_old}", "`file_format: aps_old` isn't"),
@@ -200,7 +200,7 @@ fn what_would_be_ignored_to_the_result_is_refused() {
     let harmless = "optimization: {method: nlsq, nlsq: {anti_degeneracy: \
                     {per_angle_mode: averaged, constant_scaling_threshold: 5}, x_scale_map: {D0: 1}}}\n\
                     data_filtering: {exclude_frames: [], min_lag_frames: 1, max_lag_frames: null}\n\
-                    noise_estimation: {enabled: false}\ndevice: {kind: cpu, precision: f64, memory_fraction: 0.5}\n\
+                    noise_estimation: {enabled: false}\ndevice: {kind: cpu, precision: mixed, memory_fraction: 0.5}\n\
                     performance: {strategy_override: null, fast_mode: true}\ndistributed: {io: root}\n\
                     experimental_data: {file_format: HDF5}\n";
     assert_eq!(load_static(harmless).unwrap().warnings, Vec::<String>::new());

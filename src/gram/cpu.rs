@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::axis::Clock;
 use super::isa::InstructionSet;
@@ -18,6 +19,26 @@ use super::work::Work;
 use super::{Engine, Gram, Pass, Point};
 use crate::Result;
 use crate::model::Experiment;
+
+/// Precision of a Gram pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Precision {
+    /// Everything in f64.
+    #[default]
+    F64,
+    /// Residuals of most pairs in f32, their sums over a tile's rows and columns too; the rest in f64.
+    Mixed,
+}
+
+impl Precision {
+    /// As in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F64 => "f64",
+            Self::Mixed => "mixed",
+        }
+    }
+}
 
 /// One level's tiles as held by one rank.
 #[derive(Debug, Clone)]
@@ -46,6 +67,7 @@ pub struct CpuEngine {
     shards: Vec<Shard>,
     pool: rayon::ThreadPool,
     set: InstructionSet,
+    precision: Precision,
     clock: Clock,
     /// By level.
     tasks: Vec<Vec<Task>>,
@@ -64,6 +86,7 @@ impl CpuEngine {
         let mut engine = Self {
             clock: Clock::new(&experiment),
             set: InstructionSet::select()?,
+            precision: Precision::F64,
             work: Work::new(0),
             tasks: Vec::new(),
             batch_pairs: None,
@@ -96,6 +119,11 @@ impl CpuEngine {
     pub fn set_instruction_set(&mut self, name: &str) -> Result<()> {
         self.set = InstructionSet::named(name, "instruction set ")?;
         Ok(())
+    }
+
+    /// Works with another precision of the pairs from now on.
+    pub fn set_precision(&mut self, precision: Precision) {
+        self.precision = precision;
     }
 
     /// Time that threads worked in the last pass, s, averaged over them.
@@ -191,6 +219,7 @@ impl CpuEngine {
             level: &shard.level,
             angles: &held,
             alone,
+            mixed: self.precision == Precision::Mixed,
         };
         let tables = |point, alone| Tables::new(set, &source(alone), point, pass == Pass::Gram);
         let enough = points.len() >= POINTS_PER_THREAD * self.pool.current_num_threads();

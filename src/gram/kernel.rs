@@ -1,8 +1,8 @@
 //! The pass over the pairs of a tile, for several angles at once.
 //!
 //! Everything that depends on the frames alone (exponentials, functions of the integrals, 1/strain) is formed once for all
-//! angles; then each angle's rectangles are worked through panel by panel (`panel`, `products`). Triangles on the diagonal
-//! take each pair directly. Everything is written once against [`Isa`] and compiled for each instruction set; the bits
+//! angles; then each angle's rectangles are worked through panel by panel (`residuals`, and `nodes` for what holds no data;
+//! `panel` and `products` where nodes don't serve). Triangles on the diagonal take each pair directly. Everything is written once against [`Isa`] and compiled for each instruction set; the bits
 //! are the same on all, and don't depend on which angles are worked on together.
 
 use super::isa::Kernel;
@@ -110,7 +110,7 @@ fn bricks<I: Isa, S: Shape, const GRAM: bool, const K: usize, const KD: usize>(
                 continue;
             }
             let next = angles.get(k + 1).unwrap_or(own).data[lanes.clone()].as_ptr();
-            let share = Share { angle: own.angle, data, holes: own.marks.holes.as_deref(), next };
+            let share = Share { angle: own.angle, data, marks: own.marks, next };
             if visible {
                 rectangle::<I, S, GRAM, K, KD>(isa, functions, brick, tables, &share, scratch, &mut sums[k]);
             } else {

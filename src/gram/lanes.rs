@@ -14,12 +14,19 @@ pub(super) use x86::{Avx2, Avx512};
 /// Eight numbers in memory.
 pub(super) type V = [f64; LANES];
 
+/// Sixteen f32 in memory: two rows of eight columns.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct Wide(pub [f32; 2 * LANES]);
+
 /// Instruction set: a token that can only be had where it is available.
 pub(super) trait Isa: Copy {
     /// Eight f64.
     type V: Copy;
     /// Eight flags.
     type M: Copy;
+    /// Sixteen f32: two rows of eight columns.
+    type W: Copy;
     /// Whether two panels at a time fit into the registers.
     const WIDE: bool;
 
@@ -50,6 +57,25 @@ pub(super) trait Isa: Copy {
     fn scale(self, a: Self::V, shifted: Self::V) -> Self::V;
     /// Lane k is the [`sum`] of row k.
     fn sums(self, rows: &[V; LANES]) -> Self::V;
+
+    fn splat16(self, x: f32) -> Self::W;
+    fn load16(self, p: &Wide) -> Self::W;
+    fn store16(self, v: Self::W, p: &mut Wide);
+    /// Two rows of a panel.
+    fn rows16(self, p: &[Lane; 2]) -> Self::W;
+    fn add16(self, a: Self::W, b: Self::W) -> Self::W;
+    fn sub16(self, a: Self::W, b: Self::W) -> Self::W;
+    fn mul16(self, a: Self::W, b: Self::W) -> Self::W;
+    /// a·b + c, rounded once.
+    fn fma16(self, a: Self::W, b: Self::W, c: Self::W) -> Self::W;
+    /// c − a·b, rounded once.
+    fn fnma16(self, a: Self::W, b: Self::W, c: Self::W) -> Self::W;
+    /// a where y is not NaN, 0 elsewhere.
+    fn keep16(self, y: Self::W, a: Self::W) -> Self::W;
+    /// Two rows, rounded to nearest.
+    fn narrow16(self, rows: [Self::V; 2]) -> Self::W;
+    /// Both rows, widened.
+    fn halves(self, a: Self::W) -> [Self::V; 2];
 
     #[inline(always)]
     fn zero(self) -> Self::V {
@@ -89,9 +115,15 @@ fn map(f: impl Fn(usize) -> f64) -> V {
     std::array::from_fn(f)
 }
 
+#[inline(always)]
+fn map16(f: impl Fn(usize) -> f32) -> Wide {
+    Wide(std::array::from_fn(f))
+}
+
 impl Isa for Portable {
     type V = V;
     type M = [bool; LANES];
+    type W = Wide;
     const WIDE: bool = false;
 
     #[inline(always)]
@@ -161,5 +193,53 @@ impl Isa for Portable {
     #[inline(always)]
     fn sums(self, rows: &[V; LANES]) -> V {
         map(|l| sum(rows[l]))
+    }
+    #[inline(always)]
+    fn splat16(self, x: f32) -> Wide {
+        Wide([x; 2 * LANES])
+    }
+    #[inline(always)]
+    fn load16(self, p: &Wide) -> Wide {
+        *p
+    }
+    #[inline(always)]
+    fn store16(self, v: Wide, p: &mut Wide) {
+        *p = v;
+    }
+    #[inline(always)]
+    fn rows16(self, p: &[Lane; 2]) -> Wide {
+        map16(|l| p[l / LANES].0[l % LANES])
+    }
+    #[inline(always)]
+    fn add16(self, a: Wide, b: Wide) -> Wide {
+        map16(|l| a.0[l] + b.0[l])
+    }
+    #[inline(always)]
+    fn sub16(self, a: Wide, b: Wide) -> Wide {
+        map16(|l| a.0[l] - b.0[l])
+    }
+    #[inline(always)]
+    fn mul16(self, a: Wide, b: Wide) -> Wide {
+        map16(|l| a.0[l] * b.0[l])
+    }
+    #[inline(always)]
+    fn fma16(self, a: Wide, b: Wide, c: Wide) -> Wide {
+        map16(|l| a.0[l].mul_add(b.0[l], c.0[l]))
+    }
+    #[inline(always)]
+    fn fnma16(self, a: Wide, b: Wide, c: Wide) -> Wide {
+        map16(|l| (-a.0[l]).mul_add(b.0[l], c.0[l]))
+    }
+    #[inline(always)]
+    fn keep16(self, y: Wide, a: Wide) -> Wide {
+        map16(|l| if y.0[l].is_nan() { 0.0 } else { a.0[l] })
+    }
+    #[inline(always)]
+    fn narrow16(self, rows: [V; 2]) -> Wide {
+        map16(|l| rows[l / LANES][l % LANES] as f32)
+    }
+    #[inline(always)]
+    fn halves(self, a: Wide) -> [V; 2] {
+        [map(|l| f64::from(a.0[l])), map(|l| f64::from(a.0[LANES + l]))]
     }
 }

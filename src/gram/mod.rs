@@ -6,8 +6,8 @@
 //! Static modes leave the shear columns zero.
 //!
 //! What comes in: the packed tiles of one rank and a point. What goes out: sums over fixed tree nodes, whose total does
-//! not depend on how tiles were dealt. Cost: about 45 vector
-//! operations for eight pairs under shear (see docs/validation.md).
+//! not depend on how tiles were dealt. Cost: 21 vector operations for eight pairs under
+//! shear, and about as many again in time for all that isn't done pair by pair (see docs/validation.md).
 
 mod axis;
 mod cpu;
@@ -27,6 +27,7 @@ mod rectangle;
 mod residuals;
 mod scratch;
 mod sinc_lanes;
+mod single;
 mod spans;
 mod tables;
 mod task;
@@ -36,7 +37,7 @@ pub mod tree;
 mod triangle;
 mod work;
 
-pub use cpu::{BatchProgress, CpuEngine, Shard};
+pub use cpu::{BatchProgress, CpuEngine, Precision, Shard};
 pub use isa::{names as instruction_sets, selected as selected_instruction_set};
 pub use local::Local;
 pub use pack::{Lane, TileStore, as_floats, pack_angle};

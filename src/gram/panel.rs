@@ -39,6 +39,8 @@ pub(super) struct Group<'a, const P: usize> {
     pub scaling: (f64, f64),
     /// Phase per strain.
     pub p: f64,
+    /// Pairs far from the columns in phase are taken in f32.
+    pub mixed: bool,
 }
 
 impl<const P: usize> Group<'_, P> {

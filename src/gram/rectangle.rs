@@ -4,12 +4,13 @@ use super::elementary::exp;
 use super::holes::take_back;
 use super::lanes::{Isa, V};
 use super::nodes;
-use super::pack::Lane;
+use super::pack::{Lane, Marks};
 use super::panel::{Group, Shape, flat, linear};
 use super::plan::{Brick, LANES};
 use super::products::{Functions, products, row_parts};
 use super::residuals::{chi2, column_parts, residuals};
 use super::scratch::{GROUP, Line, MAX_PANELS, PanelColumns, ROW_GR, ROW_HR, ROW_SUMS, Rows, Scratch, Sums, ZERO};
+use super::single;
 use super::tables::{AngleTables, NEGLIGIBLE, Tables, decay, lanes};
 
 /// One angle's share of a rectangle.
@@ -17,8 +18,7 @@ use super::tables::{AngleTables, NEGLIGIBLE, Tables, decay, lanes};
 pub(super) struct Share<'a> {
     pub angle: usize,
     pub data: &'a [Lane],
-    /// Pairs without a value, where they are few (see [`super::pack::Marks`]).
-    pub holes: Option<&'a [u16]>,
+    pub marks: &'a Marks,
     /// What will be read next.
     pub next: *const Lane,
 }
@@ -99,6 +99,9 @@ pub(super) fn prepare<I: Isa, const SHEAR: bool, const GRAM: bool, const KD: usi
     }
     if GRAM && nodes {
         nodes::prepare::<I, SHEAR, KD>(isa, brick, tables, &mut scratch.nodes);
+        if SHEAR && tables.mixed {
+            single::prepare(isa, brick, &scratch.inverse, &mut scratch.single);
+        }
     } else {
         scratch.nodes.none();
     }
@@ -175,7 +178,7 @@ fn panels<'a, const P: usize>(
     share: &Share<'a>,
     inverse: &'a [Line],
     scaling: (f64, f64),
-    p: f64,
+    (p, mixed): (f64, bool),
 ) -> Group<'a, P> {
     let mut data = [share.data; P];
     let mut inverses = [inverse; P];
@@ -191,6 +194,7 @@ fn panels<'a, const P: usize>(
         ahead: Group::<P>::ahead_of(&share.data[from * n..], P * n, share.next),
         scaling,
         p,
+        mixed,
     }
 }
 
@@ -211,14 +215,21 @@ pub(super) fn rectangle<I: Isa, S: Shape, const GRAM: bool, const K: usize, cons
         turn(isa, brick, angle, scratch);
     }
     let scaling = tables.scaling[share.angle];
-    let own = (angle.p, scaling);
     let nodes = GRAM && scratch.nodes.serve(f64::from(tables.power) * angle.p);
-    match share.holes {
+    let mixed = tables.mixed && S::SHEAR && nodes && share.marks.holes.is_some();
+    let own = (angle.p, if mixed { single::rounded(scaling) } else { scaling }, mixed);
+    if mixed {
+        single::turn(isa, brick, single::least(tables.power), scratch);
+    }
+    match share.marks.holes.as_deref() {
         _ if !GRAM => panel_by_panel::<I, S, CHI2, K, KD>(isa, functions, brick, own, share, scratch, sums),
         Some(holes) if nodes => {
             panel_by_panel::<I, S, RESIDUALS, K, KD>(isa, functions, brick, own, share, scratch, sums);
             nodes::sums::<I, S, K, KD>(isa, functions, angle, &mut scratch.nodes, sums);
             take_back::<I, S, K, KD>(isa, functions, brick, (angle, holes), scratch, sums);
+            if mixed {
+                single::put_right(scaling, f64::from(share.marks.n_finite), sums);
+            }
         }
         _ => panel_by_panel::<I, S, ALL, K, KD>(isa, functions, brick, own, share, scratch, sums),
     }
@@ -235,7 +246,7 @@ fn panel_by_panel<I: Isa, S: Shape, const SUMS: u8, const K: usize, const KD: us
     isa: I,
     functions: &Functions<K, KD>,
     brick: &Brick,
-    (p, scaling): (f64, (f64, f64)),
+    (p, scaling, mixed): (f64, (f64, f64), bool),
     share: &Share,
     scratch: &mut Scratch,
     sums: &mut Sums,
@@ -253,7 +264,7 @@ fn panel_by_panel<I: Isa, S: Shape, const SUMS: u8, const K: usize, const KD: us
     let inverse = std::mem::take(&mut scratch.inverse);
     let of = if S::SHEAR { &inverse[..] } else { &[] };
     let mut panel = 0;
-    let mut later = share.holes;
+    let mut later = share.marks.holes.as_deref();
     while panel < n_panels {
         let pair = I::WIDE && panel + GROUP <= n_panels;
         let end = if pair { panel + GROUP } else { panel + 1 };
@@ -267,15 +278,18 @@ fn panel_by_panel<I: Isa, S: Shape, const SUMS: u8, const K: usize, const KD: us
             holes = true;
         }
         if pair {
-            let now = panels::<GROUP>(panel, n, share, of, scaling, p);
+            let now = panels::<GROUP>(panel, n, share, of, scaling, (p, mixed));
             group::<I, S, SUMS, GROUP, K, KD>(isa, functions, &now, holes, scratch, sums);
         } else {
-            let now = panels::<1>(panel, n, share, of, scaling, p);
+            let now = panels::<1>(panel, n, share, of, scaling, (p, mixed));
             group::<I, S, SUMS, 1, K, KD>(isa, functions, &now, holes, scratch, sums);
         }
         panel = end;
     }
     scratch.inverse = inverse;
+    if mixed {
+        single::add_rows(isa, n, scratch);
+    }
     if SUMS == RESIDUALS {
         column_parts::<I, S, K, KD>(isa, functions, &scratch.columns, n_panels, sums);
     }

@@ -10,6 +10,7 @@ use super::products::Functions;
 use super::scratch::{
     AT_G, AT_H, G, GG, GR, GR1, HR1, Line, MAX_PANELS, PanelColumns, R, ROW_GR, ROW_HR, RR, Scratch, Sums,
 };
+use super::single;
 
 /// Rows worked through in step: with two panels each they hide the latency of a pair's dozen operations, which follow one
 /// another, and leave room in the registers.
@@ -189,10 +190,16 @@ fn whole<I: Isa, S: Shape, const GRAM: bool, const P: usize>(
     let zero = [isa.zero(); P];
     let mut own = Own::<I, P> { gr: zero, hr: zero, g: zero, gg: zero, r: zero, rr: zero };
     let far = if S::SHEAR { far_rows(group, &scratch.rows, &scratch.columns) } else { n };
+    let mut first = 0;
+    if GRAM && S::SHEAR && group.mixed {
+        let (sums, n) = single::far_rows::<I, S, P>(isa, group, scratch);
+        (own.gr, own.hr, own.r, own.rr) = (sums.gr, sums.hr, sums.r, sums.rr);
+        first = n;
+    }
     if holes {
-        range::<I, S, GRAM, true, true, P>(isa, group, scratch, (0, far), &mut own);
+        range::<I, S, GRAM, true, true, P>(isa, group, scratch, (first, far), &mut own);
     } else {
-        range::<I, S, GRAM, true, false, P>(isa, group, scratch, (0, far), &mut own);
+        range::<I, S, GRAM, true, false, P>(isa, group, scratch, (first, far), &mut own);
     }
     if far < n {
         near_rows(isa, group, scratch, far);

@@ -3,6 +3,7 @@
 use super::lanes::V;
 use super::nodes::Nodes;
 use super::plan::{LANES, TILE_COLUMNS, TILE_ROWS};
+use super::single::Single;
 
 /// Most panels of a rectangle.
 pub(super) const MAX_PANELS: usize = TILE_COLUMNS / LANES;
@@ -75,6 +76,7 @@ pub(crate) struct Scratch {
     /// 1/(strain_j − strain_i), stored like the data of the rectangle: the same for all angles.
     pub(super) inverse: Box<[Line]>,
     pub(super) nodes: Nodes,
+    pub(super) single: Single,
     /// By angle.
     pub(super) sums: Vec<Sums>,
 }
@@ -99,6 +101,7 @@ impl Scratch {
             work: [[ZERO; ROW_LANES]; TILE_ROWS],
             inverse,
             nodes: Nodes::new(),
+            single: Single::new(),
             sums: Vec::new(),
         })
     }

@@ -230,7 +230,7 @@ impl Source<'_> {
         self.run(Build { source: self, halves: None, frames, width, rule, serves })
     }
 
-    /// Two neighbours as one, without nodes where they would be no fewer.
+    /// Two neighbours as one, without nodes where they would be more.
     fn merged(&self, halves: [&Span; 2]) -> Span {
         let frames = halves[0].frames.start..halves[1].frames.end;
         let none = Span { frames: frames.clone(), ..Span::default() };
@@ -243,7 +243,7 @@ impl Source<'_> {
         if !self.strain.hi.is_empty() {
             width = self.strain.relative(frames.end - 1, frames.start);
             match Rule::reaching(largest * width, 0..NUMBERS.len()) {
-                Some(found) if found.panels * LANES < nodes => rule = found,
+                Some(found) if found.panels * LANES <= nodes => rule = found,
                 _ => return none,
             }
             serves = rule.reach / width;
@@ -501,5 +501,120 @@ impl<const F: usize> Kernel for MomentsOf<'_, F> {
             push(isa, lo, &mut span.strain.1);
         }
         span
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gathered(values: Vec<f64>) -> Gathered {
+        let mut hi = values;
+        hi.extend([hi[hi.len() - 1]; LANES]);
+        Gathered { lo: vec![0.0; hi.len()], hi }
+    }
+
+    /// e^w·F at a phase.
+    fn shape(x: f64, power: i32) -> f64 {
+        let sinc = if x.abs() < 1e-8 { 1.0 } else { x.sin() / x };
+        sinc.powi(power)
+    }
+
+    /// Frames whose strain grows unevenly, with decay and three functions, and what is made of them.
+    fn check(largest: f64, m: i32, n: usize) {
+        let uneven = |i: usize| 1.0 + 0.6 * (i as f64 * 0.7).sin();
+        let running = |rate: &dyn Fn(usize) -> f64| {
+            gathered(
+                (0..n)
+                    .scan(0.0, |sum, i| {
+                        *sum += rate(i);
+                        Some(*sum)
+                    })
+                    .collect::<Vec<f64>>(),
+            )
+        };
+        let strain = running(&|i| uneven(i) * 1e-3);
+        let diffusion = running(&|i| 1.0 + 0.3 * (i as f64 * 0.1).cos());
+        let functions = [running(&|_| 1.0), running(&uneven), running(&|i| uneven(i).sqrt())];
+        let k = 2e-3;
+        let p = largest / f64::from(m);
+        let source = Source {
+            set: InstructionSet::available()[0],
+            k,
+            least: 1e-60,
+            diffusion: &diffusion,
+            strain: &strain,
+            functions: &functions,
+            phases: (0.1 * largest, largest),
+        };
+        let spans = source.spans(n, false);
+        for span in spans.iter().filter(|span| span.n > 0) {
+            let first = span.frames.start;
+            for before in [0.0, 0.7, 5.0, 40.0] {
+                // against a frame so far in front of the span, by g² and by g
+                for (w, at, at_f) in [(1, Order::<3>::ONE, Order::<3>::ONE_F), (2, Order::<3>::TWO, Order::<3>::TWO_F)]
+                {
+                    let (mut sum, mut size, mut sum_f) = (0.0, 0.0, 0.0);
+                    let allowed = p.min(span.serves / f64::from(m));
+                    let start = before / allowed;
+                    for i in span.frames.clone() {
+                        let e = (-f64::from(w) * k * diffusion.relative(i, first)).exp();
+                        let value = e * shape(allowed * (start + strain.relative(i, first)), w * m);
+                        sum += value;
+                        size += value.abs();
+                        sum_f += value * functions[1].relative(i, first);
+                    }
+                    let (mut by_nodes, mut by_nodes_f) = (0.0, 0.0);
+                    for panel in 0..span.n_panels() {
+                        let moments = &span.columns[panel * Order::<3>::ALL..];
+                        for l in 0..LANES {
+                            let value = shape(allowed * (start + span.since_first[panel][l]), w * m);
+                            by_nodes += moments[at][l] * value;
+                            by_nodes_f += moments[at_f + 1][l] * value;
+                        }
+                    }
+                    let far = functions[1].relative(span.frames.end - 1, first);
+                    let what = format!(
+                        "{} frames by {} nodes, z = {largest}, m = {m}, w = {w}, {before} away",
+                        span.frames.len(),
+                        span.n
+                    );
+                    assert!((by_nodes - sum).abs() < 1e-12 * size, "{what}: {by_nodes} against {sum}");
+                    assert!((by_nodes_f - sum_f).abs() < 1e-12 * size * far, "{what}: {by_nodes_f} against {sum_f}");
+                }
+            }
+        }
+        let lengths: Vec<usize> = spans.iter().filter(|s| s.n > 0).map(|s| s.frames.len()).collect();
+        assert!(lengths.iter().filter(|&&length| length == TILE_ROWS).count() >= n / TILE_ROWS, "{lengths:?}");
+        if largest < 50.0 {
+            assert!(lengths.contains(&TILE_COLUMNS), "{largest}: {lengths:?}");
+        }
+    }
+
+    #[test]
+    fn nodes_stand_for_frames() {
+        for m in [2, 4] {
+            // strain across 48 frames is about 0.05
+            for largest in [1e-3, 1.0, 20.0, 45.0, 90.0, 150.0, 190.0] {
+                check(largest, m, 2 * TILE_COLUMNS + 77);
+            }
+        }
+    }
+
+    #[test]
+    fn too_much_strain_is_left_to_the_pairs() {
+        let strain = gathered((0..192).map(f64::from).collect());
+        let rest = gathered(vec![0.0; 192]);
+        let functions = [rest.clone(), rest.clone(), rest.clone()];
+        let source = Source {
+            set: InstructionSet::available()[0],
+            k: 0.0,
+            least: 1e-60,
+            diffusion: &rest,
+            strain: &strain,
+            functions: &functions,
+            phases: (1.0, 2.0),
+        };
+        assert!(source.spans(192, false).iter().all(|span| span.n == 0));
     }
 }

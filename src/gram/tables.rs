@@ -110,6 +110,8 @@ pub(crate) struct Tables<'a> {
     pub spans: Spans,
     /// (contrast₀, offset₀).
     pub scaling: &'a [(f64, f64)],
+    /// Pairs may be taken in f32.
+    pub mixed: bool,
 }
 
 /// exp(−x) with everything negligible flushed to zero.
@@ -220,11 +222,13 @@ pub(crate) struct Source<'a> {
     pub angles: &'a Range<usize>,
     /// Whether the threads of the pool have nothing else to do.
     pub alone: bool,
+    /// Pairs may be taken in f32.
+    pub mixed: bool,
 }
 
 impl<'a> Tables<'a> {
     pub fn new(set: InstructionSet, source: &Source, point: &'a Point, derivatives: bool) -> Self {
-        let Source { experiment, clock, level, angles: held, alone } = *source;
+        let Source { experiment, clock, level, angles: held, alone, mixed } = *source;
         let frames = &level.frames[..];
         let sheared = experiment.mode.has_shear();
         let axis = set.run(Integrate { clock, physical: &point.physical, derivatives });
@@ -313,6 +317,7 @@ impl<'a> Tables<'a> {
             v,
             angles,
             spans,
+            mixed,
             scaling,
         }
     }

@@ -1,5 +1,6 @@
 //! The Gram pass against sums over the pointwise reference.
 
+mod mixed;
 mod precise;
 
 use proptest::prelude::*;

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{EXPONENT, Isa, LANES, Lane, V};
+use super::{EXPONENT, Isa, LANES, Lane, V, Wide};
 
 /// AVX-512: one register.
 #[derive(Clone, Copy)]
@@ -18,11 +18,12 @@ impl Avx512 {
     }
 }
 
-// SAFETY of all blocks below: the token exists only where `detect` saw the instructions, and references to eight
-// numbers are valid for unaligned loads and stores of eight numbers.
+// SAFETY of all blocks below: the token exists only where `detect` saw the instructions, references to eight numbers are
+// valid for unaligned loads and stores of eight numbers, and those to `Wide` for aligned ones of sixteen.
 impl Isa for Avx512 {
     type V = __m512d;
     type M = __mmask8;
+    type W = __m512;
     const WIDE: bool = true;
 
     #[inline(always)]
@@ -128,6 +129,69 @@ impl Isa for Avx512 {
             _mm512_add_pd(halves.0, halves.1)
         }
     }
+    #[inline(always)]
+    fn splat16(self, x: f32) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_set1_ps(x) }
+    }
+    #[inline(always)]
+    fn load16(self, p: &Wide) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_load_ps(p.0.as_ptr()) }
+    }
+    #[inline(always)]
+    fn store16(self, v: __m512, p: &mut Wide) {
+        // SAFETY: see above.
+        unsafe { _mm512_store_ps(p.0.as_mut_ptr(), v) }
+    }
+    #[inline(always)]
+    fn rows16(self, p: &[Lane; 2]) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_loadu_ps(p.as_ptr().cast()) }
+    }
+    #[inline(always)]
+    fn add16(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_add_ps(a, b) }
+    }
+    #[inline(always)]
+    fn sub16(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+    #[inline(always)]
+    fn mul16(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+    #[inline(always)]
+    fn fma16(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    fn fnma16(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_fnmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    fn keep16(self, y: __m512, a: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_ORD_Q>(y, y), a) }
+    }
+    #[inline(always)]
+    fn narrow16(self, rows: [__m512d; 2]) -> __m512 {
+        // SAFETY: see above.
+        unsafe {
+            let [a, b] = [_mm512_cvtpd_ps(rows[0]), _mm512_cvtpd_ps(rows[1])];
+            _mm512_insertf32x8::<1>(_mm512_castps256_ps512(a), b)
+        }
+    }
+    #[inline(always)]
+    fn halves(self, a: __m512) -> [__m512d; 2] {
+        // SAFETY: see above.
+        unsafe { [_mm512_cvtps_pd(_mm512_castps512_ps256(a)), _mm512_cvtps_pd(_mm512_extractf32x8_ps::<1>(a))] }
+    }
 }
 
 /// AVX2 with FMA: two registers.
@@ -143,6 +207,7 @@ impl Avx2 {
 
 const HALF: usize = LANES / 2;
 type Pair = [__m256d; 2];
+type Pair32 = [__m256; 2];
 
 /// Applies an intrinsic to both halves. (Macros, because closures would not inherit the instruction set.)
 macro_rules! both {
@@ -156,6 +221,7 @@ macro_rules! both {
 impl Isa for Avx2 {
     type V = Pair;
     type M = Pair;
+    type W = Pair32;
     const WIDE: bool = false;
 
     #[inline(always)]
@@ -269,6 +335,83 @@ impl Isa for Avx2 {
                 }};
             }
             [_mm256_add_pd(quarter!(0, 0), quarter!(0, HALF)), _mm256_add_pd(quarter!(HALF, 0), quarter!(HALF, HALF))]
+        }
+    }
+    #[inline(always)]
+    fn splat16(self, x: f32) -> Pair32 {
+        // SAFETY: see above.
+        unsafe { [_mm256_set1_ps(x); 2] }
+    }
+    #[inline(always)]
+    fn load16(self, p: &Wide) -> Pair32 {
+        // SAFETY: see above.
+        unsafe { [_mm256_load_ps(p.0.as_ptr()), _mm256_load_ps(p.0[LANES..].as_ptr())] }
+    }
+    #[inline(always)]
+    fn store16(self, v: Pair32, p: &mut Wide) {
+        // SAFETY: see above.
+        unsafe {
+            _mm256_store_ps(p.0.as_mut_ptr(), v[0]);
+            _mm256_store_ps(p.0[LANES..].as_mut_ptr(), v[1]);
+        }
+    }
+    #[inline(always)]
+    fn rows16(self, p: &[Lane; 2]) -> Pair32 {
+        // SAFETY: see above.
+        unsafe { [_mm256_loadu_ps(p[0].0.as_ptr()), _mm256_loadu_ps(p[1].0.as_ptr())] }
+    }
+    #[inline(always)]
+    fn add16(self, a: Pair32, b: Pair32) -> Pair32 {
+        both!(_mm256_add_ps(a, b))
+    }
+    #[inline(always)]
+    fn sub16(self, a: Pair32, b: Pair32) -> Pair32 {
+        both!(_mm256_sub_ps(a, b))
+    }
+    #[inline(always)]
+    fn mul16(self, a: Pair32, b: Pair32) -> Pair32 {
+        both!(_mm256_mul_ps(a, b))
+    }
+    #[inline(always)]
+    fn fma16(self, a: Pair32, b: Pair32, c: Pair32) -> Pair32 {
+        both!(_mm256_fmadd_ps(a, b, c))
+    }
+    #[inline(always)]
+    fn fnma16(self, a: Pair32, b: Pair32, c: Pair32) -> Pair32 {
+        both!(_mm256_fnmadd_ps(a, b, c))
+    }
+    #[inline(always)]
+    fn keep16(self, y: Pair32, a: Pair32) -> Pair32 {
+        // SAFETY: see above.
+        unsafe {
+            [
+                _mm256_and_ps(_mm256_cmp_ps::<_CMP_ORD_Q>(y[0], y[0]), a[0]),
+                _mm256_and_ps(_mm256_cmp_ps::<_CMP_ORD_Q>(y[1], y[1]), a[1]),
+            ]
+        }
+    }
+    #[inline(always)]
+    fn narrow16(self, rows: [Pair; 2]) -> Pair32 {
+        // SAFETY: see above.
+        unsafe {
+            macro_rules! row {
+                ($k:expr) => {
+                    _mm256_set_m128(_mm256_cvtpd_ps(rows[$k][1]), _mm256_cvtpd_ps(rows[$k][0]))
+                };
+            }
+            [row!(0), row!(1)]
+        }
+    }
+    #[inline(always)]
+    fn halves(self, a: Pair32) -> [Pair; 2] {
+        // SAFETY: see above.
+        unsafe {
+            macro_rules! half {
+                ($k:expr) => {
+                    [_mm256_cvtps_pd(_mm256_castps256_ps128(a[$k])), _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(a[$k]))]
+                };
+            }
+            [half!(0), half!(1)]
         }
     }
 }

@@ -205,3 +205,24 @@ fn corners_that_decay_to_nothing_add_nothing_wrong() {
         }
     }
 }
+
+#[test]
+fn whole_rectangles_are_as_accurate() {
+    // one rectangle of 48 × 48 frames, few values missing, so that its sums without data come from nodes
+    let n = 97;
+    let level = &Level::all(n, 1)[0];
+    for convention in CONVENTIONS {
+        let e = experiment(AnalysisMode::LaminarFlow, convention, n, vec![25.0]);
+        for physical in [
+            [3e3, -0.4, 100.0, 2e-4, -0.3, 1e-5, 1.0],
+            [4e4, 0.6, 50.0, 2e-3, -1.2, 3e-5, -3.0],
+            [30.0, 1.97, -500.0, 1e-3, 1.95, -1e-6, 4.0],
+        ] {
+            let point = Point { physical: physical.to_vec(), scaling: vec![(0.28, 1.02)] };
+            let matrices = [data(n, 13, 0.01)];
+            let expected = by_precise_sums(&e, &matrices[0], &point);
+            let what = format!("{convention:?} at {physical:?}");
+            assert_close(&whole(&e, level, &matrices, &point, Pass::Gram), &[expected], Pass::Gram, &what);
+        }
+    }
+}
