@@ -92,6 +92,6 @@ fn warn(wanted: &Wanted, data: Option<&DataFacts>) {
         yours.push("stator_rotor_gap");
     }
     if !yours.is_empty() {
-        log::warn!("put in your own {} before you fit: what stands there is an example", yours.join(", "));
+        log::warn!("put in your own {} before you fit: what stands there is an example or null", yours.join(", "));
     }
 }
