@@ -1,11 +1,13 @@
 //! The command line as clap types; no logic beyond saying what isn't there yet.
 
+mod config;
 mod examples;
 
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+pub use config::{CheckArgs, ConfigArgs, ConfigCommand, InitArgs, ModeName};
 use examples::{BENCHMARK_EXAMPLES, EXAMPLES, INSPECT_EXAMPLES, SIMULATE_EXAMPLES};
 
 /// Fits XPCS two-time correlation data to transport models, on one machine or over many nodes.
@@ -37,9 +39,8 @@ pub enum Command {
     /// Compare two results.
     #[command(hide = true)]
     Compare(Rest),
-    /// Write or check a configuration file.
-    #[command(hide = true)]
-    Config(Rest),
+    /// Write a configuration file to begin with, or check one.
+    Config(ConfigArgs),
     /// Show or measure devices.
     #[command(hide = true)]
     Device(Rest),
@@ -281,11 +282,10 @@ pub fn refused(cli: &Cli) -> Option<String> {
 fn unavailable(cli: &Cli) -> Option<String> {
     let fit = &cli.fit;
     let asked = match &cli.command {
-        Some(Command::Simulate(_) | Command::Benchmark(_)) => None,
+        Some(Command::Simulate(_) | Command::Benchmark(_) | Command::Config(_)) => None,
         Some(Command::Inspect(inspect)) => inspect.plot.then_some("inspect --plot"),
         Some(Command::Convert(_)) => Some("convert"),
         Some(Command::Compare(_)) => Some("compare"),
-        Some(Command::Config(_)) => Some("config"),
         Some(Command::Device(_)) => Some("device"),
         Some(Command::Checkpoint(_)) => Some("checkpoint"),
         None => [

@@ -59,6 +59,8 @@ pub struct ConfigProblem {
     pub message: String,
     /// The source line with a marker under the culprit; empty without a place.
     pub snippet: String,
+    /// Whether the setting means something, but this version doesn't have it yet.
+    pub later: bool,
 }
 
 impl std::fmt::Display for ConfigProblem {

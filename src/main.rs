@@ -10,11 +10,13 @@ use log::LevelFilter;
 
 use homodyne_mpi::benchmark::Plan;
 use homodyne_mpi::cli::{
-    BenchmarkArgs, Cli, Command, FitArgs, InspectArgs, LayoutName, NO_CONFIG, SimulateArgs, Verbosity, refused,
+    BenchmarkArgs, Cli, Command, ConfigCommand, FitArgs, InspectArgs, LayoutName, ModeName, NO_CONFIG, SimulateArgs,
+    Verbosity, refused,
 };
 use homodyne_mpi::cluster::{World, stop, worker};
 use homodyne_mpi::config::{self, Config, Overrides};
 use homodyne_mpi::dataset::{Layout, Selection};
+use homodyne_mpi::model::AnalysisMode;
 use homodyne_mpi::{Error, Result, commands, gram, telemetry};
 
 /// Exit code of a rank that panicked.
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
             Some(_) if !launched_as_first() => Ok(()),
             Some(Command::Simulate(args)) => simulate(&args),
             Some(Command::Inspect(args)) => inspect(&args),
+            Some(Command::Config(args)) => configuration(&args.command),
             Some(_) => Err(Error::Usage("this command isn't available in this version".into())),
         },
     };
@@ -149,6 +152,32 @@ fn inspect(args: &InspectArgs) -> Result<()> {
     selection.q = args.q.or(selection.q);
     selection.dt = args.dt.or(selection.dt);
     commands::inspect(&args.file, &selection, &mut std::io::stdout())
+}
+
+fn configuration(command: &ConfigCommand) -> Result<()> {
+    match command {
+        ConfigCommand::Check(args) => {
+            telemetry::start_logging(level(args.verbosity, None), 0);
+            let every_key = args.verbosity.verbose > 0;
+            commands::config::check(&args.file, args.strict, every_key, &mut out(args.verbosity))
+        }
+        ConfigCommand::Init(args) => {
+            telemetry::start_logging(level(args.verbosity, None), 0);
+            let wanted = commands::config::Wanted {
+                mode: match args.mode {
+                    ModeName::Static => AnalysisMode::Static,
+                    ModeName::LaminarFlow => AnalysisMode::LaminarFlow,
+                },
+                full: args.full,
+                from_data: args.from_data.as_deref(),
+                q: args.q,
+                output: args.output.as_deref(),
+                force: args.force,
+            };
+            // the text is the result, not talk about it
+            commands::config::init(&wanted, &mut std::io::stdout())
+        }
+    }
 }
 
 fn benchmark(world: &World, args: &BenchmarkArgs) -> Result<u8> {

@@ -14,6 +14,10 @@ Examples:
       what the ranks would get and about how long it would take
   homodyne-mpi inspect scan7.hdf
       show what a data file holds
+  homodyne-mpi config init --mode laminar_flow --from-data scan7.hdf -o flow.yaml
+      write a configuration for it, to be completed
+  homodyne-mpi config check flow.yaml
+      say all that is wrong with a configuration, and what a fit would use
   homodyne-mpi simulate --config flow.yaml --out simulated.h5
       make data to try a fit on
 
@@ -38,6 +42,31 @@ The true values are written beside the data as JSON; give them to a fit by `--tr
 Examples:
   homodyne-mpi simulate --config flow.yaml --out simulated.h5
   homodyne-mpi simulate --config flow.yaml --out big.h5 --layout native --set simulation.frames=8000";
+
+/// Below the help of `config check`.
+pub(super) const CHECK_EXAMPLES: &str = "\
+A file of the Python package `homodyne` can be checked as it is: its keys are known, and those that have no effect here
+are named with the reason. What is wrong, misspelt or not available in this version is shown with its place, all of it at
+once. Exit code 0: a fit can run with this file; 2: it can't, or a key isn't known.
+
+Examples:
+  homodyne-mpi config check flow.yaml
+  homodyne-mpi config check flow.yaml --strict
+      warnings and keys without effect count, too
+  homodyne-mpi config check flow.yaml -v
+      every key without effect and its reason";
+
+/// Below the help of `config init`.
+pub(super) const INIT_EXAMPLES: &str = "\
+Without --from-data the values of the experiment are examples, marked by PUT IN YOURS.
+
+Examples:
+  homodyne-mpi config init --mode static
+      print the file
+  homodyne-mpi config init --mode laminar_flow --from-data scan7.hdf -o flow.yaml
+      q, dt, angles and frames as the data file has them
+  homodyne-mpi config init --mode laminar_flow --full -o flow.yaml
+      with every key and its default";
 
 /// Below the help of `benchmark`.
 pub(super) const BENCHMARK_EXAMPLES: &str = "\

@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub mod benchmark;
+pub mod config;
 pub mod dry_run;
 pub mod fit;
 pub mod inspect;

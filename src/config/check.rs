@@ -1,29 +1,38 @@
 //! The document held against the schema: unknown keys, keys without meaning, values of the wrong kind.
 
+use super::IgnoredKey;
 use super::document::{Document, Unknown};
 use super::keys::ITEM_KEYS;
 use super::node::{Node, Value};
 use super::schema::{Known, find, nearest, nearest_of};
 use crate::Result;
 
-/// Walks the whole document. Unknown keys are left in [`Document::unknown`]; the idle ones come back, each with the
-/// reason.
+/// What became of the keys of a document that are known.
+#[derive(Debug)]
+pub(super) struct Keys {
+    /// How many are read.
+    pub(super) n_used: usize,
+    /// Those without effect.
+    pub(super) idle: Vec<IgnoredKey>,
+}
+
+/// Walks the whole document. Unknown keys are left in [`Document::unknown`]; what became of the others comes back.
 ///
 /// # Errors
 /// A value of the wrong kind, or a value where a section belongs.
-pub(super) fn check(document: &mut Document) -> Result<Vec<String>> {
+pub(super) fn check(document: &mut Document) -> Result<Keys> {
     let shared: &Document = document;
-    let mut walk = Walk { document: shared, unknown: Vec::new(), idle: Vec::new() };
+    let mut walk = Walk { document: shared, unknown: Vec::new(), keys: Keys { n_used: 0, idle: Vec::new() } };
     walk.section(&shared.root, "")?;
-    let Walk { unknown, idle, .. } = walk;
+    let Walk { unknown, keys, .. } = walk;
     document.unknown = unknown;
-    Ok(idle)
+    Ok(keys)
 }
 
 struct Walk<'a> {
     document: &'a Document,
     unknown: Vec<Unknown>,
-    idle: Vec<String>,
+    keys: Keys,
 }
 
 impl Walk<'_> {
@@ -39,18 +48,19 @@ impl Walk<'_> {
                     let meant = nearest(&path);
                     self.unknown.push(Unknown { path, place: entry.place, meant });
                 }
-                Some(Known::Idle(reason)) => self.idle.push(format!("{path}: {reason}")),
+                Some(Known::Idle(reason)) => self.keys.idle.push(IgnoredKey { path, reason }),
                 Some(Known::Used(kind)) => {
                     if !node.is_null() && !kind.fits(node) {
                         return Err(self.document.wrong(&path, node, kind.words()));
                     }
+                    self.keys.n_used += 1;
                     self.items(node, &path);
                 }
                 Some(Known::Section { used }) => match node.value {
                     Value::Section(_) => self.section(node, &path)?,
                     Value::Null => {}
                     _ if used => return Err(self.document.wrong(&path, node, "a section of keys")),
-                    _ => self.idle.push(format!("{path}: nothing in this section matters here")),
+                    _ => self.keys.idle.push(IgnoredKey { path, reason: "nothing in this section matters here" }),
                 },
             }
         }

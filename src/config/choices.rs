@@ -88,8 +88,7 @@ impl Document {
         }
         let key = path.rsplit('.').next().unwrap_or(path);
         if choice.later.contains(&word.as_str()) {
-            let message = format!("`{key}: {value}` isn't available yet; {}", choice.remedy);
-            return Err(self.error(place, message));
+            return Err(self.later(place, format!("`{key}: {value}`"), choice.remedy));
         }
         let words: Vec<&'static str> = choice.ready.iter().flat_map(|r| r.split('/')).collect();
         Err(self.no_such(path, value, place, &words))
@@ -101,7 +100,7 @@ impl Document {
             self.choice(choice.path)?;
         }
         let refuse = |path: &str, what: &str, remedy: &str| match self.get(path) {
-            Some(node) => Err(self.error(node.place, format!("{what} isn't available yet; {remedy}"))),
+            Some(node) => Err(self.later(node.place, what, remedy)),
             None => Ok(()),
         };
         if self.flag("noise_estimation.enabled", false)? {

@@ -3,7 +3,7 @@
 use super::node::{Node, Place};
 use super::schema::{Kind, nearest_of};
 use super::source::Source;
-use crate::{Error, Result};
+use crate::{ConfigProblem, Error, Result};
 
 /// A value with the place to blame for it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -39,6 +39,19 @@ impl Document {
     /// An error about a place.
     pub(super) fn error(&self, place: Place, message: impl Into<String>) -> Error {
         self.source.problem(place, message)
+    }
+
+    /// An error about a setting whose time hasn't come; `what` is the setting, `remedy` what to do instead.
+    pub(super) fn later(&self, place: Place, what: impl std::fmt::Display, remedy: &str) -> Error {
+        match self.error(place, format!("{what} isn't available yet; {remedy}")) {
+            Error::Config(problem) => Error::Config(ConfigProblem { later: true, ..problem }),
+            other => other,
+        }
+    }
+
+    /// Whether the value at a path was wrong and has been reported.
+    pub(super) fn reported(&self, path: &str) -> bool {
+        path.split('.').try_fold(&self.root, |node, key| node.get(key)).is_some_and(Node::is_reported)
     }
 
     /// The error for a value of the wrong kind.
@@ -122,7 +135,7 @@ impl Document {
 }
 
 /// A number as people write it: no long tails of zeros.
-pub(super) fn figure(value: f64) -> String {
+pub(crate) fn figure(value: f64) -> String {
     if value == 0.0 || (1e-3..1e6).contains(&value.abs()) { format!("{value}") } else { format!("{value:e}") }
 }
 

@@ -94,7 +94,7 @@ pub(super) const GROUPS: &[Group] = &[
         "contrast and offset are solved for in closed form, without a start",
         "contrast offset",
     ),
-    idle("initial_parameters", "units are fixed", "units"),
+    idle("initial_parameters", "every parameter has one unit, which results name", "units"),
     idle(
         "logging",
         "the log goes to the terminal; `logging.level` and `-v` set how much",
@@ -174,13 +174,18 @@ pub(super) const GROUPS: &[Group] = &[
     ),
     idle(
         "optimization.nlsq",
-        "the solver scales its steps and reports its quality by itself",
+        "the solver sizes its work and reports its quality by itself",
         "diagnostics.check_gradients diagnostics.enabled diagnostics.log_jacobian_norms \
          diagnostics.sample_size goal memory_fraction progress.enable progress.log_interval progress.verbose \
          quality_validation.bounds_tolerance quality_validation.enable \
          quality_validation.reduced_chi_squared_threshold quality_validation.warn_on_bounds_hit \
          quality_validation.warn_on_convergence_failure quality_validation.warn_on_max_restarts \
-         trust_region_scale verbose workflow x_scale_map",
+         verbose workflow",
+    ),
+    idle(
+        "optimization.nlsq",
+        "the curvature of χ² at every point scales the steps and bounds them",
+        "trust_region_scale x_scale_map",
     ),
     idle(
         "optimization.recovery",
@@ -213,7 +218,7 @@ pub(super) const GROUPS: &[Group] = &[
     ),
     idle(
         "phi_filtering",
-        "the ranges alone decide",
+        "`target_ranges` alone decide which angles take part",
         "algorithm quality_control.max_angle_spread quality_control.min_angles_required \
          quality_control.require_orthogonal_angles quality_control.validate_coverage tolerance",
     ),
@@ -236,7 +241,7 @@ pub(super) const GROUPS: &[Group] = &[
     ),
     idle(
         "validation",
-        "always checked",
+        "values, files and angles are checked in every run",
         "angle_validation.min_angle_count angle_validation.require_multiple_angles \
          angle_validation.validate_angle_ranges check_file_existence check_mode_compatibility \
          validate_parameter_ranges",

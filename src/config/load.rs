@@ -17,9 +17,9 @@ use crate::{Error, Result};
 /// Most starts that make sense: beyond it a fit takes days and finds nothing new.
 const MOST_STARTS: i64 = 10_000;
 /// Result folder where nothing names one.
-const RESULTS: &str = "./homodyne_results";
+pub(super) const RESULTS: &str = "./homodyne_results";
 /// gzip level of `result.h5` where the file names none: beyond it time grows and size hardly shrinks.
-const COMPRESSION: u8 = 4;
+pub(super) const COMPRESSION: u8 = 4;
 
 /// Reads and checks a configuration.
 ///
@@ -32,18 +32,27 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<Config> {
 }
 
 pub(super) fn from_source(source: Source, overrides: &Overrides) -> Result<Config> {
+    let mut document = tree(source, overrides)?;
+    let keys = check(&mut document)?;
+    refuse_unknown(&document)?;
+    let mut config = typed(&document)?;
+    config.warnings.splice(0..0, document.unknown_keys());
+    config.ignored_keys = keys.idle;
+    Ok(config)
+}
+
+/// The tree of a file, with the command line's values in it.
+pub(super) fn tree(source: Source, overrides: &Overrides) -> Result<Document> {
     let mut root = parse(&source)?;
     overrides.apply(&mut root)?;
-    let mut document = Document { source, root, unknown: Vec::new() };
-    let ignored_keys = check(&mut document)?;
-    let document = &document;
-    refuse_unknown(document)?;
-    document.refuse_unavailable()?;
+    Ok(Document { source, root, unknown: Vec::new() })
+}
 
+/// The values of a document whose keys have been checked.
+pub(super) fn typed(document: &Document) -> Result<Config> {
+    document.refuse_unavailable()?;
     let mode = mode(document)?;
-    let (parameters, more_warnings) = parameters::space(document, mode)?;
-    let mut warnings = document.unknown_keys();
-    warnings.extend(more_warnings);
+    let (parameters, warnings) = parameters::space(document, mode)?;
     let mut config = Config {
         path: document.source.file.clone(),
         mode,
@@ -66,7 +75,7 @@ pub(super) fn from_source(source: Source, overrides: &Overrides) -> Result<Confi
         parameters,
         effective: serde_json::Value::Null,
         warnings,
-        ignored_keys,
+        ignored_keys: Vec::new(),
     };
     config.effective = effective::effective(&config);
     Ok(config)
@@ -85,7 +94,7 @@ fn refuse_unknown(document: &Document) -> Result<()> {
     Err(document.error(first.place, message))
 }
 
-fn mode(document: &Document) -> Result<AnalysisMode> {
+pub(super) fn mode(document: &Document) -> Result<AnalysisMode> {
     let word = document.choice("analysis_mode")?;
     AnalysisMode::ALL.into_iter().find(|mode| Some(mode.name()) == word).ok_or_else(|| {
         let names = AnalysisMode::ALL.map(AnalysisMode::name).join(", ");

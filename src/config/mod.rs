@@ -4,6 +4,7 @@ mod check;
 mod choices;
 mod document;
 mod effective;
+mod examine;
 mod keys;
 mod load;
 mod node;
@@ -14,14 +15,18 @@ mod schema;
 mod selection;
 mod simulation;
 mod source;
+mod template;
 #[cfg(test)]
 mod tests;
 
 use std::path::PathBuf;
 
 pub use crate::solver::FitConfig;
+pub(crate) use document::figure;
+pub use examine::{Findings, examine};
 pub use load::load;
 pub use overrides::Overrides;
+pub use template::{DataFacts, template};
 
 use crate::cluster::Strategy;
 use crate::dataset::Selection;
@@ -94,6 +99,21 @@ pub struct SimulationConfig {
     pub offset: Vec<f64>,
 }
 
+/// A key of the file that is known and has no effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IgnoredKey {
+    /// Its dotted path.
+    pub path: String,
+    /// Why it has none.
+    pub reason: &'static str,
+}
+
+impl std::fmt::Display for IgnoredKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.path, self.reason)
+    }
+}
+
 /// A checked configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -128,5 +148,5 @@ pub struct Config {
     /// Unknown keys and the like: what to tell the user, each with its place.
     pub warnings: Vec<String>,
     /// Keys known from other programs that mean nothing here.
-    pub ignored_keys: Vec<String>,
+    pub ignored_keys: Vec<IgnoredKey>,
 }

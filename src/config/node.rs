@@ -26,6 +26,8 @@ pub(super) enum Value {
     Text(String),
     List(Vec<Node>),
     Section(Vec<Entry>),
+    /// Was wrong, has been reported, and is as good as absent: what is left to find out is what else is wrong.
+    Reported,
 }
 
 /// One `key: value` of a section, in the order of the file.
@@ -43,7 +45,11 @@ impl Node {
     }
 
     pub(super) fn is_null(&self) -> bool {
-        matches!(self.value, Value::Null)
+        matches!(self.value, Value::Null | Value::Reported)
+    }
+
+    pub(super) fn is_reported(&self) -> bool {
+        matches!(self.value, Value::Reported)
     }
 
     /// The flag, in any spelling that PyYAML reads as one.
@@ -104,7 +110,7 @@ impl Node {
     pub(super) fn words(&self) -> String {
         const LONGEST: usize = 40;
         match &self.value {
-            Value::Null => "nothing".into(),
+            Value::Null | Value::Reported => "nothing".into(),
             Value::Flag(flag) => format!("`{flag}`"),
             Value::Whole(whole) => format!("`{whole}`"),
             Value::Number(number) => format!("`{number:?}`"),

@@ -41,6 +41,11 @@ fn amplitude_remedy(index: usize) -> Option<&'static str> {
 /// A value per physical parameter, where one is given.
 type Values = Vec<Option<Spot<f64>>>;
 
+/// A value that nothing is wrong with, in place of one that was reported.
+fn stand_in(space: &ParameterSpace, index: usize, place: Place) -> Spot<f64> {
+    Spot { value: space.bounds[index].0, place }
+}
+
 struct Reader<'a> {
     document: &'a Document,
     mode: AnalysisMode,
@@ -56,9 +61,9 @@ pub(super) fn space(document: &Document, mode: AnalysisMode) -> Result<(Paramete
     let mut reader = Reader { document, mode, warnings: Vec::new() };
     let mut space = ParameterSpace::for_mode(mode);
     reader.bounds(&mut space)?;
-    let start = reader.start()?;
-    let fixed = reader.fixed(start.as_ref())?;
-    let fixed = reader.inactive(fixed, start.as_ref())?;
+    let start = reader.start(&space)?;
+    let fixed = reader.fixed(start.as_ref(), &space)?;
+    let fixed = reader.inactive(fixed, start.as_ref(), &space)?;
     reader.within(&fixed, &space)?;
     space.fixed = fixed.iter().map(|f| f.map(|spot| spot.value)).collect();
     if space.n_free() == 0 {
@@ -104,6 +109,9 @@ impl Reader<'_> {
         let document = self.document;
         let mut seen = Vec::new();
         for (i, item) in document.list(BOUNDS)?.unwrap_or_default().iter().enumerate() {
+            if item.is_reported() || item.get("name").is_some_and(Node::is_reported) {
+                continue;
+            }
             let path = format!("{BOUNDS}[{i}]");
             if !matches!(item.value, Value::Section(_)) {
                 return Err(document.wrong(&path, item, "a section with `name`, `min` and `max`"));
@@ -122,8 +130,8 @@ impl Reader<'_> {
             if let Some(base) =
                 [CONTRAST.name, OFFSET.name].into_iter().find(|b| given.len() > b.len() && given.starts_with(b))
             {
-                let message = format!("`{path}`: bounds per angle (`{given}`) aren't available yet; use `{base}`");
-                return Err(document.error(name.place, message));
+                let remedy = format!("use `{base}`");
+                return Err(document.later(name.place, format!("`{path}`: a bound per angle (`{given}`)"), &remedy));
             }
             if seen.contains(&named) {
                 let message = format!("`{path}`: bounds of `{given}` are given twice");
@@ -157,13 +165,15 @@ impl Reader<'_> {
     }
 
     /// Start values as given; `None` where the program is to find its own.
-    fn start(&mut self) -> Result<Option<Values>> {
+    fn start(&mut self, space: &ParameterSpace) -> Result<Option<Values>> {
         let document = self.document;
         let names = document.list(NAMES)?;
-        let named =
-            names.unwrap_or_default().iter().map(|node| self.named_node(NAMES, node)).collect::<Result<Vec<_>>>()?;
+        // contrast stands for a name that was wrong: its value is skipped
+        let named = |node: &Node| if node.is_reported() { Ok(Named::Contrast) } else { self.named_node(NAMES, node) };
+        let named = names.unwrap_or_default().iter().map(named).collect::<Result<Vec<_>>>()?;
         let Some(node) = document.get(VALUES) else { return Ok(None) };
         let mut start = vec![None; self.mode.n_physical()];
+        let mut wrong_name = names.is_some_and(|names| names.iter().any(Node::is_reported));
         match &node.value {
             Value::List(items) => {
                 let named = match names {
@@ -180,23 +190,42 @@ impl Reader<'_> {
                 }
                 for (i, (named, item)) in named.into_iter().zip(items).enumerate() {
                     let label = names.and_then(|n| n[i].as_text()).unwrap_or_default();
-                    self.assign(&mut start, &format!("{VALUES}[{i}]"), named, label, item)?;
+                    self.assign(&mut start, &format!("{VALUES}[{i}]"), named, label, item, space)?;
                 }
             }
             Value::Section(entries) => {
                 for entry in entries {
+                    if entry.node.is_reported() && ParameterSpace::index_of(&entry.key).is_none() {
+                        wrong_name = true;
+                        continue;
+                    }
                     let named = self.named(VALUES, &entry.key, entry.place)?;
-                    self.assign(&mut start, &format!("{VALUES}.{}", entry.key), named, &entry.key, &entry.node)?;
+                    self.assign(&mut start, &format!("{VALUES}.{}", entry.key), named, &entry.key, &entry.node, space)?;
                 }
             }
             _ => return Err(document.wrong(VALUES, node, "a list, a section of `name: value` lines, or null")),
+        }
+        if wrong_name {
+            // whichever was meant by the wrong name isn't missing
+            for (index, value) in start.iter_mut().enumerate() {
+                value.get_or_insert(stand_in(space, index, node.place));
+            }
         }
         Ok(Some(start))
     }
 
     /// Takes one start value; those of contrast and offset don't matter, because they are solved for in closed form.
-    fn assign(&mut self, start: &mut Values, path: &str, named: Named, name: &str, node: &Node) -> Result<()> {
+    fn assign(
+        &mut self,
+        start: &mut Values,
+        path: &str,
+        named: Named,
+        name: &str,
+        node: &Node,
+        space: &ParameterSpace,
+    ) -> Result<()> {
         match named {
+            Named::Physical(index) if node.is_reported() => start[index] = Some(stand_in(space, index, node.place)),
             Named::Physical(index) => {
                 let spot = self.document.finite(path, node)?;
                 if start[index].replace(spot).is_some() {
@@ -211,15 +240,23 @@ impl Reader<'_> {
     }
 
     /// The start value of a parameter that is held fixed without a value of its own.
-    fn held(&self, path: &str, index: usize, start: Option<&Values>, place: Place) -> Result<Spot<f64>> {
-        start.and_then(|s| s[index]).ok_or_else(|| {
+    fn held(
+        &self,
+        path: &str,
+        index: usize,
+        start: Option<&Values>,
+        place: Place,
+        space: &ParameterSpace,
+    ) -> Result<Spot<f64>> {
+        let lost = || self.document.reported(VALUES).then(|| stand_in(space, index, place));
+        start.and_then(|s| s[index]).or_else(lost).ok_or_else(|| {
             let message =
                 format!("`{path}` holds `{}` at its start value, but `{VALUES}` has none", PHYSICAL[index].name);
             self.document.error(place, message)
         })
     }
 
-    fn fixed(&mut self, start: Option<&Values>) -> Result<Values> {
+    fn fixed(&mut self, start: Option<&Values>, space: &ParameterSpace) -> Result<Values> {
         let document = self.document;
         let mut fixed = vec![None; self.mode.n_physical()];
         let Some(node) = document.get(FIXED) else { return Ok(fixed) };
@@ -227,21 +264,28 @@ impl Reader<'_> {
             Value::Section(entries) => {
                 entries.iter().map(|e| (e.key.as_str(), &e.node, Some(&e.node).filter(|n| !n.is_null()))).collect()
             }
-            Value::List(items) => items.iter().map(|item| (item.as_text().unwrap_or_default(), item, None)).collect(),
+            Value::List(items) => {
+                let there = items.iter().filter(|item| !item.is_reported());
+                there.map(|item| (item.as_text().unwrap_or_default(), item, None)).collect()
+            }
             _ => return Err(document.wrong(FIXED, node, "a section of `name: value` lines, or a list of names")),
         };
         for (name, node, value) in given {
+            if node.is_reported() && ParameterSpace::index_of(name).is_none() {
+                continue;
+            }
             match self.named(FIXED, name, node.place)? {
                 Named::Physical(index) => {
                     fixed[index] = Some(match value {
+                        None if node.is_reported() => stand_in(space, index, node.place),
                         Some(value) => document.finite(&format!("{FIXED}.{name}"), value)?,
-                        None => self.held(FIXED, index, start, node.place)?,
+                        None => self.held(FIXED, index, start, node.place, space)?,
                     });
                 }
                 Named::OtherMode => self.warn_other_mode(name, node.place),
                 Named::Contrast | Named::Offset => {
-                    let message = format!("`{FIXED}`: fixing `{name}` isn't available yet; narrow its bounds instead");
-                    return Err(document.error(node.place, message));
+                    let what = format!("`{FIXED}`: fixing `{name}`");
+                    return Err(document.later(node.place, what, "narrow its bounds instead"));
                 }
             }
         }
@@ -249,11 +293,16 @@ impl Reader<'_> {
     }
 
     /// Fixes what `active_parameters` doesn't name.
-    fn inactive(&mut self, mut fixed: Values, start: Option<&Values>) -> Result<Values> {
+    fn inactive(&mut self, mut fixed: Values, start: Option<&Values>, space: &ParameterSpace) -> Result<Values> {
         let document = self.document;
         let Some(items) = document.list(ACTIVE)? else { return Ok(fixed) };
         let mut active = vec![false; fixed.len()];
         for item in items {
+            if item.is_reported() {
+                // may have been any of them
+                active.fill(true);
+                continue;
+            }
             match self.named_node(ACTIVE, item)? {
                 Named::Physical(index) if fixed[index].is_some() => {
                     let name = PHYSICAL[index].name;
@@ -268,7 +317,7 @@ impl Reader<'_> {
         let place = document.get(ACTIVE).map_or(document.root.place, |node| node.place);
         for (index, fixed) in fixed.iter_mut().enumerate() {
             if !active[index] && fixed.is_none() {
-                *fixed = Some(self.held(ACTIVE, index, start, place)?);
+                *fixed = Some(self.held(ACTIVE, index, start, place, space)?);
             }
         }
         Ok(fixed)

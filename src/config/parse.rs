@@ -34,7 +34,13 @@ pub(super) fn parse(source: &Source) -> Result<Node> {
 pub(super) fn parse_option(text: &str, option: &'static str) -> Result<Node> {
     let read = read(text).map_err(|(_, message)| {
         let message = format!("cannot read the value `{text}`: {message}");
-        Error::Config(ConfigProblem { file: PathBuf::from(option), place: None, message, snippet: String::new() })
+        Error::Config(ConfigProblem {
+            file: PathBuf::from(option),
+            place: None,
+            message,
+            snippet: String::new(),
+            later: false,
+        })
     })?;
     Ok(read.moved_to(option))
 }
@@ -136,7 +142,9 @@ impl<'de> Visitor<'de> for ValueVisitor {
                 Value::Number(number) => number.to_string(),
                 Value::Flag(flag) => flag.to_string(),
                 Value::Null => "null".to_string(),
-                Value::List(_) | Value::Section(_) => return Err(A::Error::custom("a key must be a name")),
+                Value::List(_) | Value::Section(_) | Value::Reported => {
+                    return Err(A::Error::custom("a key must be a name"));
+                }
             };
             entries.push(Entry { key, place, node: Node::from(node) });
         }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::document::{Document, figure};
-use super::node::{Place, Value};
+use super::node::{Node, Place, Value};
 use crate::Result;
 use crate::dataset::{Layout, Selection};
 
@@ -51,17 +51,24 @@ fn phi_ranges(document: &Document) -> Result<Option<Vec<(f64, f64)>>> {
         return Ok(None);
     }
     let items = document.list(RANGES)?.unwrap_or_default();
+    if document.reported(RANGES) {
+        return Ok(None);
+    }
     if items.is_empty() {
         let message = format!("`phi_filtering.enabled` is true, but `{RANGES}` names no range");
         let place = document.get(RANGES).or(document.get("phi_filtering.enabled")).unwrap_or(&document.root).place;
         return Err(document.error(place, message));
     }
-    let range = |(i, item): (usize, &super::node::Node)| {
+    let range = |(i, item): (usize, &Node)| {
+        if item.is_reported() {
+            return Ok((0.0, 0.0));
+        }
         let path = format!("{RANGES}[{i}]");
         if !matches!(item.value, Value::Section(_)) {
             return Err(document.wrong(&path, item, "a section with `min_angle` and `max_angle`"));
         }
         let end = |key: &str| match item.get(key).filter(|n| !n.is_null()) {
+            None if item.get(key).is_some_and(Node::is_reported) => Ok(0.0),
             Some(node) => Ok(document.finite(&format!("{path}.{key}"), node)?.value),
             None => Err(document.error(item.place, format!("`{path}` has no `{key}`"))),
         };

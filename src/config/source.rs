@@ -58,17 +58,28 @@ impl Source {
                 place: Some((line, column)),
                 message,
                 snippet: self.snippet(line, column),
+                later: false,
             },
-            Place::Option(option) => {
-                ConfigProblem { file: PathBuf::from(option), place: None, message, snippet: String::new() }
-            }
+            Place::Option(option) => ConfigProblem {
+                file: PathBuf::from(option),
+                place: None,
+                message,
+                snippet: String::new(),
+                later: false,
+            },
         })
     }
 
     /// An error about the file as a whole.
     pub(super) fn whole(&self, message: impl Into<String>) -> Error {
         let message = message.into();
-        Error::Config(ConfigProblem { file: self.file.clone(), place: None, message, snippet: String::new() })
+        Error::Config(ConfigProblem {
+            file: self.file.clone(),
+            place: None,
+            message,
+            snippet: String::new(),
+            later: false,
+        })
     }
 
     /// The place as it stands before a warning: `file:line:column`, or the option.

@@ -114,7 +114,7 @@ fn mistakes_are_named_with_their_place() {
         (bounds("{name: D0, min: -5, max: 5}"), "found -5; an amplitude is positive: for a D without a power law fix"),
         (
             bounds("{name: contrast_0, min: 0.1}"),
-            "bounds per angle (`contrast_0`) aren't available yet; use `contrast`",
+            "a bound per angle (`contrast_0`) isn't available yet; use `contrast`",
         ),
         (bounds("{name: 'offset[1]', max: 1.2}"), "bounds per angle (`offset[1]`) aren't available yet; use `offset`"),
         (bounds("{name: D0, min: 5, max: 5}"), "bounds of `D0`: min must be less than max, found 5 and 5"),
