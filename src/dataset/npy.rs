@@ -189,7 +189,7 @@ mod tests {
             (of("[('a', '<f8')]", "(3,)"), "records"),
             (of("'<f8'", "(3, -1)"), "isn't understood"),
             (of("'<f8'", "3"), "isn't understood"),
-            (of("'<f8", "(3,)"), "isn't understood"),
+            (of("'<f8", "(3,)"), "found the type '<f8, '"),
             ("{'descr': '<f8', 'fortran_order': 0, 'shape': ()}".to_owned(), "isn't understood"),
             ("{}".to_owned(), "isn't understood"),
         ] {
