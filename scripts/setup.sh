@@ -121,6 +121,31 @@ _look() {
     fi
 }
 
+# A Python that writes the files that other programs would have written; the tests try the same names.
+_have_test_python() {
+    local name
+    for name in python3 /usr/bin/python3; do
+        _have "$name" && "$name" -c 'import h5py, numpy' >/dev/null 2>&1 && return 0
+    done
+    return 1
+}
+
+# Without it a user's tests go on, leaving out those that need it; the CI's don't.
+_bring_test_python() {
+    _have_test_python && return 0
+    missing_things=('Python with h5py and numpy (for the tests)')
+    missing_packages=(python3 python3-h5py python3-numpy)
+    if _may_install && _install; then
+        hash -r
+        _have_test_python && return 0
+    fi
+    if [ "${CI:-}" = true ]; then
+        _say_missing
+        return 1
+    fi
+    echo "warning: Python with h5py and numpy is missing, so tests of files from Python are left out (Debian, Ubuntu: ${missing_packages[*]})" >&2
+}
+
 _miss() {
     missing_things+=("$1")
     shift
@@ -194,6 +219,11 @@ _find_cargo() {
 }
 
 _setup() {
+    _bring "$1" || return 1
+    [ "$1" != --tests ] || _bring_test_python
+}
+
+_bring() {
     local root
     root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd) || return 1
     _install_failure=

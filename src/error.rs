@@ -20,7 +20,7 @@ pub enum Error {
     Data {
         /// The file.
         file: PathBuf,
-        /// The HDF5 path inside it, where one is to blame.
+        /// The HDF5 path or array inside it, where one is to blame.
         path: Option<String>,
         /// What was expected, what was found, what to do.
         message: String,

@@ -105,8 +105,10 @@ fn files_that_are_no_data() {
 
     with_bytes(b"");
     refused.assert(3, &["data.hdf", "empty"]);
+    with_bytes(b"something else, but long enough to be one");
+    refused.assert(3, &["data.hdf", "not an HDF5 or NPZ file"]);
     with_bytes(b"PK\x03\x04 something else, but long enough to be one");
-    refused.assert(3, &["data.hdf", "not an HDF5 file"]);
+    refused.assert(3, &["data.hdf", "begins as a zip file", "truncated or damaged"]);
     with_bytes(&original[..original.len() / 2]);
     refused.assert(3, &["data.hdf", "truncated"]);
     let mut damaged = original.clone();
@@ -347,7 +349,7 @@ fn other_commands_refuse_alike() {
     let folder = refused.folder.path();
     let before = tree(folder);
     alone(folder, &["inspect", "nowhere.hdf"]).outcome().assert_error(3, &["nowhere.hdf", "no such file"]);
-    alone(folder, &["inspect", "config.yaml"]).outcome().assert_error(3, &["config.yaml", "not an HDF5 file"]);
+    alone(folder, &["inspect", "config.yaml"]).outcome().assert_error(3, &["config.yaml", "not an HDF5 or NPZ file"]);
     let simulate = |more: &[&str]| alone(folder, &[&["simulate", "--config", "config.yaml"], more].concat()).outcome();
     simulate(&["--out", "new.hdf"]).assert_error(2, &["config.yaml", "simulation"]);
     let section = "simulation={frames: 20, angles: [0], parameters: {D0: 1e4, alpha: 0, D_offset: 0}}";

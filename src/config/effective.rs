@@ -25,9 +25,13 @@ pub(super) fn effective(config: &Config) -> Value {
             "file_format": match selection.layout {
                 None => "auto",
                 Some(Layout::ApsU) => "aps_u",
+                Some(Layout::ApsOld) => "aps_old",
+                Some(Layout::Npz) => "npz",
                 Some(Layout::Native) => "native",
             },
+            "exchange_key": selection.exchange_key,
         },
+        "q_tolerance_fraction": selection.q_tolerance,
         "phi_filtering": phi_filtering(config),
         "initial_parameters": initial_parameters(config),
         "parameter_space": { "bounds": bounds(config) },

@@ -27,6 +27,7 @@ const fn idle(prefix: &'static str, reason: &'static str, keys: &'static str) ->
 /// All keys.
 pub(super) const GROUPS: &[Group] = &[
     used("", Kind::Text, "analysis_mode"),
+    used("", Kind::Number, "q_tolerance_fraction"),
     used("analyzer_parameters", Kind::Number, "dt geometry.stator_rotor_gap scattering.wavevector_q"),
     used("analyzer_parameters", Kind::Whole, "start_frame end_frame"),
     used("analyzer_parameters", Kind::Text, "time_origin"),
@@ -34,7 +35,7 @@ pub(super) const GROUPS: &[Group] = &[
     used("data_filtering", Kind::Whole, "min_lag_frames max_lag_frames"),
     used("device", Kind::Text, "kind precision"),
     used("distributed", Kind::Text, "io"),
-    used("experimental_data", Kind::Text, "file_path data_folder_path data_file_name file_format"),
+    used("experimental_data", Kind::Text, "file_path data_folder_path data_file_name file_format exchange_key"),
     used("initial_parameters", Kind::Any, "values fixed_parameters"),
     used("initial_parameters", Kind::List, "parameter_names active_parameters"),
     used("logging", Kind::Text, "level"),
@@ -63,9 +64,7 @@ pub(super) const GROUPS: &[Group] = &[
     used("simulation", Kind::Number, "noise"),
     used("simulation", Kind::Any, "parameters contrast offset"),
     used("validation", Kind::Flag, "strict_mode"),
-    idle("", "only layouts that are not available in this version list a q per bin", "q_tolerance_fraction"),
     idle("device", "only a CPU engine is available in this version", "memory_fraction"),
-    idle("experimental_data", "only layouts that are not available in this version have it", "exchange_key"),
     idle(
         "optimization.nuts",
         "sampling is not available in this version",

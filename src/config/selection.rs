@@ -31,10 +31,17 @@ pub(super) fn selection(document: &Document) -> Result<Selection> {
     Ok(Selection {
         layout: match document.choice("experimental_data.file_format")? {
             Some("aps_u") => Some(Layout::ApsU),
+            Some("aps_old") => Some(Layout::ApsOld),
+            Some("npz") => Some(Layout::Npz),
             Some("native") => Some(Layout::Native),
             _ => None,
         },
         q: document.positive("analyzer_parameters.scattering.wavevector_q", " (in 1/Å), or null to take the file's")?,
+        q_tolerance: document.positive("q_tolerance_fraction", "")?.unwrap_or(Selection::default().q_tolerance),
+        exchange_key: document
+            .text("experimental_data.exchange_key")?
+            .map(|spot| spot.value.trim().to_owned())
+            .filter(|key| !key.is_empty()),
         start_frame: start_frame as usize,
         end_frame: end.map(|spot| spot.value as usize),
         dt: document.positive("analyzer_parameters.dt", " (in seconds), or null to take the file's")?,

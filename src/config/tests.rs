@@ -73,7 +73,8 @@ fn every_setting_arrives() {
          analyzer_parameters: {dt: 1e-3, start_frame: 10, end_frame: 20, time_origin: acquisition, \
          scattering: {wavevector_q: 1e-2}, geometry: {stator_rotor_gap: 1e6}}\n\
          model: {shear_convention: theory}\n\
-         experimental_data: {file_format: APS-U}\n\
+         experimental_data: {file_format: APS-U, exchange_key: /exchange_1}\n\
+         q_tolerance_fraction: 0.05\n\
          phi_filtering: {enabled: yes, fallback_to_all_angles: on, target_ranges: \
          [{min_angle: -10, max_angle: 10, description: x}, {min_angle: 170, max_angle: -170}]}\n\
          optimization: {method: NLSQ, nlsq: {max_iterations: 5000.0, tolerance: 1e-6, xtol: 1e-7, gtol: 1e-9, \
@@ -87,6 +88,8 @@ fn every_setting_arrives() {
     let selection = Selection {
         layout: Some(crate::dataset::Layout::ApsU),
         q: Some(1e-2),
+        q_tolerance: 0.05,
+        exchange_key: Some("/exchange_1".into()),
         start_frame: 10,
         end_frame: Some(20),
         dt: Some(1e-3),
@@ -193,7 +196,7 @@ fn what_would_be_ignored_to_the_result_is_refused() {
         ("device: {kind: cuda}", "`kind: cuda` isn't"),
         ("performance: {strategy_override: Streaming}", "`strategy_override: Streaming` isn't"),
         ("distributed: {io: parallel}", "`io: parallel` isn't"),
-        ("experimental_data: {file_format: aps_old}", "`file_format: aps_old` isn't"),
+        ("experimental_data: {file_format: chx}", "`file_format: chx` isn't"),
         ("initial_parameters: {fixed_parameters: {contrast: 0.3}}", "fixing `contrast` isn't available yet"),
     ] {
         let text = message(load_static(more), more);

@@ -4,13 +4,11 @@
 //! from 1; the bin found there leads to a point of the (q, φ) map through `dynamic_index_mapping`, which is missing
 //! where no bin was masked away.
 
-use std::ops::Range;
-use std::path::{Path, PathBuf};
-
-use super::hdf::{Source, read_frames};
-use super::selection::Found;
-use super::{MatrixReader, Slot, TwoTime};
-use crate::{Error, Result};
+use super::Slot;
+use super::hdf::Source;
+use super::selection::{Found, Rings};
+use super::squares::Squares;
+use crate::Result;
 
 /// The group of the matrices.
 pub(super) const MAP: &str = "/xpcs/twotime/correlation_map";
@@ -38,24 +36,25 @@ pub(super) fn find(source: Source) -> Result<Found> {
     }
 
     let mut slots = Vec::with_capacity(bins.len());
-    let mut datasets = Vec::with_capacity(bins.len());
-    let mut n_frames = 0;
+    let mut squares = Squares::new(source.file);
     for (path, &bin) in paths.into_iter().zip(&bins) {
         let (q, phi) = map.point(source, bin)?;
-        let (dataset, shape) = source.square(&path, 2)?;
-        if datasets.is_empty() {
-            n_frames = shape[0];
-        } else if shape[0] != n_frames {
-            let first: &(String, _) = &datasets[0];
-            let message = format!("expected {n_frames} × {n_frames} as {}, found {} × {}", first.0, shape[0], shape[1]);
-            return Err(source.error(&path, message));
-        }
-        slots.push(Slot { path: path.clone(), bin: Some(bin), q, phi, selected: false });
-        datasets.push((path, dataset));
+        squares.add(source, &path)?;
+        slots.push(Slot { path, bin: Some(bin), q, phi, selected: false });
     }
+    notes.extend(squares.rounding());
     let dt = frame_spacing(source, &mut warnings)?;
-    let reader = Reader { file: source.file.to_path_buf(), datasets };
-    Ok(Found { slots, map_q: map.q, n_frames, dt, gap: None, notes, warnings, reader: Box::new(reader) })
+    Ok(Found {
+        slots,
+        rings: Rings::Map(map.q),
+        n_frames: squares.n_frames(),
+        cut: None,
+        dt,
+        gap: None,
+        notes,
+        warnings,
+        reader: Box::new(squares),
+    })
 }
 
 /// From bin numbers to (q, φ).
@@ -185,7 +184,7 @@ fn matrix_paths(source: Source, n: usize, notes: &mut Vec<String>) -> Result<Vec
 }
 
 /// Time between frames, s, with its derivation; `None` where the file doesn't say.
-fn frame_spacing(source: Source, warnings: &mut Vec<String>) -> Result<Option<(f64, String)>> {
+pub(super) fn frame_spacing(source: Source, warnings: &mut Vec<String>) -> Result<Option<(f64, String)>> {
     let Some(frame_time) = source.number(FRAME_TIME)? else { return Ok(None) };
     let stride = source.number(STRIDE)?.unwrap_or(1.0);
     let average = source.number(AVERAGE)?.unwrap_or(1.0);
@@ -199,23 +198,6 @@ fn frame_spacing(source: Source, warnings: &mut Vec<String>) -> Result<Option<(f
     }
     let derivation = format!("file: frame_time {frame_time} s × stride_frame {stride} × avg_frame {average}");
     Ok(Some((dt, derivation)))
-}
-
-struct Reader {
-    file: PathBuf,
-    datasets: Vec<(String, hdf5::Dataset)>,
-}
-
-impl MatrixReader for Reader {
-    fn read(&self, slot: usize, frames: Range<usize>, into: &mut TwoTime) -> Result<()> {
-        let (path, dataset) = &self.datasets[slot];
-        read_frames(dataset, None, frames, into).map_err(|e| unreadable(&self.file, path, &e))
-    }
-}
-
-/// The error of a matrix whose data can't be read: lost bytes, or a compression that isn't known here.
-pub(super) fn unreadable(file: &Path, path: &str, why: &str) -> Error {
-    Error::data_at(file, path, format!("the matrix cannot be read: {why}"))
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ impl Value {
 }
 
 /// As HDF5 converts: what is beyond the largest float32 becomes infinite, even where rounding would bring it back.
-fn narrow(value: f64) -> f32 {
+pub(super) fn narrow(value: f64) -> f32 {
     const LARGEST: f64 = f32::MAX as f64;
     if value > LARGEST {
         f32::INFINITY

@@ -4,6 +4,7 @@
 //! checked without reading them. Matrices are then read one at a time into a buffer that is reused: beyond it nothing
 //! here grows with the data.
 
+mod aps_old;
 mod aps_u;
 mod chunks;
 mod filters;
@@ -12,10 +13,14 @@ mod hdf;
 mod lzf;
 mod native;
 pub mod noise;
+mod npy;
+mod npz;
 mod open;
 mod selection;
+mod squares;
 mod triangle;
 pub mod write;
+mod zipped;
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -31,8 +36,12 @@ pub use write::{WriteSpec, write_file};
 pub enum Layout {
     /// APS-U, written by boost_corr.
     ApsU,
+    /// APS 8-ID-I before the upgrade.
+    ApsOld,
     /// Ours, for large runs.
     Native,
+    /// Cache of the Python package.
+    Npz,
 }
 
 impl Layout {
@@ -40,7 +49,9 @@ impl Layout {
     pub fn name(self) -> &'static str {
         match self {
             Self::ApsU => "APS-U",
+            Self::ApsOld => "APS 8-ID-I (old)",
             Self::Native => "native",
+            Self::Npz => "NPZ cache",
         }
     }
 }
@@ -52,6 +63,10 @@ pub struct Selection {
     pub layout: Option<Layout>,
     /// Wavevector magnitude to pick, Å⁻¹; `None` = the file must leave no choice.
     pub q: Option<f64>,
+    /// How far the q of a bin may be from `q`, as a fraction of it, in layouts where every bin has a q of its own.
+    pub q_tolerance: f64,
+    /// Group of the results in APS 8-ID-I files that don't name it.
+    pub exchange_key: Option<String>,
     /// First frame, from 1.
     pub start_frame: usize,
     /// Last frame, inclusive; `None` = the last of the file.
@@ -69,6 +84,8 @@ impl Default for Selection {
         Self {
             layout: None,
             q: None,
+            q_tolerance: 0.1,
+            exchange_key: None,
             start_frame: 1,
             end_frame: None,
             dt: None,
@@ -81,7 +98,7 @@ impl Default for Selection {
 /// One matrix of the file, selected or not.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Slot {
-    /// HDF5 path (with an index where several matrices share a dataset).
+    /// HDF5 path or name of the array (with an index where several matrices share a dataset).
     pub path: String,
     /// Bin number as the writer counts (from 1); `None` where the layout has no bins.
     pub bin: Option<i64>,
@@ -173,6 +190,8 @@ pub struct Dataset {
     pub first_frame: usize,
     /// Number of selected frames N.
     pub n_frames: usize,
+    /// Frames of the measurement before the file's first, where the file says that it was cut.
+    pub frames_before: usize,
     /// One line per thing a user should know: how bins were mapped, how far q is, what was clamped.
     pub notes: Vec<String>,
     /// The same for things that may be wrong; also logged as warnings.

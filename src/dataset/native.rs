@@ -4,9 +4,9 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use super::aps_u::unreadable;
 use super::hdf::{Source, read_frames};
-use super::selection::Found;
+use super::selection::{Found, Rings};
+use super::squares::{rounding, unreadable};
 use super::{MatrixReader, Slot, TwoTime};
 use crate::Result;
 
@@ -35,14 +35,17 @@ pub(super) fn find(source: Source) -> Result<Found> {
     }
     let slot = |(k, phi): (usize, f64)| Slot { path: format!("{C2}[{k}]"), bin: None, q, phi, selected: false };
     let slots = phi.into_iter().enumerate().map(slot).collect();
+    let is_wide = dataset.dtype().is_ok_and(|stored| stored.size() > size_of::<f32>());
+    let notes = is_wide.then(|| rounding(shape[0], shape[0])).into_iter().collect();
     let reader = Reader { file: source.file.to_path_buf(), dataset };
     Ok(Found {
         slots,
-        map_q: vec![q],
+        rings: Rings::Map(vec![q]),
         n_frames: shape[1],
+        cut: None,
         dt,
         gap,
-        notes: Vec::new(),
+        notes,
         warnings,
         reader: Box::new(reader),
     })

@@ -1,4 +1,4 @@
-//! Opening a file: is it HDF5 and whole, which layout does it have, and what does the selection take from it.
+//! Opening a file: is it HDF5 or a zip file and whole, which layout does it have, and what does the selection take from it.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
@@ -6,24 +6,38 @@ use std::path::Path;
 
 use super::hdf::Source;
 use super::selection::{Found, Purpose, select};
-use super::{Dataset, Layout, Selection, aps_u, native};
+use super::{Dataset, Layout, Selection, aps_old, aps_u, native, npz};
 use crate::error::hdf5_reason as reason;
 use crate::{Error, Result};
 
 /// First bytes of every HDF5 superblock.
 const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
 
-/// A layout, the HDF5 object that only it has, and how to read its metadata.
+/// First bytes of a zip file with members, and of one without.
+const ZIP: [[u8; 4]; 2] = [*b"PK\x03\x04", *b"PK\x05\x06"];
+
+/// A layout of HDF5 files, objects one of which only it has, and how to read its metadata.
 struct Known {
     layout: Layout,
-    marker: &'static str,
-    find: fn(Source) -> Result<Found>,
+    markers: &'static [&'static str],
+    find: fn(Source, &Selection) -> Result<Found>,
 }
 
-const KNOWN: [Known; 2] = [
-    Known { layout: Layout::ApsU, marker: aps_u::MAP, find: aps_u::find },
-    Known { layout: Layout::Native, marker: native::C2, find: native::find },
+const KNOWN: [Known; 3] = [
+    Known { layout: Layout::ApsU, markers: &[aps_u::MAP], find: |source, _| aps_u::find(source) },
+    Known {
+        layout: Layout::ApsOld,
+        markers: &[aps_old::Q_LIST, aps_old::DEFAULT_MATRICES],
+        find: |source, selection| aps_old::find(source, selection.exchange_key.as_deref()),
+    },
+    Known { layout: Layout::Native, markers: &[native::C2], find: |source, _| native::find(source) },
 ];
+
+impl Known {
+    fn text(&self) -> String {
+        format!("{} ({})", self.layout.name(), self.markers[0])
+    }
+}
 
 impl Dataset {
     /// Opens a file, detects its layout (or insists on the selection's) and picks the matrices and frames selected.
@@ -46,16 +60,34 @@ impl Dataset {
     }
 
     fn open_as(file: &Path, selection: &Selection, purpose: Purpose) -> Result<Self> {
+        let kind = kind(file)?;
+        match (kind, selection.layout) {
+            (Kind::Zip, None | Some(Layout::Npz)) => {
+                return select(file, Layout::Npz, npz::find(file)?, selection, purpose);
+            }
+            (Kind::Zip, Some(layout)) => return Err(other_kind(file, layout, "a zip file")),
+            (Kind::Hdf5, Some(Layout::Npz)) => return Err(other_kind(file, Layout::Npz, "an HDF5 file")),
+            (Kind::Hdf5, _) => {}
+        }
         let h5 = open_hdf5(file)?;
         let source = Source { file, h5: &h5 };
         let known = detect(source, selection.layout)?;
-        let found = (known.find)(source)?;
+        let found = (known.find)(source, selection)?;
         select(file, known.layout, found, selection, purpose)
     }
 }
 
+/// The error of a layout asked for that such a file can't have.
+fn other_kind(file: &Path, layout: Layout, found: &str) -> Error {
+    let message = format!(
+        "is not of the {} layout asked for (experimental_data.file_format): it is {found}; `auto` tells them apart",
+        layout.name()
+    );
+    Error::data(file, message)
+}
+
 fn detect(source: Source, wanted: Option<Layout>) -> Result<&'static Known> {
-    let there: Vec<&Known> = KNOWN.iter().filter(|k| source.exists(k.marker)).collect();
+    let there: Vec<&Known> = KNOWN.iter().filter(|k| k.markers.iter().any(|m| source.exists(m))).collect();
     let listing = || {
         let mut names = source.h5.member_names().unwrap_or_default();
         names.sort_unstable();
@@ -63,7 +95,7 @@ fn detect(source: Source, wanted: Option<Layout>) -> Result<&'static Known> {
     };
     if let Some(layout) = wanted {
         return there.into_iter().find(|k| k.layout == layout).ok_or_else(|| {
-            let marker = KNOWN.iter().find(|k| k.layout == layout).map_or("", |k| k.marker);
+            let marker = KNOWN.iter().find(|k| k.layout == layout).map_or("", |k| k.markers[0]);
             let message = format!(
                 "is not of the {} layout asked for (experimental_data.file_format): it has no {marker}; \
                  at its top level: {}",
@@ -76,7 +108,7 @@ fn detect(source: Source, wanted: Option<Layout>) -> Result<&'static Known> {
     match there[..] {
         [one] => Ok(one),
         [] => {
-            let layouts: Vec<String> = KNOWN.iter().map(|k| format!("{} ({})", k.layout.name(), k.marker)).collect();
+            let layouts: Vec<String> = KNOWN.iter().map(Known::text).collect();
             let message = format!(
                 "has no two-time data in a layout that can be read, which are {}; at its top level: {}",
                 layouts.join(", "),
@@ -85,7 +117,7 @@ fn detect(source: Source, wanted: Option<Layout>) -> Result<&'static Known> {
             Err(Error::data(source.file, message))
         }
         _ => {
-            let layouts: Vec<String> = there.iter().map(|k| format!("{} ({})", k.layout.name(), k.marker)).collect();
+            let layouts: Vec<String> = there.iter().map(|k| k.text()).collect();
             let message = format!(
                 "holds data in several layouts: {}; say which one with experimental_data.file_format",
                 layouts.join(", ")
@@ -95,23 +127,40 @@ fn detect(source: Source, wanted: Option<Layout>) -> Result<&'static Known> {
     }
 }
 
-/// Opens the file with HDF5, telling apart what can be wrong with it as a whole.
-fn open_hdf5(file: &Path) -> Result<hdf5::File> {
+/// What holds the data.
+#[derive(Clone, Copy)]
+enum Kind {
+    Hdf5,
+    Zip,
+}
+
+/// Looks at the first bytes of the file.
+fn kind(file: &Path) -> Result<Kind> {
     let mut raw = File::open(file).map_err(|e| match e.kind() {
         ErrorKind::NotFound => Error::data(file, "no such file"),
         _ => Error::io("read", file, e),
     })?;
     let metadata = raw.metadata().map_err(|e| Error::io("read", file, e))?;
     if metadata.is_dir() {
-        return Err(Error::data(file, "is a folder; expected an HDF5 file"));
+        return Err(Error::data(file, "is a folder; expected an HDF5 or NPZ file"));
     }
     if metadata.len() == 0 {
-        return Err(Error::data(file, "is empty; expected an HDF5 file"));
+        return Err(Error::data(file, "is empty; expected an HDF5 or NPZ file"));
+    }
+    let mut first = [0; 4];
+    let is_zip = metadata.len() >= 4 && raw.read_exact(&mut first).is_ok() && ZIP.contains(&first);
+    if is_zip {
+        return Ok(Kind::Zip);
     }
     if !has_signature(&mut raw, metadata.len()).map_err(|e| Error::io("read", file, e))? {
-        return Err(Error::data(file, "is not an HDF5 file, or its first bytes are lost: it has no HDF5 signature"));
+        let message = "is not an HDF5 or NPZ file, or its first bytes are lost: it has the signature of neither";
+        return Err(Error::data(file, message));
     }
-    drop(raw);
+    Ok(Kind::Hdf5)
+}
+
+/// Opens the file with HDF5, telling apart what can be wrong with it as a whole.
+fn open_hdf5(file: &Path) -> Result<hdf5::File> {
     hdf5::File::open(file).map_err(|e| {
         let (full, said) = (e.to_string(), reason(e));
         if full.contains("truncated") {

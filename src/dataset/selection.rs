@@ -19,16 +19,19 @@ const ANGLE_ROUNDING: f64 = 1e-9;
 const MIN_FRAMES: usize = 3;
 
 const Q_KEY: &str = "analyzer_parameters.scattering.wavevector_q";
+const TOLERANCE_KEY: &str = "q_tolerance_fraction";
 const DT_KEY: &str = "analyzer_parameters.dt";
 
 /// What a layout found in a file.
 pub(super) struct Found {
     /// All matrices, in the order of the file.
     pub slots: Vec<Slot>,
-    /// All rings of the q map, Å⁻¹, those without matrices included.
-    pub map_q: Vec<f64>,
+    /// What a ring is here.
+    pub rings: Rings,
     /// Frames in the file.
     pub n_frames: usize,
+    /// Where the writer has made the selection of frames and q already.
+    pub cut: Option<Cut>,
     /// Time between frames, s, and where it came from.
     pub dt: Option<(f64, String)>,
     /// Gap, Å.
@@ -36,6 +39,22 @@ pub(super) struct Found {
     pub notes: Vec<String>,
     pub warnings: Vec<String>,
     pub reader: Box<dyn MatrixReader>,
+}
+
+/// How q is laid out.
+pub(super) enum Rings {
+    /// A map; all its rings, Å⁻¹, those without matrices included.
+    Map(Vec<f64>),
+    /// Every bin has a q of its own: a ring is what lies within [`Selection::q_tolerance`].
+    PerBin,
+}
+
+/// A selection that was made before the file was written, as far as the file tells.
+pub(super) struct Cut {
+    /// First and last frame of the measurement that are in the file, from 1.
+    pub frames: Option<(usize, usize)>,
+    /// Wavevector magnitude that was asked for, Å⁻¹.
+    pub q: Option<f64>,
 }
 
 /// What a file is opened for.
@@ -55,15 +74,29 @@ pub(super) fn select(
     selection: &Selection,
     purpose: Purpose,
 ) -> Result<Dataset> {
-    let ring = match selection.q {
-        Some(q) => Some(nearest_ring(file, &mut found, q)?),
-        None => only_ring(file, &found, purpose)?,
+    check_cut_q(file, &found, selection)?;
+    let ring = match (selection.q, &found.rings) {
+        (Some(q), Rings::PerBin) => {
+            bins_within_tolerance(file, &mut found, q, selection.q_tolerance)?;
+            Some(q)
+        }
+        (wanted, _) => {
+            let ring = match wanted {
+                Some(q) => Some(nearest_ring(file, &mut found, q)?),
+                None => only_ring(file, &found, purpose)?,
+            };
+            for slot in &mut found.slots {
+                slot.selected = ring.is_none_or(|ring| same(slot.q, ring, SAME_RING));
+            }
+            ring
+        }
     };
-    for slot in &mut found.slots {
-        slot.selected = ring.is_none_or(|ring| same(slot.q, ring, SAME_RING));
-    }
     filter_angles(file, &mut found, selection)?;
-    let (first_frame, n_frames) = frames(file, &mut found, selection)?;
+    let frames_before = found.cut.as_ref().and_then(|cut| cut.frames).map_or(0, |(start, _)| start - 1);
+    let (first_frame, n_frames) = match found.cut.take() {
+        Some(cut) => cut_frames(file, &mut found, &cut, selection)?,
+        None => frames(file, &mut found, selection)?,
+    };
     let (dt, dt_source) = time_step(file, &mut found, selection, purpose)?;
     Ok(Dataset {
         file: file.to_path_buf(),
@@ -77,6 +110,7 @@ pub(super) fn select(
         n_file_frames: found.n_frames,
         first_frame,
         n_frames,
+        frames_before,
         notes: found.notes,
         warnings: found.warnings,
         reader: found.reader,
@@ -113,7 +147,8 @@ fn nearest_ring(file: &Path, found: &mut Found, q: f64) -> Result<f64> {
     let Some(&ring) = stored.iter().min_by(|a, b| distance(a).total_cmp(&distance(b))) else {
         return Err(Error::data(file, "holds no matrices"));
     };
-    let known = rings(found.map_q.iter().copied().chain(stored.iter().copied()));
+    let map: &[f64] = if let Rings::Map(q) = &found.rings { q } else { &[] };
+    let known = rings(map.iter().copied().chain(stored.iter().copied()));
     let spacing = known
         .iter()
         .filter(|&&other| !same(other, ring, SAME_RING))
@@ -144,6 +179,48 @@ fn nearest_ring(file: &Path, found: &mut Found, q: f64) -> Result<f64> {
         found.notes.push(text);
     }
     Ok(ring)
+}
+
+/// Selects the bins whose q lies within a fraction of the q asked for.
+fn bins_within_tolerance(file: &Path, found: &mut Found, q: f64, tolerance: f64) -> Result<()> {
+    let n = found.slots.len();
+    for slot in &mut found.slots {
+        slot.selected = (slot.q - q).abs() <= tolerance * q * (1.0 + SAME_RING);
+    }
+    let matched = rings(found.slots.iter().filter(|s| s.selected).map(|s| s.q));
+    let n_matched = found.slots.iter().filter(|s| s.selected).count();
+    let (Some(&least), Some(&most)) = (matched.first(), matched.last()) else {
+        let message = format!(
+            "none of {n} bins lies within {TOLERANCE_KEY} = {tolerance} of {Q_KEY} = {q} Å⁻¹; q in the file: {}",
+            ring_list(&found.slots)
+        );
+        return Err(Error::data(file, message));
+    };
+    let range = if matched.len() == 1 { short(least) } else { format!("{} to {}", short(least), short(most)) };
+    let text = format!(
+        "{n_matched} of {n} bins lie within {TOLERANCE_KEY} = {tolerance} of {Q_KEY} = {q} Å⁻¹: q = {range} Å⁻¹; \
+         the model takes q as configured for all of them"
+    );
+    if (q - least).max(most - q) > FAR_RING * q {
+        found.warnings.push(text);
+    } else {
+        found.notes.push(text);
+    }
+    Ok(())
+}
+
+/// Refuses a file that was cut for another q than the one asked for.
+fn check_cut_q(file: &Path, found: &Found, selection: &Selection) -> Result<()> {
+    let made_for = found.cut.as_ref().and_then(|cut| cut.q);
+    match (made_for, selection.q) {
+        (Some(made_for), Some(q)) if !same(made_for, q, SAME_RING) => {
+            let message = format!(
+                "was cut for q = {made_for} Å⁻¹, but {Q_KEY} is {q} Å⁻¹; set it to {made_for}, or read the file that it was made from"
+            );
+            Err(Error::data(file, message))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The only ring; several are all kept for inspection (`None`) and an error otherwise.
@@ -213,6 +290,48 @@ fn frames(file: &Path, found: &mut Found, selection: &Selection) -> Result<(usiz
         return Err(Error::Usage(message));
     }
     Ok((start - 1, end - start + 1))
+}
+
+/// All frames of a file that was cut before, where the configuration asks for just these.
+fn cut_frames(file: &Path, found: &mut Found, cut: &Cut, selection: &Selection) -> Result<(usize, usize)> {
+    let n = found.n_frames;
+    if n < MIN_FRAMES {
+        return Err(Error::data(file, format!("has {n} frames; a fit needs at least {MIN_FRAMES}")));
+    }
+    let asked = (selection.start_frame, selection.end_frame);
+    let text = match asked.1 {
+        Some(end) => format!("analyzer_parameters.start_frame {} to end_frame {end}", asked.0),
+        None => format!("analyzer_parameters.start_frame {} to the end", asked.0),
+    };
+    let Some((start, end)) = cut.frames else {
+        // nothing says which frames these are; a range of another length can't be meant
+        let fits = match asked {
+            (1, None) => true,
+            (start, Some(end)) => end >= start && end - start + 1 == n,
+            (_, None) => false,
+        };
+        if !fits {
+            let message = format!(
+                "is already cut to {n} frames and doesn't say which; {text} are others. \
+                 Remove both keys, or read the file that it was made from"
+            );
+            return Err(Error::data(file, message));
+        }
+        found
+            .notes
+            .push(format!("already cut to {n} frames, all of which are used; the file doesn't say which they are"));
+        return Ok((0, n));
+    };
+    let fits = asked == (1, None) || (asked.0 == start && asked.1.is_none_or(|asked| asked == end));
+    if !fits {
+        let message = format!(
+            "is already cut to frames {start} to {end}, but the configuration asks for others: {text}. \
+             Set start_frame {start} and end_frame {end}, or read the file that it was made from"
+        );
+        return Err(Error::data(file, message));
+    }
+    found.notes.push(format!("already cut to frames {start} to {end} of the measurement, all of which are used"));
+    Ok((0, n))
 }
 
 fn time_step(file: &Path, found: &mut Found, selection: &Selection, purpose: Purpose) -> Result<(f64, String)> {

@@ -21,8 +21,10 @@ fn an_empty_file_and_one_that_is_not_hdf5() {
     let (_folder, file) = scratch("x.hdf");
     std::fs::write(&file, b"").unwrap();
     assert_data_error(open(&file), &file, &["is empty"]);
+    std::fs::write(&file, b"something else, but long enough to be one").unwrap();
+    assert_data_error(open(&file), &file, &["not an HDF5 or NPZ file"]);
     std::fs::write(&file, b"PK\x03\x04 something else, but long enough to be one").unwrap();
-    assert_data_error(open(&file), &file, &["not an HDF5 file"]);
+    assert_data_error(open(&file), &file, &["begins as a zip file", "truncated or damaged"]);
 }
 
 #[test]

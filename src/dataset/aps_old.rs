@@ -1,0 +1,127 @@
+//! Result files of APS 8-ID-I as they were before the upgrade of the source.
+//!
+//! `<g>/C2T_all/g2_00001` … hold one matrix each, where `<g>` is named by the text in `/xpcs/output_data`. The number is
+//! the bin, from 1, at which `/xpcs/dqlist` and `/xpcs/dphilist` hold its q and φ. Every bin has a q of its own, so a
+//! ring is what lies within a tolerance.
+
+use super::Slot;
+use super::aps_u::frame_spacing;
+use super::hdf::Source;
+use super::selection::{Found, Rings};
+use super::squares::Squares;
+use crate::Result;
+
+/// q of every bin, Å⁻¹.
+pub(super) const Q_LIST: &str = "/xpcs/dqlist";
+/// φ of every bin, degree.
+const PHI_LIST: &str = "/xpcs/dphilist";
+/// Names the group of the results.
+const OUTPUT: &str = "/xpcs/output_data";
+/// The group of the matrices where nothing names another.
+pub(super) const DEFAULT_MATRICES: &str = "/exchange/C2T_all";
+const DEFAULT_GROUP: &str = "/exchange";
+const GROUP_KEY: &str = "experimental_data.exchange_key";
+/// Names that are listed where there is no matrix.
+const MAX_NAMED: usize = 5;
+
+/// Reads and checks all metadata. `exchange_key` is the configured group of the results.
+pub(super) fn find(source: Source, exchange_key: Option<&str>) -> Result<Found> {
+    let (mut notes, mut warnings) = (Vec::new(), Vec::new());
+    let (q, phi) = (source.floats(Q_LIST)?, source.floats(PHI_LIST)?);
+    if q.len() != phi.len() {
+        let message = format!("expected {} angles, one per q of {Q_LIST}, found {}", q.len(), phi.len());
+        return Err(source.error(PHI_LIST, message));
+    }
+    let (group, origin) = results(source, exchange_key, &mut warnings)?;
+    let place = if group == "/" { "/C2T_all".to_owned() } else { format!("{group}/C2T_all") };
+    if !source.exists(&place) {
+        let message = format!(
+            "this group of matrices is missing ({origin}); where {OUTPUT} names no group, {GROUP_KEY} says where to look"
+        );
+        return Err(source.error(&place, message));
+    }
+    let matrices = numbered(source, &place, &mut notes)?;
+    notes.push(format!(
+        "{} matrices in {place} ({origin}); the number in a name is the bin, whose q and φ are in {Q_LIST} and {PHI_LIST} \
+         ({} bins)",
+        matrices.len(),
+        q.len()
+    ));
+    let mut slots = Vec::with_capacity(matrices.len());
+    let mut squares = Squares::new(source.file);
+    for (bin, path) in matrices {
+        let Some(at) = bin.checked_sub(1).filter(|&at| at < q.len()) else {
+            let message = format!("belongs to no bin: {Q_LIST} lists bins 1 to {}", q.len());
+            return Err(source.error(&path, message));
+        };
+        if q[at] <= 0.0 {
+            let message = format!("bin {bin} has q = {} Å⁻¹; expected a positive number", q[at]);
+            return Err(source.error(Q_LIST, message));
+        }
+        squares.add(source, &path)?;
+        slots.push(Slot { path, bin: Some(bin as i64), q: q[at], phi: phi[at], selected: false });
+    }
+    notes.extend(squares.rounding());
+    Ok(Found {
+        slots,
+        rings: Rings::PerBin,
+        n_frames: squares.n_frames(),
+        cut: None,
+        dt: frame_spacing(source, &mut warnings)?,
+        gap: None,
+        notes,
+        warnings,
+        reader: Box::new(squares),
+    })
+}
+
+/// The group of the results as an absolute path, and where that came from.
+fn results(source: Source, exchange_key: Option<&str>, warnings: &mut Vec<String>) -> Result<(String, String)> {
+    let absolute = |name: &str| format!("/{}", name.trim_matches(|c: char| c == '/' || c == '\0' || c.is_whitespace()));
+    let wanted = exchange_key.map(absolute);
+    if source.exists(OUTPUT) {
+        let names = source.strings(OUTPUT)?;
+        let [name] = &names[..] else {
+            return Err(source.error(OUTPUT, format!("expected the name of one group, found {}", names.len())));
+        };
+        let named = absolute(name);
+        if named != "/" {
+            if let Some(wanted) = wanted.filter(|wanted| *wanted != named) {
+                warnings.push(format!("{GROUP_KEY} = {wanted} isn't used: {OUTPUT} names {named}"));
+            }
+            return Ok((named, format!("named by {OUTPUT}")));
+        }
+    }
+    Ok(match wanted {
+        Some(wanted) => (wanted, format!("named by {GROUP_KEY}")),
+        None => (DEFAULT_GROUP.to_owned(), format!("{OUTPUT} names no group")),
+    })
+}
+
+/// Bin and path of every matrix, by ascending bin.
+fn numbered(source: Source, place: &str, notes: &mut Vec<String>) -> Result<Vec<(usize, String)>> {
+    let mut matrices: Vec<(usize, String)> = Vec::new();
+    let mut others = Vec::new();
+    for name in source.members(place)? {
+        let digits = name.strip_prefix("g2_").filter(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_digit()));
+        match digits {
+            // a number that doesn't fit is that of no bin, and refused as such
+            Some(digits) => matrices.push((digits.parse().unwrap_or(usize::MAX), format!("{place}/{name}"))),
+            None => others.push(name),
+        }
+    }
+    others.sort_unstable();
+    if matrices.is_empty() {
+        let named = others.iter().take(MAX_NAMED).cloned().collect::<Vec<_>>().join(", ");
+        let found = if others.is_empty() { "nothing".to_owned() } else { named };
+        return Err(source.error(place, format!("expected matrices named g2_00001 …, found {found}")));
+    }
+    if !others.is_empty() {
+        notes.push(format!("not matrices, left alone: {} in {place}", others.join(", ")));
+    }
+    matrices.sort_unstable();
+    match matrices.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        Some(pair) => Err(source.error(&pair[1].1, format!("has the same number as {}", pair[0].1))),
+        None => Ok(matrices),
+    }
+}

@@ -1,0 +1,34 @@
+//! Fits of the same measurement in several layouts give the same answer.
+
+mod common;
+#[path = "common/python.rs"]
+mod python;
+
+use common::files::{flow_config, static_config};
+use common::{alone, data, json, scratch};
+use serde_json::Value;
+
+/// parameters.json and the fingerprint of the data, by the real program.
+fn fit(config: &str, file: &str) -> Value {
+    let folder = scratch();
+    std::fs::write(folder.path().join("config.yaml"), config).unwrap();
+    alone(folder.path(), &["--config", "config.yaml", "--data-file", file]).success();
+    let mut parameters = json(&folder.path().join("homodyne_results/nlsq/parameters.json"));
+    parameters["timestamp"].take();
+    parameters
+}
+
+#[test]
+fn the_layout_of_a_file_does_not_change_its_fit() {
+    let Some(folder) = python::layouts() else { return };
+    for (stem, config) in [("lam", flow_config("none")), ("sta", static_config("none"))] {
+        let original = data(&format!("{stem}_3x100_apsu.hdf"));
+        let expected = fit(&config, original.to_str().unwrap());
+        assert!(expected["parameters"]["D0"]["value"].is_f64());
+        for (name, format) in [("old.hdf", "aps_old"), ("cache.npz", "npz"), ("cache.npz", "auto")] {
+            let config = config.replace("file_path: none", &format!("file_path: none\n  file_format: {format}"));
+            let found = fit(&config, folder.join(format!("{stem}_{name}")).to_str().unwrap());
+            assert_eq!(found, expected, "{stem}_{name}");
+        }
+    }
+}
