@@ -144,6 +144,12 @@ impl Text {
                 ("  # data_folder_path: ./data", "both together instead of file_path"),
                 ("  # data_file_name: data.hdf", ""),
                 ("  file_format: auto", "or the name of a layout, where a file could be read as several"),
+                (
+                    "  # exchange_key: /exchange",
+                    "APS 8-ID-I files: the group of the results, where the file doesn't say",
+                ),
+                ("", ""),
+                ("q_tolerance_fraction: 0.1", "APS 8-ID-I files: bins this near to wavevector_q are taken"),
             ]);
         }
     }

@@ -12,7 +12,7 @@ use super::scratch::{
     AT_G, AT_H, G, G1, GR, GR1, GROUP, H1, HR1, Line, MAX_PANELS, PanelColumns, R, ROW_G, ROW_GR, ROW_H, ROW_HR, RR,
     Rows, Scratch, Sums,
 };
-use super::sinc_lanes::{FAR, SERIES_REACH, near};
+use super::sinc_lanes::{FAR, near};
 
 /// Groups of panels ahead that memory is asked for while one is worked on.
 const PREFETCH: usize = 2;
@@ -76,7 +76,8 @@ pub(super) fn near_rows<I: Isa, const P: usize>(isa: I, group: &Group<P>, scratc
             let (s, slope) = near(isa, x);
             let root = isa.mul(isa.splat(rows.v[i]), isa.load(&columns[panel].u));
             let (mut e, mut d) = (isa.mul(root, s), isa.mul(isa.mul(root, slope), p));
-            if (group.p * (strain[LANES - 1] - rows.strain[i])).abs() >= SERIES_REACH {
+            // by the very limit of rows that are far, or the result would depend on which panels are worked on together
+            if (group.p * (strain[LANES - 1] - rows.strain[i])).abs() >= FAR {
                 let column = (isa.load(&columns[panel].sin), isa.load(&columns[panel].cos));
                 let far = far(isa, rows.turned(i), column, isa.load(&group.inverse[k][i].0));
                 let m = isa.below(x, FAR);

@@ -116,7 +116,7 @@ fn mistakes_are_named_with_their_place() {
             bounds("{name: contrast_0, min: 0.1}"),
             "a bound per angle (`contrast_0`) isn't available yet; use `contrast`",
         ),
-        (bounds("{name: 'offset[1]', max: 1.2}"), "bounds per angle (`offset[1]`) aren't available yet; use `offset`"),
+        (bounds("{name: 'offset[1]', max: 1.2}"), "a bound per angle (`offset[1]`) isn't available yet; use `offset`"),
         (bounds("{name: D0, min: 5, max: 5}"), "bounds of `D0`: min must be less than max, found 5 and 5"),
         (bounds("{name: alpha, min: 3}"), "min must be less than max, found 3 and 2"),
         (bounds("{name: contrast, min: 1, max: 0}"), "bounds of `contrast`: min must be less"),
