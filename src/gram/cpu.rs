@@ -15,7 +15,7 @@ use super::scratch::Scratch;
 use super::tables::{Source, Tables};
 use super::task::{Task, cut};
 use super::tree::{self, Node};
-use super::work::Work;
+use super::work::{Crew, Work};
 use super::{Engine, Gram, Pass, Point};
 use crate::Result;
 use crate::model::Experiment;
@@ -213,15 +213,15 @@ impl CpuEngine {
         let (shard, tasks, work, set) = (&self.shards[level], &self.tasks[level], &self.work, self.set);
         let n = shard.level.plan.per_angle().max(1);
         let held = shard.store.range.start / n..shard.store.range.end.div_ceil(n);
-        let source = |alone| Source {
+        let source = |crew| Source {
             experiment: &self.experiment,
             clock: &self.clock,
             level: &shard.level,
             angles: &held,
-            alone,
+            crew,
             mixed: self.precision == Precision::Mixed,
         };
-        let tables = |point, alone| Tables::new(set, &source(alone), point, pass == Pass::Gram);
+        let tables = |point, crew| Tables::new(set, &source(crew), point, pass == Pass::Gram);
         let enough = points.len() >= POINTS_PER_THREAD * self.pool.current_num_threads();
         if enough && shard.level.plan.n_pairs() < SMALL_LEVEL {
             // many points on a small level: one task a point
@@ -230,7 +230,7 @@ impl CpuEngine {
                     .par_iter()
                     .map(|point| {
                         work.task(|| {
-                            let tables = tables(point, false);
+                            let tables = tables(point, Crew::ALONE);
                             let sum = |task| Self::sum_task(set, shard, &tables, task, pass);
                             let sums: Vec<Vec<Gram>> = tasks.iter().map(sum).collect();
                             held.clone().flat_map(|angle| Self::coalesce(shard, tasks, &sums, angle)).collect()
@@ -244,10 +244,9 @@ impl CpuEngine {
         let on_batch = self.on_batch.as_ref().filter(|_| level == 0 && n_batches > 1);
         let mut out = Vec::new();
         for point in points {
-            let tables = self.pool.install(|| tables(point, true));
             let done = AtomicUsize::new(0);
-            let sum = |task: &Task| {
-                let sums = work.task(|| Self::sum_task(set, shard, &tables, task, pass));
+            let sum = |tables: &Tables, task: &Task| {
+                let sums = work.task(|| Self::sum_task(set, shard, tables, task, pass));
                 if let Some(report) = on_batch {
                     let before = done.fetch_add(task.n_pairs, Ordering::Relaxed);
                     let batch = |pairs: usize| (pairs as u128 * n_batches as u128 / all as u128) as usize;
@@ -259,7 +258,8 @@ impl CpuEngine {
                 sums
             };
             let wholes: Vec<Vec<Gram>> = self.pool.install(|| {
-                let sums: Vec<Vec<Gram>> = tasks.par_iter().with_max_len(1).map(sum).collect();
+                let tables = tables(point, work.crew());
+                let sums: Vec<Vec<Gram>> = tasks.par_iter().with_max_len(1).map(|task| sum(&tables, task)).collect();
                 let whole = |angle| Self::coalesce(shard, tasks, &sums, angle);
                 held.clone().into_par_iter().map(whole).collect()
             });

@@ -1,7 +1,7 @@
 //! Pairs without a value, taken back from the sums that were formed as if there were none (see `nodes`).
 
 use super::lanes::{Isa, V};
-use super::panel::{Shape, powers};
+use super::panel::{Shape, powers, take_product};
 use super::plan::{Brick, LANES};
 use super::products::Functions;
 use super::scratch::{FUNCTIONS, G, G1, GG, GG1, GG2, GH1, GH2, H1, HH2, Scratch, Sums, ZERO};
@@ -50,12 +50,6 @@ fn gather<const SHEAR: bool, const F: usize>(
     out
 }
 
-/// into − a·b.
-#[inline(always)]
-fn take<I: Isa>(isa: I, into: &mut V, a: I::V, b: I::V) {
-    isa.store(isa.fnma(a, b, isa.load(into)), into);
-}
-
 /// Takes back the holes of one angle in a rectangle that is prepared.
 #[inline(always)]
 pub(super) fn take_back<I: Isa, S: Shape, const K: usize, const KD: usize>(
@@ -87,8 +81,8 @@ pub(super) fn take_back<I: Isa, S: Shape, const K: usize, const KD: usize>(
             (g, h) = powers::<I, S>(isa, (isa.mul(root, s), isa.mul(root, isa.mul(slope, p))));
         }
         let gg = isa.mul(g, g);
-        take(isa, &mut sums[G], g, one);
-        take(isa, &mut sums[GG], gg, one);
+        take_product(isa, &mut sums[G], g, one);
+        take_product(isa, &mut sums[GG], gg, one);
         let mut f = [isa.zero(); KD];
         for t in 0..KD {
             f[t] = isa.load(&eight.f[t]);
@@ -96,11 +90,11 @@ pub(super) fn take_back<I: Isa, S: Shape, const K: usize, const KD: usize>(
         let d = functions.diffusion;
         let mut pair = 0;
         for a in 0..3 {
-            take(isa, &mut sums[G1 + a], g, f[d[a]]);
-            take(isa, &mut sums[GG1 + a], gg, f[d[a]]);
+            take_product(isa, &mut sums[G1 + a], g, f[d[a]]);
+            take_product(isa, &mut sums[GG1 + a], gg, f[d[a]]);
             let weighted = isa.mul(gg, f[d[a]]);
             for b in a..3 {
-                take(isa, &mut sums[GG2 + pair], weighted, f[d[b]]);
+                take_product(isa, &mut sums[GG2 + pair], weighted, f[d[b]]);
                 pair += 1;
             }
         }
@@ -111,15 +105,15 @@ pub(super) fn take_back<I: Isa, S: Shape, const K: usize, const KD: usize>(
         let mut pair = 0;
         for s in 0..K {
             let own = f[functions.shear[s]];
-            take(isa, &mut sums[H1 + s], h, own);
-            take(isa, &mut sums[GH1 + s], gh, own);
+            take_product(isa, &mut sums[H1 + s], h, own);
+            take_product(isa, &mut sums[GH1 + s], gh, own);
             let weighted = isa.mul(gh, own);
             for a in 0..3 {
-                take(isa, &mut sums[GH2 + 4 * a + s], weighted, f[d[a]]);
+                take_product(isa, &mut sums[GH2 + 4 * a + s], weighted, f[d[a]]);
             }
             let weighted = isa.mul(hh, own);
             for other in s..K {
-                take(isa, &mut sums[HH2 + pair], weighted, f[functions.shear[other]]);
+                take_product(isa, &mut sums[HH2 + pair], weighted, f[functions.shear[other]]);
                 pair += 1;
             }
         }

@@ -14,6 +14,14 @@ pub(super) use x86::{Avx2, Avx512};
 /// Eight numbers in memory.
 pub(super) type V = [f64; LANES];
 
+/// Eight values into a slice from position `first` on.
+#[inline(always)]
+pub(super) fn put<I: Isa>(isa: I, v: I::V, into: &mut [f64], first: usize) {
+    let mut lanes = [0.0; LANES];
+    isa.store(v, &mut lanes);
+    into[first..first + LANES].copy_from_slice(&lanes);
+}
+
 /// Sixteen f32 in memory: two rows of eight columns.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]

@@ -17,6 +17,7 @@ mod isa;
 mod kernel;
 mod lanes;
 mod local;
+mod moments;
 mod nodes;
 mod pack;
 mod panel;

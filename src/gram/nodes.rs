@@ -10,13 +10,14 @@
 //!
 //! Away from the diagonal f_j and f_i have opposite signs, so nothing cancels.
 
-use super::lanes::{Isa, V};
-use super::panel::{Shape, Turned, accumulate_product, far, powers};
+use super::lanes::{Isa, V, put};
+use super::moments::{MOMENTS, Order, distance, shifted};
+use super::panel::{Shape, Turned, accumulate_product, far, powers, take_product};
 use super::plan::{Brick, LANES};
 use super::products::Functions;
 use super::scratch::{G, G1, GG, GG1, GG2, GH1, GH2, H1, HH2, Line, Sums, ZERO};
 use super::sinc_lanes::{FAR, SERIES_REACH, near};
-use super::spans::{MAX_COLUMN_PANELS, MAX_ROW_NODES, MOMENTS, Order, distance, shifted};
+use super::spans::{MAX_COLUMN_PANELS, MAX_ROW_NODES};
 use super::tables::{AngleTables, Gathered, Tables, lanes};
 
 /// What is summed by row.
@@ -156,13 +157,6 @@ pub(super) fn prepare<I: Isa, const SHEAR: bool, const F: usize>(
         first = span.frames.end;
     }
     nodes.serve = serve;
-}
-
-#[inline(always)]
-fn put<I: Isa>(isa: I, v: I::V, into: &mut [f64; MAX_ROW_NODES], first: usize) {
-    let mut lanes = ZERO;
-    isa.store(v, &mut lanes);
-    into[first..first + LANES].copy_from_slice(&lanes);
 }
 
 /// Sums over the rows' nodes against eight columns' nodes: of each W alone, and of g², g·h and h² times each function.
@@ -336,8 +330,8 @@ fn row_parts<I: Isa, const SHEAR: bool, const K: usize, const KD: usize>(
         let (g, h, gg, gh, hh) = (of[ROW_G], of[ROW_H], of[ROW_GG], of[ROW_GH], of[ROW_HH]);
         for a in 0..3 {
             let f = functions.diffusion[a];
-            take(isa, g, moment(isa, nodes, Order::<KD>::ONE_F + f, first), &mut sums[G1 + a]);
-            take(isa, gg, moment(isa, nodes, Order::<KD>::TWO_F + f, first), &mut sums[GG1 + a]);
+            take_product(isa, &mut sums[G1 + a], g, moment(isa, nodes, Order::<KD>::ONE_F + f, first));
+            take_product(isa, &mut sums[GG1 + a], gg, moment(isa, nodes, Order::<KD>::TWO_F + f, first));
         }
         let mut pair = 0;
         for a in 0..3 {
@@ -353,8 +347,8 @@ fn row_parts<I: Isa, const SHEAR: bool, const K: usize, const KD: usize>(
         let mut pair = 0;
         for s in 0..K {
             let f = functions.shear[s];
-            take(isa, h, moment(isa, nodes, Order::<KD>::ONE_F + f, first), &mut sums[H1 + s]);
-            take(isa, gh, moment(isa, nodes, Order::<KD>::TWO_F + f, first), &mut sums[GH1 + s]);
+            take_product(isa, &mut sums[H1 + s], h, moment(isa, nodes, Order::<KD>::ONE_F + f, first));
+            take_product(isa, &mut sums[GH1 + s], gh, moment(isa, nodes, Order::<KD>::TWO_F + f, first));
             for a in 0..3 {
                 let both = Order::<KD>::both(functions.diffusion[a], f);
                 accumulate_product(isa, &mut sums[GH2 + 4 * a + s], gh, moment(isa, nodes, both, first));
@@ -372,12 +366,6 @@ fn row_parts<I: Isa, const SHEAR: bool, const K: usize, const KD: usize>(
 #[inline(always)]
 fn moment<I: Isa>(isa: I, nodes: &Nodes, at: usize, first: usize) -> I::V {
     isa.load(lanes(&nodes.moments[at], first))
-}
-
-/// into − a·b.
-#[inline(always)]
-fn take<I: Isa>(isa: I, a: I::V, b: I::V, into: &mut V) {
-    isa.store(isa.fnma(a, b, isa.load(into)), into);
 }
 
 /// All sums without data of one angle in a rectangle whose nodes are prepared, as if no pair were missing.

@@ -49,6 +49,13 @@ impl<const P: usize> Group<'_, P> {
         let (at, n) = (PREFETCH * group, data.len());
         if at < n { data[at..].as_ptr() } else { next.wrapping_add(at - n) }
     }
+
+    /// The cache line that panel k asks for at rows i and i + 1. All are asked for as they lie, one after another, which is
+    /// what the processor's own prefetching follows.
+    #[inline(always)]
+    pub fn line_ahead(&self, i: usize, k: usize) -> *const Lane {
+        self.ahead.wrapping_add(P * i + 2 * k)
+    }
 }
 
 #[inline(always)]
@@ -60,6 +67,12 @@ pub(super) fn accumulate<I: Isa>(isa: I, into: &mut V, v: I::V) {
 #[inline(always)]
 pub(super) fn accumulate_product<I: Isa>(isa: I, into: &mut V, a: I::V, b: I::V) {
     isa.store(isa.fma(a, b, isa.load(into)), into);
+}
+
+/// into − a·b.
+#[inline(always)]
+pub(super) fn take_product<I: Isa>(isa: I, into: &mut V, a: I::V, b: I::V) {
+    isa.store(isa.fnma(a, b, isa.load(into)), into);
 }
 
 /// e and d of the rows from `first` on, which have near phases, into the working memory.
@@ -183,11 +196,10 @@ fn linear_rows<I: Isa, S: Shape, const P: usize, const IS_FAR: bool>(
         let mut row_hr = if S::SHEAR { isa.load(&row[ROW_HR]) } else { zero };
         let mut row_g = isa.load(&row[ROW_G]);
         let mut row_h = if S::SHEAR { isa.load(&row[ROW_H]) } else { zero };
+        if P == GROUP {
+            isa.prefetch(group.line_ahead(i, 0));
+        }
         for k in 0..P {
-            if P == GROUP {
-                // twice a line: a branch would cost more
-                isa.prefetch(group.ahead.wrapping_add(k * n + i));
-            }
             let (mut g, mut h) = if !S::SHEAR {
                 (isa.mul(isa.splat(rows.v[i]), column[k].0), zero)
             } else if IS_FAR {

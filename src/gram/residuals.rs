@@ -45,7 +45,6 @@ fn rows<I: Isa, S: Shape, const GRAM: bool, const FAR: bool, const MASKED: bool,
 ) {
     let Scratch { rows, work, .. } = scratch;
     let (contrast, offset) = (isa.splat(group.scaling.0), isa.splat(group.scaling.1));
-    let n = group.data[0].len();
     let zero = isa.zero();
     // stage by stage for all pairs in work, as far as the compiler keeps it so
     let (mut e, mut d, mut g, mut r) = ([[zero; P]; T], [[zero; P]; T], [[zero; P]; T], [[zero; P]; T]);
@@ -90,6 +89,15 @@ fn rows<I: Isa, S: Shape, const GRAM: bool, const FAR: bool, const MASKED: bool,
             }
         }
     }
+    if MASKED && !GRAM {
+        // what is missing has no shape, as early as the mask costs nothing
+        let shape = if S::SHEAR { &mut e } else { &mut g };
+        for t in 0..T {
+            for k in 0..P {
+                shape[t][k] = isa.keep(isa.present(isa.widen(&panels.data[k][i + t])), shape[t][k]);
+            }
+        }
+    }
     if S::SHEAR {
         for t in 0..T {
             for k in 0..P {
@@ -103,19 +111,14 @@ fn rows<I: Isa, S: Shape, const GRAM: bool, const FAR: bool, const MASKED: bool,
             let y = isa.widen(&panels.data[k][i + t]);
             r[t][k] = isa.sub(isa.fnma(contrast, g[t][k], y), offset);
             if MASKED {
-                let m = isa.present(y);
-                r[t][k] = isa.keep(m, r[t][k]);
-                if !GRAM {
-                    g[t][k] = isa.keep(m, g[t][k]);
-                }
+                r[t][k] = isa.keep(isa.present(y), r[t][k]);
             }
         }
     }
     for t in 0..T {
         for k in 0..P {
             if T == TOGETHER && t == 0 {
-                // two rows are a cache line
-                isa.prefetch(group.ahead.wrapping_add(k * n + i));
+                isa.prefetch(group.line_ahead(i, k));
             }
             own.gr[k] = isa.fma(g[t][k], r[t][k], own.gr[k]);
             own.r[k] = isa.add(own.r[k], r[t][k]);

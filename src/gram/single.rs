@@ -126,7 +126,6 @@ fn pairs<I: Isa, S: Shape, const P: usize, const T: usize>(
     j: usize,
     own: &mut Own<I, P>,
 ) {
-    let n = group.data[0].len();
     let zero = isa.splat16(0.0);
     let (mut e, mut d, mut g, mut r) = ([[zero; P]; T], [[zero; P]; T], [[zero; P]; T], [[zero; P]; T]);
     for t in 0..T {
@@ -170,7 +169,7 @@ fn pairs<I: Isa, S: Shape, const P: usize, const T: usize>(
         let row = &mut single.rows[j + t];
         let (mut row_gr, mut row_hr) = (isa.load16(&row.gr), isa.load16(&row.hr));
         for k in 0..P {
-            isa.prefetch(group.ahead.wrapping_add(k * n + 2 * (j + t)));
+            isa.prefetch(group.line_ahead(2 * (j + t), k));
             own.gr[k] = isa.fma16(g[t][k], r[t][k], own.gr[k]);
             own.hr[k] = isa.fma16(d[t][k], r[t][k], own.hr[k]);
             own.r[k] = isa.add16(own.r[k], r[t][k]);

@@ -3,8 +3,6 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::Point;
 use super::axis::{Axis, BY_A, BY_B, BY_KAPPA, Clock, Integrate, RATE, SHEAR, two_sum};
 use super::elementary::{PHASE_LIMIT, exp, sin_cos};
@@ -12,6 +10,7 @@ use super::isa::{InstructionSet, Kernel};
 use super::lanes::{Isa, V};
 use super::plan::{LANES, Level};
 use super::spans::{self, Span, Spans};
+use super::work::Crew;
 use crate::model::{Block, Experiment};
 
 /// Exponentials below this are taken as zero: nothing they enter can be seen, and denormals would cost time.
@@ -220,44 +219,46 @@ pub(crate) struct Source<'a> {
     pub level: &'a Level,
     /// Angles that tables are needed of.
     pub angles: &'a Range<usize>,
-    /// Whether the threads of the pool have nothing else to do.
-    pub alone: bool,
+    /// Who forms them.
+    pub crew: Crew<'a>,
     /// Pairs may be taken in f32.
     pub mixed: bool,
 }
 
 impl<'a> Tables<'a> {
     pub fn new(set: InstructionSet, source: &Source, point: &'a Point, derivatives: bool) -> Self {
-        let Source { experiment, clock, level, angles: held, alone, mixed } = *source;
+        let Source { experiment, clock, level, angles: held, crew, mixed } = *source;
         let frames = &level.frames[..];
         let sheared = experiment.mode.has_shear();
-        let axis = set.run(Integrate { clock, physical: &point.physical, derivatives });
-        let gather = |lane: usize| Gathered::new(&axis, lane, frames);
-        let diffusion = gather(RATE);
-        let strain = if sheared { gather(SHEAR + RATE) } else { Gathered::default() };
+        let axis = crew.task(|| set.run(Integrate { clock, physical: &point.physical, derivatives }));
         let smooth = axis.smooth;
-        let mut functions = Vec::new();
+        let mut wanted = vec![RATE];
+        if sheared {
+            wanted.push(SHEAR + RATE);
+        }
         if derivatives {
-            let numbers = || {
-                let hi = padded(frames.iter().map(|&f| f as f64).collect());
-                Gathered { lo: vec![0.0; hi.len()], hi }
-            };
-            functions.push(if smooth { numbers() } else { gather(BY_A) });
-            functions.extend([BY_B, BY_KAPPA].map(gather));
+            wanted.extend(if smooth { &[BY_B, BY_KAPPA][..] } else { &[BY_A, BY_B, BY_KAPPA] });
             if sheared {
-                if !smooth {
-                    functions.push(gather(SHEAR + BY_A));
-                }
-                functions.extend([SHEAR + BY_B, SHEAR + BY_KAPPA].map(gather));
-                if !smooth {
-                    functions.push(strain.clone());
-                }
+                let of: &[usize] = if smooth { &[BY_B, BY_KAPPA] } else { &[BY_A, BY_B, BY_KAPPA] };
+                wanted.extend(of.iter().map(|lane| SHEAR + lane));
             }
+        }
+        let mut gathered = crew.each(wanted.len(), |k| Gathered::new(&axis, wanted[k], frames)).into_iter();
+        let diffusion = gathered.next().unwrap_or_default();
+        let strain = if sheared { gathered.next().unwrap_or_default() } else { Gathered::default() };
+        let mut functions = Vec::new();
+        if derivatives && smooth {
+            let hi = padded(frames.iter().map(|&f| f as f64).collect());
+            functions.push(Gathered { lo: vec![0.0; hi.len()], hi });
+        }
+        functions.extend(gathered);
+        if derivatives && sheared && !smooth {
+            functions.push(strain.clone());
         }
         let k = experiment.diffusion_factor();
         let power = if sheared { experiment.convention.power() } else { 1 };
         let share = k / f64::from(power);
-        let (u, v) = set.run(Exponentials { diffusion: &diffusion, k: share, n: frames.len() });
+        let (u, v) = crew.task(|| set.run(Exponentials { diffusion: &diffusion, k: share, n: frames.len() }));
         let n = experiment.n_angles();
         let phase = |angle: usize| experiment.phase_factors(point.physical[6], angle);
         let mut phases = (0.0, 0.0);
@@ -275,34 +276,37 @@ impl<'a> Tables<'a> {
             functions: &functions,
             phases,
         };
-        let spans = if derivatives { source.spans(frames.len(), alone) } else { Spans::default() };
-        let mut angles = Vec::new();
-        let mut strain_weights = [0.0; 3];
-        if sheared {
+        let strain_weights = if sheared {
             let [a, b, kappa] = Block::from_slice(&point.physical[3..]).to_valley(experiment.t_ref());
-            strain_weights = [a, b, -kappa];
-            let since_first = set.run(Strain(&strain));
-            let gather = |part: fn(&Span) -> &Vec<V>| spans.iter().flat_map(part).copied().collect();
-            let at_nodes = (gather(|s| &s.strain.0), gather(|s| &s.strain.1));
-            let largest = since_first.0.iter().flatten().fold(0.0f64, |m, x| m.max(x.abs()));
-            let of = |angle: usize| {
-                if !held.contains(&angle) {
-                    return AngleTables::default();
-                }
-                let (p, dp) = phase(angle);
-                let turned = |strain: &(Vec<V>, Vec<V>)| {
-                    if p.abs() * largest < PHASE_LIMIT {
-                        set.run(Phases { p, strain })
-                    } else {
-                        // no phase this large means anything; it must only stay a phase
-                        strain.0.iter().flatten().map(|c| (p * c).sin_cos()).unzip()
-                    }
-                };
-                let (sin, cos) = turned(&since_first);
-                AngleTables { p, dp, sin, cos, at_nodes: turned(&at_nodes) }
-            };
-            angles = if alone { (0..n).into_par_iter().map(of).collect() } else { (0..n).map(of).collect() };
-        }
+            [a, b, -kappa]
+        } else {
+            [0.0; 3]
+        };
+        let since_first = if sheared { crew.task(|| set.run(Strain(&strain))) } else { Default::default() };
+        let largest = since_first.0.iter().flatten().fold(0.0f64, |m, x| m.max(x.abs()));
+        let turned = |angle: usize, strain: &(Vec<V>, Vec<V>)| {
+            if !held.contains(&angle) {
+                return Default::default();
+            }
+            let p = phase(angle).0;
+            if p.abs() * largest < PHASE_LIMIT {
+                set.run(Phases { p, strain })
+            } else {
+                // no phase this large means anything; it must only stay a phase
+                strain.0.iter().flatten().map(|c| (p * c).sin_cos()).unzip()
+            }
+        };
+        let spans = || if derivatives { source.spans(frames.len(), crew) } else { Spans::default() };
+        let at_frames = || crew.each(if sheared { n } else { 0 }, |angle| turned(angle, &since_first));
+        let (spans, at_frames) = crew.join(spans, at_frames);
+        let gather = |part: fn(&Span) -> &Vec<V>| spans.iter().flat_map(part).copied().collect();
+        let strain_at_nodes = (gather(|s| &s.strain.0), gather(|s| &s.strain.1));
+        let at_nodes = crew.each(at_frames.len(), |angle| turned(angle, &strain_at_nodes));
+        let whole = |(angle, ((sin, cos), at_nodes))| {
+            let (p, dp) = phase(angle);
+            AngleTables { p, dp, sin, cos, at_nodes }
+        };
+        let angles = at_frames.into_iter().zip(at_nodes).enumerate().map(whole).collect();
         let scaling = &point.scaling;
         Self {
             k,

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use rayon::prelude::*;
+
 /// Time one thread worked, ns; a cache line (pair) of its own.
 #[derive(Default)]
 #[repr(align(128))]
@@ -43,6 +45,11 @@ impl Work {
         out
     }
 
+    /// The threads of the pool, all free for one thing.
+    pub fn crew(&self) -> Crew<'_> {
+        Crew(Some(self))
+    }
+
     /// Time that threads worked in the last pass, s, averaged over them.
     pub fn worked(&self) -> f64 {
         let all: u64 = self.threads.iter().map(|w| w.0.load(Ordering::Relaxed)).sum();
@@ -52,5 +59,35 @@ impl Work {
     /// Share of the last pass in which threads had no task, over all threads; 0 before the first.
     pub fn idle(&self) -> f64 {
         if self.seconds > 0.0 { (1.0 - self.worked() / self.seconds).max(0.0) } else { 0.0 }
+    }
+}
+
+/// Who does what has to be done before the tasks of a pass: all threads of the pool, or the one that is there.
+#[derive(Clone, Copy)]
+pub(super) struct Crew<'a>(Option<&'a Work>);
+
+impl Crew<'_> {
+    /// One thread; the others are busy elsewhere, and so is the clock.
+    pub const ALONE: Crew<'static> = Crew(None);
+
+    /// Does a piece of work that is not divided further, and counts its time.
+    pub fn task<T>(self, task: impl FnOnce() -> T) -> T {
+        match self.0 {
+            Some(work) => work.task(task),
+            None => task(),
+        }
+    }
+
+    /// Does two things, at the same time where there are threads for it.
+    pub fn join<A: Send, B: Send>(self, a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
+        if self.0.is_some() { rayon::join(a, b) } else { (a(), b()) }
+    }
+
+    /// What tasks give for 0 … n − 1, in this order.
+    pub fn each<T: Send>(self, n: usize, of: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
+        match self.0 {
+            Some(work) => (0..n).into_par_iter().with_max_len(1).map(|k| work.task(|| of(k))).collect(),
+            None => (0..n).map(of).collect(),
+        }
     }
 }
