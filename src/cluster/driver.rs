@@ -126,6 +126,15 @@ impl<'w> Driver<'w> {
         }
     }
 
+    /// Tells every rank σ of every angle, by which robust losses measure; all data must have been dealt.
+    pub fn set_sigma(&mut self, sigma: &[f64]) {
+        self.world.broadcast_words(&mut [operation::SIGMA, 0, 0, 0]);
+        self.world.broadcast_floats(&mut sigma.to_vec());
+        if let Some(engine) = &mut self.engine {
+            engine.set_sigma(sigma);
+        }
+    }
+
     /// Asks every rank for its memory and threads; a collective call.
     pub fn status(&self) -> Vec<RankStatus> {
         self.world.broadcast_words(&mut [operation::STATUS, 0, 0, 0]);
@@ -188,8 +197,7 @@ impl Objective for Driver<'_> {
             return Err(Error::Rank { rank: 0, message: "a pass was asked for before all data were dealt".into() });
         };
         let start = Instant::now();
-        let code = u64::from(pass == Pass::Chi2);
-        self.world.broadcast_words(&mut [operation::EVALUATE, level as u64, code, points.len() as u64]);
+        self.world.broadcast_words(&mut [operation::EVALUATE, level as u64, pass.code(), points.len() as u64]);
         self.world.broadcast_floats(&mut encode(points));
         let own = engine.evaluate(level, points, pass)?;
         if level == 0 {

@@ -15,7 +15,7 @@ pub(super) mod operation {
     pub const SETUP: u64 = 1;
     /// Operand: angle whose tiles follow, level by level.
     pub const LOAD: u64 = 2;
-    /// Operands: level, pass (0 Gram, 1 χ²), number of points; the points follow.
+    /// Operands: level, number of the pass's kind, number of points; the points follow.
     pub const EVALUATE: u64 = 3;
     /// No operands: every rank's [`super::RankStatus`] is gathered.
     pub const STATUS: u64 = 4;
@@ -23,6 +23,8 @@ pub(super) mod operation {
     pub const SURVEY: u64 = 6;
     /// No operands: leave the cores alone until woken.
     pub const REST: u64 = 7;
+    /// No operands: σ of every angle follows.
+    pub const SIGMA: u64 = 8;
     /// Operand: exit code.
     pub const STOP: u64 = 5;
 }
@@ -130,12 +132,17 @@ fn obey(world: &World) -> Result<u8> {
                 let (n, k) = (setup.experiment.mode.n_physical(), setup.experiment.n_angles());
                 let mut floats = vec![0.0; third as usize * (n + 2 * k)];
                 world.broadcast_floats(&mut floats);
-                let pass = if second == 0 { Pass::Gram } else { Pass::Chi2 };
+                let pass = Pass::from_code(second);
                 let sums = engine.evaluate(first as usize, &decode(&floats, n, k), pass)?;
                 if first == 0 {
                     *worked += engine.worked();
                 }
                 world.gather(&flatten(&sums, pass), &[]);
+            }
+            (operation::SIGMA, Some(Ready { setup, engine: Some(engine), .. })) => {
+                let mut sigma = vec![0.0; setup.experiment.n_angles()];
+                world.broadcast_floats(&mut sigma);
+                engine.set_sigma(&sigma);
             }
             (operation::STATUS, Some(ready)) => {
                 world.gather(&RankStatus::own(ready.threads, ready.worked).encode(), &[]);

@@ -68,6 +68,8 @@ pub struct CpuEngine {
     pool: rayon::ThreadPool,
     set: InstructionSet,
     precision: Precision,
+    /// By angle.
+    sigma: Vec<f64>,
     clock: Clock,
     /// By level.
     tasks: Vec<Vec<Task>>,
@@ -87,6 +89,7 @@ impl CpuEngine {
             clock: Clock::new(&experiment),
             set: InstructionSet::select()?,
             precision: Precision::F64,
+            sigma: vec![1.0; experiment.n_angles()],
             work: Work::new(0),
             tasks: Vec::new(),
             batch_pairs: None,
@@ -124,6 +127,11 @@ impl CpuEngine {
     /// Works with another precision of the pairs from now on.
     pub fn set_precision(&mut self, precision: Precision) {
         self.precision = precision;
+    }
+
+    /// Measures by this noise (σ of every angle) in robust passes from now on; by 1 before.
+    pub fn set_sigma(&mut self, sigma: &[f64]) {
+        self.sigma = sigma.to_vec();
     }
 
     /// Time that threads worked in the last pass, s, averaged over them.
@@ -220,8 +228,9 @@ impl CpuEngine {
             angles: &held,
             crew,
             mixed: self.precision == Precision::Mixed,
+            sigma: &self.sigma,
         };
-        let tables = |point, crew| Tables::new(set, &source(crew), point, pass == Pass::Gram);
+        let tables = |point, crew| Tables::new(set, &source(crew), point, pass);
         let enough = points.len() >= POINTS_PER_THREAD * self.pool.current_num_threads();
         if enough && shard.level.plan.n_pairs() < SMALL_LEVEL {
             // many points on a small level: one task a point

@@ -1,4 +1,4 @@
-//! exp, sin and cos of eight numbers at once: the same bits on every instruction set, within two units in the last place.
+//! exp, ln, sin and cos of eight numbers at once: the same bits on every instruction set, within two units in the last place.
 
 use super::lanes::{Isa, SHIFT};
 
@@ -49,6 +49,32 @@ const COS: [f64; 7] = [
     1.0 / 20_922_789_888_000.0,
 ];
 
+/// 2/(2k + 1) for k = 1 … 10.
+const ARTANH: [f64; 10] = [
+    2.0 / 3.0,
+    2.0 / 5.0,
+    2.0 / 7.0,
+    2.0 / 9.0,
+    2.0 / 11.0,
+    2.0 / 13.0,
+    2.0 / 15.0,
+    2.0 / 17.0,
+    2.0 / 19.0,
+    2.0 / 21.0,
+];
+
+/// 2^k from which numbers are divided by 2^k, and k; at last √2 and 1.
+const HALVINGS: [(f64, i32); 11] = {
+    let mut out = [(std::f64::consts::SQRT_2, 1); 11];
+    let mut k = 0;
+    while k < 10 {
+        let exponent = 512 >> k;
+        out[k] = (f64::from_bits(((1023 + exponent) as u64) << 52), exponent);
+        k += 1;
+    }
+    out
+};
+
 /// c_0 + c_1·y + c_2·y² + …
 #[inline(always)]
 pub(super) fn horner<I: Isa, const N: usize>(isa: I, c: &[f64; N], y: I::V) -> I::V {
@@ -75,6 +101,25 @@ pub(super) fn exp<I: Isa>(isa: I, x: I::V) -> I::V {
     let r = isa.fnma(n, isa.splat(LN2[1]), isa.fnma(n, isa.splat(LN2[0]), x));
     let tail = isa.fma(isa.mul(r, r), horner(isa, &EXP, r), r);
     isa.keep(usable, isa.scale(isa.add(isa.splat(1.0), tail), shifted))
+}
+
+/// ln x of finite x ≥ 1.
+#[inline(always)]
+pub(super) fn ln<I: Isa>(isa: I, x: I::V) -> I::V {
+    let (mut m, mut n) = (x, isa.zero());
+    // powers of two are exact; what is left lies around 1
+    for (limit, exponent) in HALVINGS {
+        let large = isa.at_least(m, limit);
+        m = isa.pick(large, isa.mul(m, isa.splat(1.0 / f64::from_bits(((1023 + exponent) as u64) << 52))), m);
+        n = isa.add(n, isa.keep(large, isa.splat(f64::from(exponent))));
+    }
+    // ln m = 2·artanh s
+    let one = isa.splat(1.0);
+    let s = isa.div(isa.sub(m, one), isa.add(m, one));
+    let y = isa.mul(s, s);
+    let tail = isa.mul(isa.mul(s, y), horner(isa, &ARTANH, y));
+    let small = isa.fma(n, isa.splat(LN2[1]), isa.fma(isa.splat(2.0), s, tail));
+    isa.fma(n, isa.splat(LN2[0]), small)
 }
 
 /// (sin x, cos x) for |x| below [`PHASE_LIMIT`].
@@ -110,6 +155,13 @@ mod tests {
         fn exp_is_the_librarys(x in prop_oneof![-689.0f64..689.0, -1.0f64..1.0, -1e-9f64..1e-9]) {
             let got = exp(Portable, [x; 8])[5];
             prop_assert!((got / x.exp() - 1.0).abs() < 5e-16, "{x}: {got} {}", x.exp());
+        }
+
+        #[test]
+        fn ln_is_the_librarys(e in prop_oneof![0.0f64..300.0, 0.0f64..1.0, 0.0f64..1e-6]) {
+            let x = 10f64.powf(e);
+            let got = ln(Portable, [x; 8])[3];
+            prop_assert!((got - x.ln()).abs() <= 4e-16 * x.ln(), "{x}: {got} {}", x.ln());
         }
 
         #[test]

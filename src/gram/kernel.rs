@@ -15,7 +15,7 @@ use super::rectangle::{Share, decayed, prepare, rectangle};
 use super::scratch::{self, N_SUMS, Scratch, Sums, ZERO};
 use super::tables::Tables;
 use super::triangle::{TriangleSums, triangle};
-use super::{G, Gram, ONE, PHI0, Pass, R};
+use super::{G, Gram, ONE, PHI0, Pass, R, SPREAD};
 
 /// One angle's data of a tile.
 #[derive(Clone, Copy)]
@@ -62,7 +62,7 @@ impl Kernel for Job<'_> {
 
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) -> Vec<Gram> {
-        let gram = self.pass == Pass::Gram;
+        let gram = self.pass != Pass::Chi2;
         match (self.tables.power, gram, self.tables.smooth) {
             (1, true, _) => bricks::<I, Static, true, 0, 3>(isa, &DIFFUSION, self),
             (1, false, _) => bricks::<I, Static, false, 0, 3>(isa, &DIFFUSION, self),
@@ -83,14 +83,14 @@ fn bricks<I: Isa, S: Shape, const GRAM: bool, const K: usize, const KD: usize>(
     functions: &Functions<K, KD>,
     job: Job,
 ) -> Vec<Gram> {
-    let Job { tile, angles, tables, scratch, .. } = job;
+    let Job { tile, angles, tables, scratch, pass } = job;
     let mut sums = std::mem::take(&mut scratch.sums);
     sums.clear();
     sums.resize(angles.len(), Sums::NONE);
     let mut triangles: Vec<TriangleSums> = Vec::new();
     let mut lane = 0;
     // holes are noted of tiles that are one rectangle
-    let nodes = angles.iter().any(|own| own.marks.holes.is_some());
+    let nodes = pass == Pass::Gram && angles.iter().any(|own| own.marks.holes.is_some());
     for brick in &tile.bricks {
         let lanes = lane..lane + brick.n_lanes();
         lane = lanes.end;
@@ -133,7 +133,12 @@ fn bricks<I: Isa, S: Shape, const GRAM: bool, const K: usize, const KD: usize>(
             totals.copy_from_slice(&lanes);
         }
         finish::<S, GRAM, K>(tables, own.angle, &totals, &mut gram);
-        gram.set(ONE, ONE, f64::from(own.marks.n_finite));
+        if matches!(pass, Pass::Robust { .. }) {
+            gram.0[SPREAD] += totals[scratch::SPREAD];
+            gram.set(ONE, ONE, gram.at(ONE, ONE) + totals[scratch::W]);
+        } else {
+            gram.set(ONE, ONE, f64::from(own.marks.n_finite));
+        }
         out.push(gram);
     }
     scratch.sums = sums;

@@ -47,6 +47,7 @@ pub(super) trait Isa: Copy {
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    fn sqrt(self, a: Self::V) -> Self::V;
     /// a·b + c, rounded once.
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// c − a·b, rounded once.
@@ -165,6 +166,10 @@ impl Isa for Portable {
     #[inline(always)]
     fn div(self, a: V, b: V) -> V {
         map(|l| a[l] / b[l])
+    }
+    #[inline(always)]
+    fn sqrt(self, a: V) -> V {
+        map(|l| a[l].sqrt())
     }
     #[inline(always)]
     fn fma(self, a: V, b: V, c: V) -> V {

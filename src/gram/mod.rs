@@ -17,6 +17,7 @@ mod isa;
 mod kernel;
 mod lanes;
 mod local;
+mod loss;
 mod moments;
 mod nodes;
 mod pack;
@@ -41,6 +42,7 @@ mod work;
 pub use cpu::{BatchProgress, CpuEngine, Precision, Shard};
 pub use isa::{names as instruction_sets, selected as selected_instruction_set};
 pub use local::Local;
+pub use loss::Loss;
 pub use pack::{Lane, TileStore, as_floats, pack_angle};
 pub use peak::{fma_per_second, read_bytes_per_second};
 pub use plan::{Brick, BrickKind, Level, TilePlan};
@@ -58,11 +60,16 @@ pub const ONE: usize = MAX_PHYSICAL + 1;
 /// Column of the residual r.
 pub const R: usize = MAX_PHYSICAL + 2;
 /// Stored entries of the symmetric matrix.
-pub const ENTRIES: usize = COLUMNS * (COLUMNS + 1) / 2;
+const PRODUCTS: usize = COLUMNS * (COLUMNS + 1) / 2;
 /// Where the entries among g, 1 and r begin: a χ²-only pass fills just these six.
-pub const CHI2_START: usize = ENTRIES - 6;
+const CHI2_START: usize = PRODUCTS - 6;
+/// Where Σ(ρ'·r)² is, which robust passes alone fill.
+const SPREAD: usize = PRODUCTS;
+/// Numbers in all.
+const ENTRIES: usize = PRODUCTS + 1;
 
-/// Symmetric (n+3)×(n+3) sums of one angle or one tree node, upper triangle packed by rows.
+/// Symmetric (n+3)×(n+3) sums of one angle or one tree node, upper triangle packed by rows. In a robust pass every product
+/// has the weight ρ' + 2z·ρ'' of its pair, but those with r have ρ', and (r, r) is σ²·ρ (see [`Loss`]).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Gram(pub [f64; ENTRIES]);
 
@@ -99,7 +106,12 @@ impl Gram {
         }
     }
 
-    /// Number of pairs summed.
+    /// Σ(ρ'·r)² of a robust pass.
+    pub fn spread(&self) -> f64 {
+        self.0[SPREAD]
+    }
+
+    /// Number of pairs summed; in a robust pass their weight.
     pub fn n_pairs(&self) -> f64 {
         self.at(ONE, ONE)
     }
@@ -112,14 +124,41 @@ pub enum Pass {
     Gram,
     /// Only those among g, 1 and r: enough for χ² with optimal contrast and offset.
     Chi2,
+    /// All entries, weighted for a robust loss.
+    Robust {
+        /// Which.
+        loss: Loss,
+        /// σ is doubled so many times first: far from the minimum nearly every residual looks like an outlier.
+        doublings: u8,
+    },
 }
 
 impl Pass {
     /// The part of the packed array that the pass fills.
     pub fn filled(self) -> std::ops::Range<usize> {
         match self {
-            Pass::Gram => 0..ENTRIES,
-            Pass::Chi2 => CHI2_START..ENTRIES,
+            Pass::Gram => 0..PRODUCTS,
+            Pass::Chi2 => CHI2_START..PRODUCTS,
+            Pass::Robust { .. } => 0..ENTRIES,
+        }
+    }
+
+    /// A number for it, to be sent to other ranks.
+    pub fn code(self) -> u64 {
+        match self {
+            Pass::Gram => 0,
+            Pass::Chi2 => 1,
+            Pass::Robust { loss, doublings } => 2 + loss as u64 + Loss::ALL.len() as u64 * u64::from(doublings),
+        }
+    }
+
+    /// The one with that number.
+    pub fn from_code(code: u64) -> Self {
+        let n = Loss::ALL.len() as u64;
+        match code {
+            0 => Pass::Gram,
+            1 => Pass::Chi2,
+            k => Pass::Robust { loss: Loss::ALL[((k - 2) % n) as usize], doublings: ((k - 2) / n) as u8 },
         }
     }
 }

@@ -6,11 +6,12 @@
 //! product for e, two for d.
 
 use super::lanes::{Isa, V};
+use super::loss::{Robust, Seen};
 use super::pack::Lane;
 use super::plan::{LANES, TILE_ROWS};
 use super::scratch::{
     AT_G, AT_H, G, G1, GR, GR1, GROUP, H1, HR1, Line, MAX_PANELS, PanelColumns, R, ROW_G, ROW_GR, ROW_H, ROW_HR, RR,
-    Rows, Scratch, Sums,
+    Rows, SPREAD, Scratch, Sums, W,
 };
 use super::sinc_lanes::{FAR, near};
 
@@ -41,6 +42,8 @@ pub(super) struct Group<'a, const P: usize> {
     pub p: f64,
     /// Pairs far from the columns in phase are taken in f32.
     pub mixed: bool,
+    /// What residuals and weights are taken with, if not with squares.
+    pub robust: Option<Robust>,
 }
 
 impl<const P: usize> Group<'_, P> {
@@ -158,6 +161,8 @@ struct Linear<I: Isa, const P: usize> {
     hr: [I::V; P],
     r: [I::V; P],
     rr: [I::V; P],
+    w: [I::V; P],
+    spread: [I::V; P],
 }
 
 /// Shapes, residuals and linear sums of the rows of a range.
@@ -200,7 +205,7 @@ fn linear_rows<I: Isa, S: Shape, const P: usize, const IS_FAR: bool>(
             isa.prefetch(group.line_ahead(i, 0));
         }
         for k in 0..P {
-            let (mut g, mut h) = if !S::SHEAR {
+            let (g, h) = if !S::SHEAR {
                 (isa.mul(isa.splat(rows.v[i]), column[k].0), zero)
             } else if IS_FAR {
                 powers::<I, S>(isa, far(isa, rows.turned(i), column[k], isa.load(&inverse[k][i].0)))
@@ -210,24 +215,34 @@ fn linear_rows<I: Isa, S: Shape, const P: usize, const IS_FAR: bool>(
             let y = isa.widen(&data[k][i]);
             // a missing value clears everything
             let m = isa.present(y);
-            let r = isa.keep(m, isa.sub(isa.fnma(contrast, g, y), offset));
+            let mut r = isa.keep(m, isa.sub(isa.fnma(contrast, g, y), offset));
+            // for products with each other, and for sums of their own
+            let (mut root_g, mut root_h) = (isa.keep(m, g), isa.keep(m, h));
+            let (mut whole_g, mut whole_h) = (root_g, root_h);
+            if let Some(robust) = group.robust {
+                let Seen { pull, root, cost } = robust.see(isa, r);
+                let root = isa.keep(m, root);
+                (root_g, root_h) = (isa.mul(root, g), isa.mul(root, h));
+                (whole_g, whole_h) = (isa.mul(root, root_g), isa.mul(root, root_h));
+                r = pull;
+                sums.rr[k] = isa.add(sums.rr[k], cost);
+                sums.w[k] = isa.fma(root, root, sums.w[k]);
+                sums.spread[k] = isa.fma(pull, pull, sums.spread[k]);
+            } else {
+                sums.rr[k] = isa.fma(r, r, sums.rr[k]);
+            }
             sums.gr[k] = isa.fma(g, r, sums.gr[k]);
             sums.r[k] = isa.add(sums.r[k], r);
-            sums.rr[k] = isa.fma(r, r, sums.rr[k]);
             row_gr = isa.fma(g, r, row_gr);
+            isa.store(root_g, &mut row[AT_G + k]);
+            sums.g[k] = isa.add(sums.g[k], whole_g);
+            row_g = isa.add(row_g, whole_g);
             if S::SHEAR {
                 sums.hr[k] = isa.fma(h, r, sums.hr[k]);
                 row_hr = isa.fma(h, r, row_hr);
-            }
-            g = isa.keep(m, g);
-            isa.store(g, &mut row[AT_G + k]);
-            sums.g[k] = isa.add(sums.g[k], g);
-            row_g = isa.add(row_g, g);
-            if S::SHEAR {
-                h = isa.keep(m, h);
-                isa.store(h, &mut row[AT_H + k]);
-                sums.h[k] = isa.add(sums.h[k], h);
-                row_h = isa.add(row_h, h);
+                isa.store(root_h, &mut row[AT_H + k]);
+                sums.h[k] = isa.add(sums.h[k], whole_h);
+                row_h = isa.add(row_h, whole_h);
             }
         }
         isa.store(row_gr, &mut row[ROW_GR]);
@@ -252,7 +267,7 @@ pub(super) fn linear<I: Isa, S: Shape, const P: usize>(
 ) {
     let n = group.data[0].len();
     let zero = [isa.zero(); P];
-    let mut own = Linear::<I, P> { g: zero, h: zero, gr: zero, hr: zero, r: zero, rr: zero };
+    let mut own = Linear::<I, P> { g: zero, h: zero, gr: zero, hr: zero, r: zero, rr: zero, w: zero, spread: zero };
     if S::SHEAR {
         let far = far_rows(group, &scratch.rows, &scratch.columns);
         linear_rows::<I, S, P, true>(isa, group, scratch, (0, far), &mut own);
@@ -276,6 +291,8 @@ pub(super) fn linear<I: Isa, S: Shape, const P: usize>(
         accumulate(isa, &mut sums.0[GR], own.gr[k]);
         accumulate(isa, &mut sums.0[R], own.r[k]);
         accumulate(isa, &mut sums.0[RR], own.rr[k]);
+        accumulate(isa, &mut sums.0[W], own.w[k]);
+        accumulate(isa, &mut sums.0[SPREAD], own.spread[k]);
     }
 }
 
@@ -297,15 +314,27 @@ fn contract<I: Isa, const P: usize>(
 
 /// A rectangle in which every correlation has decayed: only offsets are left to see.
 #[inline(always)]
-pub(super) fn flat<I: Isa>(isa: I, data: &[Lane], offset: f64, sums: &mut Sums) {
+pub(super) fn flat<I: Isa>(isa: I, data: &[Lane], offset: f64, robust: Option<Robust>, sums: &mut Sums) {
     let offset = isa.splat(offset);
     let (mut r1, mut rr) = (isa.zero(), isa.zero());
+    let (mut w, mut spread) = (isa.zero(), isa.zero());
     for lane in data {
         let y = isa.widen(lane);
-        let r = isa.keep(isa.present(y), isa.sub(y, offset));
-        r1 = isa.add(r1, r);
-        rr = isa.fma(r, r, rr);
+        let m = isa.present(y);
+        let r = isa.keep(m, isa.sub(y, offset));
+        if let Some(robust) = robust {
+            let Seen { pull, root, cost } = robust.see(isa, r);
+            let root = isa.keep(m, root);
+            r1 = isa.add(r1, pull);
+            rr = isa.add(rr, cost);
+            w = isa.fma(root, root, w);
+            spread = isa.fma(pull, pull, spread);
+        } else {
+            r1 = isa.add(r1, r);
+            rr = isa.fma(r, r, rr);
+        }
     }
-    accumulate(isa, &mut sums.0[R], r1);
-    accumulate(isa, &mut sums.0[RR], rr);
+    for (at, of) in [(R, r1), (RR, rr), (W, w), (SPREAD, spread)] {
+        accumulate(isa, &mut sums.0[at], of);
+    }
 }

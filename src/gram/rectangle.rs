@@ -3,6 +3,7 @@
 use super::elementary::exp;
 use super::holes::take_back;
 use super::lanes::{Isa, V};
+use super::loss::Robust;
 use super::nodes;
 use super::pack::{Lane, Marks};
 use super::panel::{Group, Shape, flat, linear};
@@ -170,6 +171,17 @@ fn turn<I: Isa>(isa: I, brick: &Brick, angle: &AngleTables, scratch: &mut Scratc
     }
 }
 
+/// How one angle's residuals are taken.
+#[derive(Clone, Copy)]
+struct Own {
+    /// Phase per strain.
+    p: f64,
+    /// (contrast₀, offset₀).
+    scaling: (f64, f64),
+    mixed: bool,
+    robust: Option<Robust>,
+}
+
 /// Panels `from` … `from` + P − 1 of a rectangle.
 #[inline(always)]
 fn panels<'a, const P: usize>(
@@ -177,8 +189,7 @@ fn panels<'a, const P: usize>(
     n: usize,
     share: &Share<'a>,
     inverse: &'a [Line],
-    scaling: (f64, f64),
-    (p, mixed): (f64, bool),
+    Own { p, scaling, mixed, robust }: Own,
 ) -> Group<'a, P> {
     let mut data = [share.data; P];
     let mut inverses = [inverse; P];
@@ -195,6 +206,7 @@ fn panels<'a, const P: usize>(
         scaling,
         p,
         mixed,
+        robust,
     }
 }
 
@@ -217,7 +229,8 @@ pub(super) fn rectangle<I: Isa, S: Shape, const GRAM: bool, const K: usize, cons
     let scaling = tables.scaling[share.angle];
     let nodes = GRAM && scratch.nodes.serve(f64::from(tables.power) * angle.p);
     let mixed = tables.mixed && S::SHEAR && nodes && share.marks.holes.is_some();
-    let own = (angle.p, if mixed { single::rounded(scaling) } else { scaling }, mixed);
+    let robust = tables.robust(share.angle);
+    let own = Own { p: angle.p, scaling: if mixed { single::rounded(scaling) } else { scaling }, mixed, robust };
     if mixed {
         single::turn(isa, brick, single::least(tables.power), scratch);
     }
@@ -246,7 +259,7 @@ fn panel_by_panel<I: Isa, S: Shape, const SUMS: u8, const K: usize, const KD: us
     isa: I,
     functions: &Functions<K, KD>,
     brick: &Brick,
-    (p, scaling, mixed): (f64, (f64, f64), bool),
+    own: Own,
     share: &Share,
     scratch: &mut Scratch,
     sums: &mut Sums,
@@ -278,16 +291,16 @@ fn panel_by_panel<I: Isa, S: Shape, const SUMS: u8, const K: usize, const KD: us
             holes = true;
         }
         if pair {
-            let now = panels::<GROUP>(panel, n, share, of, scaling, (p, mixed));
+            let now = panels::<GROUP>(panel, n, share, of, own);
             group::<I, S, SUMS, GROUP, K, KD>(isa, functions, &now, holes, scratch, sums);
         } else {
-            let now = panels::<1>(panel, n, share, of, scaling, (p, mixed));
+            let now = panels::<1>(panel, n, share, of, own);
             group::<I, S, SUMS, 1, K, KD>(isa, functions, &now, holes, scratch, sums);
         }
         panel = end;
     }
     scratch.inverse = inverse;
-    if mixed {
+    if own.mixed {
         single::add_rows(isa, n, scratch);
     }
     if SUMS == RESIDUALS {
@@ -331,5 +344,5 @@ fn group<I: Isa, S: Shape, const SUMS: u8, const P: usize, const K: usize, const
 /// All pairs of one angle in a rectangle where nothing is left of the correlation.
 #[inline(always)]
 pub(super) fn decayed<I: Isa>(isa: I, tables: &Tables, share: &Share, sums: &mut Sums) {
-    flat(isa, share.data, tables.scaling[share.angle].1, sums);
+    flat(isa, share.data, tables.scaling[share.angle].1, tables.robust(share.angle), sums);
 }

@@ -130,6 +130,9 @@ pub(super) const G: usize = 50;
 pub(super) const GR: usize = 51;
 pub(super) const R: usize = 52;
 pub(super) const RR: usize = 53;
+/// In robust passes the pairs' weights and Σ(ρ'·r)².
+pub(super) const W: usize = 54;
+pub(super) const SPREAD: usize = 55;
 /// Room for all, in whole eights.
 pub(super) const N_SUMS: usize = 56;
 

@@ -3,14 +3,15 @@
 
 use std::ops::Range;
 
-use super::Point;
 use super::axis::{Axis, BY_A, BY_B, BY_KAPPA, Clock, Integrate, RATE, SHEAR, two_sum};
 use super::elementary::{PHASE_LIMIT, exp, sin_cos};
 use super::isa::{InstructionSet, Kernel};
 use super::lanes::{Isa, V};
+use super::loss::{Loss, Robust};
 use super::plan::{LANES, Level};
 use super::spans::{self, Span, Spans};
 use super::work::Crew;
+use super::{Pass, Point};
 use crate::model::{Block, Experiment};
 
 /// Exponentials below this are taken as zero: nothing they enter can be seen, and denormals would cost time.
@@ -111,6 +112,10 @@ pub(crate) struct Tables<'a> {
     pub scaling: &'a [(f64, f64)],
     /// Pairs may be taken in f32.
     pub mixed: bool,
+    /// The loss, if residuals aren't squared, and a factor of σ.
+    loss: Option<(Loss, f64)>,
+    /// By angle.
+    sigma: &'a [f64],
 }
 
 /// exp(−x) with everything negligible flushed to zero.
@@ -223,11 +228,23 @@ pub(crate) struct Source<'a> {
     pub crew: Crew<'a>,
     /// Pairs may be taken in f32.
     pub mixed: bool,
+    /// σ of every angle, by which robust losses measure.
+    pub sigma: &'a [f64],
 }
 
 impl<'a> Tables<'a> {
-    pub fn new(set: InstructionSet, source: &Source, point: &'a Point, derivatives: bool) -> Self {
-        let Source { experiment, clock, level, angles: held, crew, mixed } = *source;
+    /// How an angle's residuals count, if they aren't squared.
+    pub fn robust(&self, angle: usize) -> Option<Robust> {
+        self.loss.map(|(loss, factor)| Robust { loss, sigma: factor * self.sigma[angle] })
+    }
+
+    pub fn new(set: InstructionSet, source: &Source<'a>, point: &'a Point, pass: Pass) -> Self {
+        let Source { experiment, clock, level, angles: held, crew, mixed, sigma } = *source;
+        let derivatives = pass != Pass::Chi2;
+        let loss = match pass {
+            Pass::Robust { loss, doublings } => Some((loss, f64::from(doublings).exp2())),
+            Pass::Gram | Pass::Chi2 => None,
+        };
         let frames = &level.frames[..];
         let sheared = experiment.mode.has_shear();
         let axis = crew.task(|| set.run(Integrate { clock, physical: &point.physical, derivatives }));
@@ -296,7 +313,8 @@ impl<'a> Tables<'a> {
                 strain.0.iter().flatten().map(|c| (p * c).sin_cos()).unzip()
             }
         };
-        let spans = || if derivatives { source.spans(frames.len(), crew) } else { Spans::default() };
+        // weights differ from pair to pair, and nodes stand for many
+        let spans = || if pass == Pass::Gram { source.spans(frames.len(), crew) } else { Spans::default() };
         let at_frames = || crew.each(if sheared { n } else { 0 }, |angle| turned(angle, &since_first));
         let (spans, at_frames) = crew.join(spans, at_frames);
         let gather = |part: fn(&Span) -> &Vec<V>| spans.iter().flat_map(part).copied().collect();
@@ -322,6 +340,8 @@ impl<'a> Tables<'a> {
             angles,
             spans,
             mixed,
+            loss,
+            sigma,
             scaling,
         }
     }

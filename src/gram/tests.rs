@@ -53,10 +53,17 @@ fn engine(
 
 fn whole(e: &Experiment, level: &Level, matrices: &[TwoTime], point: &Point, pass: Pass) -> Vec<Gram> {
     let all = 0..level.plan.n_tiles();
-    engine(e, level.clone(), matrices, all, 2).evaluate(0, std::slice::from_ref(point), pass).unwrap()
+    let mut engine = engine(e, level.clone(), matrices, all, 2);
+    engine.set_sigma(&(0..e.n_angles()).map(sigma).collect::<Vec<f64>>());
+    engine.evaluate(0, std::slice::from_ref(point), pass).unwrap()
 }
 
-fn by_reference(e: &Experiment, level: &Level, matrices: &[TwoTime], point: &Point) -> Vec<Gram> {
+/// σ of an angle in robust passes: some of the values of [`data`] lie within it, some beyond.
+fn sigma(angle: usize) -> f64 {
+    0.05 + 0.03 * angle as f64
+}
+
+fn by_reference(e: &Experiment, level: &Level, matrices: &[TwoTime], point: &Point, pass: Pass) -> Vec<Gram> {
     let axis = TimeAxis::new(e, &point.physical, Basis::Valley);
     (0..e.n_angles())
         .map(|angle| {
@@ -74,11 +81,26 @@ fn by_reference(e: &Experiment, level: &Level, matrices: &[TwoTime], point: &Poi
                     z[G] = value.g;
                     z[ONE] = 1.0;
                     z[R] = y - offset - contrast * value.g;
+                    let factor =
+                        if let Pass::Robust { doublings, .. } = pass { f64::from(doublings).exp2() } else { 1.0 };
+                    let (r, variance) = (z[R], (factor * sigma(angle)).powi(2));
+                    let [rho, first, second] = match pass {
+                        Pass::Robust { loss, .. } => loss::tests::rho(loss, r * r / variance),
+                        Pass::Gram | Pass::Chi2 => [r * r / variance, 1.0, 0.0],
+                    };
+                    let weight = (first + 2.0 * r * r / variance * second).max(0.0);
                     for a in 0..COLUMNS {
                         for b in a..COLUMNS {
-                            let v = out.at(a, b) + z[a] * z[b];
-                            out.set(a, b, v);
+                            let v = match (a, b) {
+                                (R, _) => variance * rho,
+                                (_, R) => z[a] * first * r,
+                                _ => weight * z[a] * z[b],
+                            };
+                            out.set(a, b, out.at(a, b) + v);
                         }
+                    }
+                    if matches!(pass, Pass::Robust { .. }) {
+                        out.0[SPREAD] += (first * r).powi(2);
                     }
                 }
             }
@@ -87,17 +109,21 @@ fn by_reference(e: &Experiment, level: &Level, matrices: &[TwoTime], point: &Poi
         .collect()
 }
 
-fn assert_close(got: &[Gram], expected: &[Gram], pass: Pass, what: &str) {
+/// Entries may be off by a share of what `scale`, a pass without weights, has on the diagonal.
+fn assert_close(got: &[Gram], expected: &[Gram], scale: &[Gram], pass: Pass, what: &str) {
     assert_eq!(got.len(), expected.len());
-    for (angle, (x, y)) in got.iter().zip(expected).enumerate() {
-        assert_eq!(x.n_pairs(), y.n_pairs());
+    for (angle, ((x, y), all)) in got.iter().zip(expected).zip(scale).enumerate() {
+        if !matches!(pass, Pass::Robust { .. }) {
+            assert_eq!(x.n_pairs(), y.n_pairs());
+        }
+        assert!((x.spread() - y.spread()).abs() <= TOLERANCE * all.at(R, R), "{what}: {} {}", x.spread(), y.spread());
         for a in 0..COLUMNS {
             for b in a..COLUMNS {
                 if !pass.filled().contains(&Gram::index(a, b)) {
                     assert_eq!(x.at(a, b), 0.0);
                     continue;
                 }
-                let scale = (y.at(a, a) * y.at(b, b)).sqrt();
+                let scale = (all.at(a, a) * all.at(b, b)).sqrt();
                 let error = (x.at(a, b) - y.at(a, b)).abs();
                 assert!(
                     error <= TOLERANCE * scale,
@@ -115,10 +141,24 @@ fn check(e: &Experiment, level: &Level, matrices: &[TwoTime], physical: &[f64]) 
     let physical = physical[..e.mode.n_physical()].to_vec();
     let scaling = (0..e.n_angles()).map(|k| (0.25 + 0.02 * k as f64, 1.01 - 0.005 * k as f64)).collect();
     let point = Point { physical, scaling };
-    let expected = by_reference(e, level, matrices, &point);
-    for pass in [Pass::Gram, Pass::Chi2] {
+    let scale = by_reference(e, level, matrices, &point, Pass::Gram);
+    for pass in passes() {
+        let expected = by_reference(e, level, matrices, &point, pass);
         let what = format!("{:?} {:?} N = {} {pass:?} at {:?}", e.mode, e.convention, e.n_frames, point.physical);
-        assert_close(&whole(e, level, matrices, &point, pass), &expected, pass, &what);
+        assert_close(&whole(e, level, matrices, &point, pass), &expected, &scale, pass, &what);
+    }
+}
+
+/// All kinds.
+fn passes() -> Vec<Pass> {
+    let robust = Loss::ALL.into_iter().enumerate().map(|(k, loss)| Pass::Robust { loss, doublings: k as u8 });
+    [Pass::Gram, Pass::Chi2].into_iter().chain(robust).collect()
+}
+
+#[test]
+fn kinds_of_passes_survive_being_sent() {
+    for pass in passes() {
+        assert_eq!(Pass::from_code(pass.code()), pass);
     }
 }
 
@@ -195,7 +235,7 @@ fn instruction_sets_give_the_same_bits() {
                 ] {
                     let physical = physical[..mode.n_physical()].to_vec();
                     let point = Point { physical, scaling: vec![(0.3, 1.0); 2] };
-                    for pass in [Pass::Gram, Pass::Chi2] {
+                    for pass in passes() {
                         let mut results = isa::InstructionSet::available().into_iter().map(|set| {
                             let all = 0..level.plan.n_tiles();
                             let mut engine = engine(&e, level.clone(), &matrices, all, 1);

@@ -2,6 +2,7 @@
 
 use super::elementary::exp;
 use super::lanes::{Isa, V, sum};
+use super::loss::Seen;
 use super::pack::Lane;
 use super::panel::{Shape, powers};
 use super::plan::Brick;
@@ -9,7 +10,7 @@ use super::rectangle::flushed;
 use super::scratch::ZERO;
 use super::sinc_lanes::sinc;
 use super::tables::{Tables, lanes};
-use super::{COLUMNS, ENTRIES, G, Gram, ONE, PHI0, R};
+use super::{COLUMNS, ENTRIES, G, Gram, ONE, PHI0, R, SPREAD};
 
 /// Largest exponent across a triangle for which exp is factored into a row and a column part; beyond it the row part would
 /// magnify rounding, and exp is taken pair by pair.
@@ -45,6 +46,7 @@ pub(super) fn triangle<I: Isa, S: Shape, const GRAM: bool>(
     let first = brick.rows.start;
     let n = brick.rows.len();
     let (contrast, offset) = tables.scaling[angle];
+    let robust = tables.robust(angle);
     let share = tables.k / f64::from(tables.power);
     let gentle = tables.k * tables.diffusion.relative(brick.rows.end - 1, first) < GENTLE;
     let u = lanes(&tables.u, first);
@@ -97,6 +99,17 @@ pub(super) fn triangle<I: Isa, S: Shape, const GRAM: bool>(
                 z[PHI0] = isa.mul(by_angle, tables.strain.difference(isa, row, first));
             }
         }
+        // robust: with each other by the root of the weight, with r by the pull
+        let (mut weighted, mut cost) = (z, (r, r));
+        if let Some(robust) = robust {
+            let Seen { pull, root, cost: own } = robust.see(isa, r);
+            for a in 0..R {
+                weighted[a] = isa.mul(root, z[a]);
+            }
+            (z[R], cost) = (pull, (own, isa.splat(1.0)));
+            let into = &mut sums.0[SPREAD];
+            isa.store(isa.fma(pull, pull, isa.load(into)), into);
+        }
         let begin = if GRAM { 0 } else { G };
         for a in begin..COLUMNS {
             if !S::SHEAR && (3..G).contains(&a) {
@@ -106,8 +119,13 @@ pub(super) fn triangle<I: Isa, S: Shape, const GRAM: bool>(
                 if !S::SHEAR && (3..G).contains(&b) {
                     continue;
                 }
+                let (x, y) = match (a, b) {
+                    (R, _) => cost,
+                    (_, R) => (z[a], z[R]),
+                    _ => (weighted[a], weighted[b]),
+                };
                 let into = &mut sums.0[Gram::index(a, b)];
-                isa.store(isa.fma(z[a], z[b], isa.load(into)), into);
+                isa.store(isa.fma(x, y, isa.load(into)), into);
             }
         }
     }

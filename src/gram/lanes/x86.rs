@@ -67,6 +67,11 @@ impl Isa for Avx512 {
         unsafe { _mm512_div_pd(a, b) }
     }
     #[inline(always)]
+    fn sqrt(self, a: __m512d) -> __m512d {
+        // SAFETY: see above.
+        unsafe { _mm512_sqrt_pd(a) }
+    }
+    #[inline(always)]
     fn fma(self, a: __m512d, b: __m512d, c: __m512d) -> __m512d {
         // SAFETY: see above.
         unsafe { _mm512_fmadd_pd(a, b, c) }
@@ -262,6 +267,10 @@ impl Isa for Avx2 {
     #[inline(always)]
     fn div(self, a: Pair, b: Pair) -> Pair {
         both!(_mm256_div_pd(a, b))
+    }
+    #[inline(always)]
+    fn sqrt(self, a: Pair) -> Pair {
+        both!(_mm256_sqrt_pd(a))
     }
     #[inline(always)]
     fn fma(self, a: Pair, b: Pair, c: Pair) -> Pair {

@@ -1,0 +1,139 @@
+//! Robust losses: what takes the place of the square of a residual where outliers shall not rule the fit.
+//!
+//! With f = r/σ and z = f² the minimum is that of Σ σ²·ρ(z), ρ as in SciPy's `least_squares` with `f_scale` 1, so that
+//! ρ(z) ≈ z for small residuals. Gradient and Hessian by r are 2·ρ'·r and 2·(ρ' + 2z·ρ''), the latter no less than zero: so a
+//! pair enters the sums with r by ρ'·r and all others with the weight ρ' + 2z·ρ'' (Triggs et al., *Bundle Adjustment: A
+//! Modern Synthesis*, 2000, § 4.3).
+
+use serde::{Deserialize, Serialize};
+
+use super::elementary::ln;
+use super::lanes::Isa;
+
+/// A robust loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Loss {
+    /// ρ = 2·(√(1 + z) − 1): absolute values, rounded off within σ.
+    SoftL1,
+    /// ρ = z up to 1, then 2√z − 1: squares within σ, absolute values beyond.
+    Huber,
+    /// ρ = ln(1 + z): what lies far away has no say at all.
+    Cauchy,
+}
+
+impl Loss {
+    /// All, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::SoftL1, Self::Huber, Self::Cauchy];
+
+    /// As in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SoftL1 => "soft_l1",
+            Self::Huber => "huber",
+            Self::Cauchy => "cauchy",
+        }
+    }
+}
+
+/// A loss at an angle's noise.
+#[derive(Clone, Copy)]
+pub(super) struct Robust {
+    pub loss: Loss,
+    /// σ.
+    pub sigma: f64,
+}
+
+/// Eight residuals as a loss sees them.
+pub(super) struct Seen<I: Isa> {
+    /// ρ'·r.
+    pub pull: I::V,
+    /// √(ρ' + 2z·ρ'').
+    pub root: I::V,
+    /// σ²·ρ.
+    pub cost: I::V,
+}
+
+impl Robust {
+    #[inline(always)]
+    pub fn see<I: Isa>(self, isa: I, r: I::V) -> Seen<I> {
+        let (one, two) = (isa.splat(1.0), isa.splat(2.0));
+        let f = isa.mul(r, isa.splat(1.0 / self.sigma));
+        let z = isa.mul(f, f);
+        let (pull, root, rho) = match self.loss {
+            Loss::SoftL1 => {
+                let t = isa.sqrt(isa.add(one, z));
+                let inverse = isa.div(one, t);
+                let root = isa.mul(inverse, isa.sqrt(inverse));
+                (isa.mul(r, inverse), root, isa.div(isa.mul(two, z), isa.add(one, t)))
+            }
+            Loss::Huber => {
+                let inside = isa.below(z, 1.0);
+                let size = isa.sqrt(z);
+                let far = isa.div(r, isa.pick(inside, one, size));
+                (far, isa.keep(inside, one), isa.pick(inside, z, isa.sub(isa.mul(two, size), one)))
+            }
+            Loss::Cauchy => {
+                let u = isa.add(one, z);
+                let inverse = isa.div(one, u);
+                let root = isa.mul(isa.sqrt(isa.keep(isa.below(z, 1.0), isa.sub(one, z))), inverse);
+                (isa.mul(r, inverse), root, ln(isa, u))
+            }
+        };
+        Seen { pull, root, cost: isa.mul(rho, isa.splat(self.sigma * self.sigma)) }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::isa::{InstructionSet, Kernel};
+    use super::super::lanes::V;
+    use super::*;
+    use proptest::prelude::*;
+
+    /// (ρ, ρ', ρ'') as SciPy's documentation defines them.
+    pub fn rho(loss: Loss, z: f64) -> [f64; 3] {
+        match loss {
+            Loss::SoftL1 => [2.0 * ((1.0 + z).sqrt() - 1.0), (1.0 + z).powf(-0.5), -0.5 * (1.0 + z).powf(-1.5)],
+            Loss::Huber if z <= 1.0 => [z, 1.0, 0.0],
+            Loss::Huber => [2.0 * z.sqrt() - 1.0, z.powf(-0.5), -0.5 * z.powf(-1.5)],
+            Loss::Cauchy => [z.ln_1p(), 1.0 / (1.0 + z), -1.0 / (1.0 + z).powi(2)],
+        }
+    }
+
+    struct Look(Robust, f64);
+
+    impl Kernel for Look {
+        type Output = [f64; 3];
+
+        #[inline(always)]
+        fn run<I: Isa>(self, isa: I) -> [f64; 3] {
+            let seen = self.0.see(isa, isa.splat(self.1));
+            [seen.pull, seen.root, seen.cost].map(|v| {
+                let mut lanes: V = [0.0; 8];
+                isa.store(v, &mut lanes);
+                lanes[3]
+            })
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn losses_are_those_of_scipy(
+            r in prop_oneof![-0.3f64..0.3, -1e-5f64..1e-5, -1e6f64..1e6], sigma in 1e-4f64..1.0, which in 0usize..3,
+        ) {
+            let loss = Loss::ALL[which];
+            let z = (r / sigma).powi(2);
+            let [value, first, second] = rho(loss, z);
+            // the weight, not its root: the definition loses digits where the weight is small
+            let expected = [first * r, (first + 2.0 * z * second).max(0.0), sigma * sigma * value];
+            let scales = [r.abs(), first, sigma * sigma * (1.0 + value)];
+            let all: Vec<[f64; 3]> =
+                InstructionSet::available().iter().map(|set| set.run(Look(Robust { loss, sigma }, r))).collect();
+            prop_assert!(all.iter().all(|own| own == &all[0]), "{all:?}");
+            let [pull, root, cost] = all[0];
+            for ((got, want), scale) in [pull, root * root, cost].into_iter().zip(expected).zip(scales) {
+                prop_assert!((got - want).abs() <= 2e-15 * scale, "{loss:?} at {z}: {:?} against {expected:?}", all[0]);
+            }
+        }
+    }
+}
