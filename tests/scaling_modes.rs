@@ -129,7 +129,7 @@ fn constant_holds_the_quantiles_of_the_data_or_what_is_given() {
     let outcome = alone(folder, &["--config", "config.yaml", "--output-dir", "none"]).outcome();
     assert_eq!(outcome.code, Some(2));
     assert!(outcome.stderr.contains("has 1 value(s), but 6 angle(s) are selected"), "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("config.yaml:11:") && !folder.join("none").exists(), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("config.yaml:13:") && !folder.join("none").exists(), "{}", outcome.stderr);
 }
 
 #[test]

@@ -6,13 +6,17 @@ use crate::model::{Experiment, ParameterSpace, ScalingMode, directions};
 use crate::solver::design::Scaling;
 use crate::{Error, Result};
 
+/// What a user of `constant` must know.
+const ESTIMATED: &str = "per_angle_mode `constant` holds contrast and offset at quantiles of the data, which noise shifts by \
+                         about 1.3σ each: this biases the parameters, and their errors don't include it";
+
 /// What was chosen.
 pub(super) struct Choice {
     /// The mode in use.
     pub mode: ScalingMode,
     /// Why, for the report.
     pub reason: String,
-    /// What to say where it isn't the mode that was asked for.
+    /// What to say where it isn't the mode that was asked for, or one that shifts the answer.
     pub warning: Option<String>,
     /// The parameter space with the bounds of every angle.
     pub space: ParameterSpace,
@@ -42,7 +46,10 @@ impl Choice {
                     let warning = format!("per_angle_mode `{}` instead of `{}`: {reason}", used.name(), asked.name());
                     (used, reason, Some(warning))
                 }
-                (ScalingMode::Constant, _) => (asked, given_reason(&given), None),
+                (ScalingMode::Constant, _) => {
+                    let estimated = given.contrast.is_none() || given.offset.is_none();
+                    (asked, given_reason(&given), estimated.then(|| ESTIMATED.into()))
+                }
                 (ScalingMode::Fourier { order }, _) => (asked, format!("as configured, order {order}"), None),
                 _ => (asked, "as configured".into(), None),
             },

@@ -192,7 +192,7 @@ struct Solver<'a, 'o> {
 /// Fits the physical parameters, contrast and offset.
 ///
 /// # Errors
-/// What the objective fails with; a fit that finds no minimum is an [`Outcome`], not an error.
+/// What the objective fails with, and bounds or angles that don't go with the scaling mode; a fit that finds no minimum is an [`Outcome`], not an error.
 pub fn fit(task: &Task, objective: &mut dyn Objective, observe: &mut dyn FnMut(&Event)) -> Result<Fit> {
     let problem = Problem {
         chart: Chart::new(task.space, objective.experiment().t_ref()),
