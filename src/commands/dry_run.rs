@@ -7,6 +7,7 @@ use std::io::Write;
 use std::time::Instant;
 
 use super::fit::{check_memory, experiment, memory_needed, open};
+use super::scaling::Choice;
 use crate::Result;
 use crate::cluster::{GB, MemoryLimit, Setup, Share, Strategy, Survey, World, survey};
 use crate::config::Config;
@@ -32,6 +33,7 @@ const START_PASSES: f64 = 25.0;
 pub fn dry_run(world: &World, config: &Config, out: &mut impl Write) -> Result<()> {
     let dataset = open(config)?;
     let experiment = experiment(config, &dataset)?;
+    let scaling = Choice::new(config, &experiment)?;
     let threads = config.performance.threads;
     let batch_pairs = strategy(config, &experiment).0.batch_pairs();
     let fits = check_memory(world, config, &experiment);
@@ -39,7 +41,15 @@ pub fn dry_run(world: &World, config: &Config, out: &mut impl Write) -> Result<(
     let survey = survey(world, Setup { experiment: experiment.clone(), threads, batch_pairs, precision }, true)?;
     // where the data are too large for this node, so may be one of the matrices
     let reading = fits.is_ok().then(|| reading_seconds(&dataset, survey.ranks[0].plan.threads)).transpose()?;
-    let plan = Printed { world, config, dataset: &dataset, experiment: &experiment, survey: &survey, reading };
+    let plan = Printed {
+        world,
+        config,
+        dataset: &dataset,
+        experiment: &experiment,
+        survey: &survey,
+        reading,
+        scaling: &scaling,
+    };
     super::heard(plan.print(out))?;
     fits
 }
@@ -92,6 +102,7 @@ struct Printed<'a> {
     experiment: &'a Experiment,
     survey: &'a Survey,
     reading: Option<f64>,
+    scaling: &'a Choice,
 }
 
 impl Printed<'_> {
@@ -111,6 +122,7 @@ impl Printed<'_> {
                 grouped(e.n_pairs())
             ),
         )?;
+        line("scaling mode", format!("{}: {}", self.scaling.mode.name(), self.scaling.reason))?;
         line("strategy", format!("{}, {why} ({})", strategy.name(), grouped(e.n_points())))?;
         if let Some(pairs) = strategy.batch_pairs() {
             line("batches", format!("{} pairs of a rank in each", grouped(pairs as u64)))?;

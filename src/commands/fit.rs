@@ -4,11 +4,12 @@ use std::io::Write;
 use std::path::Path;
 
 use super::reading;
+use super::scaling::Choice;
 use crate::cluster::{Driver, MemoryLimit, Setup, Strategy, World};
 use crate::config::{Config, TimeOrigin};
 use crate::dataset::Dataset;
 use crate::gram::{Level, Objective};
-use crate::model::{Experiment, ScalingMode};
+use crate::model::Experiment;
 use crate::output::{DataSummary, Folder, Report, Truth, closing_report, write};
 use crate::solver::{self, Task};
 use crate::telemetry::{Phases, Progress};
@@ -29,9 +30,10 @@ pub fn fit(world: &World, config: &Config, truth: Option<&Path>, out: &mut impl 
     let experiment = experiment(config, &dataset)?;
     let strategy = config.performance.strategy.unwrap_or_else(|| Strategy::by_size(experiment.n_points()));
     check_memory(world, config, &experiment)?;
+    let scaling = Choice::new(config, &experiment)?;
     let folder = Folder::probe(&config.output.directory)?;
     let run = Run { world, config, experiment, strategy, dataset: &dataset, truth };
-    match run.compute(&folder, &mut phases, out) {
+    match run.compute(scaling, &folder, &mut phases, out) {
         Ok(code) => Ok(code),
         Err(error) => {
             folder.discard();
@@ -121,7 +123,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn compute(&self, folder: &Folder, phases: &mut Phases, out: &mut impl Write) -> Result<u8> {
+    fn compute(&self, mut scaling: Choice, folder: &Folder, phases: &mut Phases, out: &mut impl Write) -> Result<u8> {
         let mut warnings: Vec<String> = self.config.warnings.iter().chain(&self.dataset.warnings).cloned().collect();
         let mut driver = Driver::new(
             self.world,
@@ -136,16 +138,21 @@ impl Run<'_> {
         about_threads.iter().for_each(|warning| log::warn!("{warning}"));
         notes.iter().for_each(|note| log::info!("{note}"));
         warnings.extend(about_threads);
+        if let Some(warning) = &scaling.warning {
+            log::warn!("{warning}");
+            warnings.push(warning.clone());
+        }
         let mut progress = Progress::new(self.config.performance.progress);
-        let data = self.read(&mut driver, &progress, &mut warnings, phases);
-        let scaling = self.config.fit.scaling.unwrap_or_else(|| ScalingMode::automatic(self.experiment.n_angles()));
-        let data =
-            data.and_then(|data| self.check_size(&data, scaling).map(|()| data)).inspect_err(|_| progress.finish())?;
+        let data = self
+            .read(&mut driver, &progress, &mut warnings, phases, &mut scaling)
+            .and_then(|data| self.check_size(&data, &scaling).map(|()| data))
+            .inspect_err(|_| progress.finish())?;
+        let space = &scaling.space;
         folder.begin()?;
         if let Some(report) = progress.batches() {
             driver.on_batch(report);
         }
-        let task = Task { space: &self.config.parameters, config: &self.config.fit, mode: scaling, sigma: None };
+        let task = Task { space, config: &self.config.fit, mode: scaling.mode, sigma: None };
         let fit = phases.time("fitting", || solver::fit(&task, &mut driver, &mut |event| progress.solver(event)));
         progress.finish();
         let fit = fit?;
@@ -153,10 +160,11 @@ impl Run<'_> {
         let mut report = Report {
             config: self.config,
             experiment: &self.experiment,
-            space: &self.config.parameters,
+            space,
             data: &data,
             fit: &fit,
-            scaling,
+            scaling: scaling.mode,
+            scaling_reason: scaling.reason.clone(),
             strategy: self.strategy,
             ranks: driver.status(),
             instruction_set: driver.instruction_set(),
@@ -182,13 +190,9 @@ impl Run<'_> {
     }
 
     /// Refuses data that leave no degree of freedom.
-    fn check_size(&self, data: &DataSummary, scaling: ScalingMode) -> Result<()> {
+    fn check_size(&self, data: &DataSummary, scaling: &Choice) -> Result<()> {
         let pairs = self.experiment.n_pairs() - data.n_missing;
-        let groups = match scaling {
-            ScalingMode::Individual => self.experiment.n_angles(),
-            ScalingMode::Averaged => 1,
-        };
-        let parameters = self.config.parameters.n_free() + 2 * groups;
+        let parameters = scaling.space.n_free() + scaling.mode.n_parameters(self.experiment.n_angles());
         if pairs > parameters as u64 {
             return Ok(());
         }
@@ -208,16 +212,26 @@ impl Run<'_> {
         progress: &Progress,
         warnings: &mut Vec<String>,
         phases: &mut Phases,
+        scaling: &mut Choice,
     ) -> Result<DataSummary> {
         let dataset = self.dataset;
-        let found = reading::read_all(dataset, &self.experiment, driver, progress, phases, |angle, report| {
-            if !report.dead_frames.is_empty() {
-                let path = &dataset.slots[dataset.selected[angle]].path;
-                let text = dead_frames(path, &report.dead_frames, dataset.first_frame);
-                log::warn!("{text}");
-                warnings.push(text);
-            }
-        })?;
+        let found = reading::read_all(
+            dataset,
+            &self.experiment,
+            driver,
+            progress,
+            phases,
+            scaling.needs_plateaus(),
+            |angle, report| {
+                if !report.dead_frames.is_empty() {
+                    let path = &dataset.slots[dataset.selected[angle]].path;
+                    let text = dead_frames(path, &report.dead_frames, dataset.first_frame);
+                    log::warn!("{text}");
+                    warnings.push(text);
+                }
+            },
+        )?;
+        scaling.hold(dataset, &self.experiment.phi, &found.plateaus)?;
         Ok(DataSummary {
             file: dataset.file.clone(),
             layout: dataset.layout.name(),

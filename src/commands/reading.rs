@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::{Receiver, channel};
 
 use crate::cluster::Driver;
-use crate::dataset::{Dataset, Fingerprint, MatrixReport, TwoTime, noise};
+use crate::dataset::{Dataset, Fingerprint, MatrixReport, Plateaus, TwoTime, noise, quantiles};
 use crate::model::Experiment;
 use crate::telemetry::{Phases, Progress};
 use crate::{Error, Result};
@@ -44,18 +44,28 @@ pub(super) struct Found {
     pub n_missing: u64,
     /// Estimated noise of every angle.
     pub noise: Vec<f64>,
+    /// c2 at long and short lags of every angle, where asked for.
+    pub plateaus: Vec<Option<Plateaus>>,
     /// See [`Fingerprint`].
     pub hash: String,
+}
+
+/// What is known of a matrix that was read.
+struct Judged {
+    report: MatrixReport,
+    noise: f64,
+    plateaus: Option<Plateaus>,
 }
 
 /// Matrix of an angle, or why there is none.
 struct Arrived {
     angle: usize,
     matrix: TwoTime,
-    found: std::thread::Result<Result<(MatrixReport, f64)>>,
+    found: std::thread::Result<Result<Judged>>,
 }
 
-/// Reads all matrices and deals them; what should be known about one is passed to `tell`.
+/// Reads all matrices and deals them; what should be known about one is passed to `tell`. `plateaus`: whether c2 at long and
+/// short lags is to be looked for.
 ///
 /// # Errors
 /// The first in the order of the angles that [`Dataset::read`] gives, or what dealing fails with. Nothing is being read any
@@ -66,11 +76,13 @@ pub(super) fn read_all(
     driver: &mut Driver,
     progress: &Progress,
     phases: &mut Phases,
+    plateaus: bool,
     mut tell: impl FnMut(usize, &MatrixReport),
 ) -> Result<Found> {
     let n_angles = experiment.n_angles();
     let mut fingerprint = Fingerprint::new(experiment.q, experiment.dt, &experiment.phi);
     let mut noise = Vec::with_capacity(n_angles);
+    let mut found_plateaus = Vec::with_capacity(n_angles);
     let mut n_missing = 0;
     let pool = driver.pool();
     // one is being dealt while every thread works on another
@@ -82,7 +94,11 @@ pub(super) fn read_all(
             scope.spawn(move |_| {
                 // a panic must reach the main thread, which would wait for this matrix forever
                 let found = catch_unwind(AssertUnwindSafe(|| {
-                    dataset.read(angle, &mut matrix).map(|report| (report, noise::estimate(&matrix)))
+                    dataset.read(angle, &mut matrix).map(|report| Judged {
+                        report,
+                        noise: noise::estimate(&matrix),
+                        plateaus: if plateaus { quantiles::plateaus(&matrix) } else { None },
+                    })
                 }));
                 // nobody listens any more once an earlier matrix has failed
                 let _ = done.send(Arrived { angle, matrix, found });
@@ -92,10 +108,11 @@ pub(super) fn read_all(
         let mut early: Vec<Option<Arrived>> = (0..n_angles).map(|_| None).collect();
         for angle in 0..n_angles {
             let arrived = phases.time("reading", || wait_for(angle, &arrivals, &mut early))?;
-            let (report, estimate) = arrived.found.unwrap_or_else(|panic: Box<dyn Any + Send>| resume_unwind(panic))?;
-            n_missing += report.n_missing;
-            noise.push(estimate);
-            tell(angle, &report);
+            let judged = arrived.found.unwrap_or_else(|panic: Box<dyn Any + Send>| resume_unwind(panic))?;
+            n_missing += judged.report.n_missing;
+            noise.push(judged.noise);
+            found_plateaus.push(judged.plateaus);
+            tell(angle, &judged.report);
             let matrix = arrived.matrix;
             phases.time("dealing and hash", || {
                 pool.in_place_scope(|beside| {
@@ -108,7 +125,7 @@ pub(super) fn read_all(
                 read(angle + on_their_way, matrix);
             }
         }
-        Ok(Found { n_missing, noise, hash: fingerprint.finish() })
+        Ok(Found { n_missing, noise, plateaus: found_plateaus, hash: fingerprint.finish() })
     })
 }
 

@@ -2,7 +2,6 @@
 
 use super::document::{Document, Spot};
 use crate::Result;
-use crate::model::ScalingMode;
 
 struct Choice {
     path: &'static str,
@@ -49,9 +48,9 @@ const CHOICES: &[Choice] = &[
     },
     Choice {
         path: "optimization.nlsq.anti_degeneracy.per_angle_mode",
-        ready: &["auto", "averaged", "individual"],
-        later: &["constant", "fourier"],
-        remedy: "set `per_angle_mode: auto`, `averaged` or `individual`",
+        ready: &["auto", "averaged", "individual", "constant", "fourier"],
+        later: &[],
+        remedy: "",
     },
     Choice {
         path: "performance.strategy_override",
@@ -104,15 +103,6 @@ impl Document {
         }
         if self.whole("data_filtering.max_lag_frames", 1, i64::MAX)?.is_some() {
             refuse("data_filtering.max_lag_frames", "leaving out long lags", "remove the key")?;
-        }
-        let threshold = "optimization.nlsq.anti_degeneracy.constant_scaling_threshold";
-        let mode = self.choice("optimization.nlsq.anti_degeneracy.per_angle_mode")?.unwrap_or("auto");
-        if mode == "auto"
-            && self.whole(threshold, 0, i64::MAX)?.is_some_and(|t| t.value != ScalingMode::AVERAGED_FROM as i64)
-        {
-            let remedy =
-                format!("set it to {}, or `per_angle_mode` to `averaged` or `individual`", ScalingMode::AVERAGED_FROM);
-            refuse(threshold, "another threshold for `per_angle_mode: auto`", &remedy)?;
         }
         Ok(())
     }

@@ -43,7 +43,14 @@ pub(super) fn effective(config: &Config) -> Value {
                 "xtol": config.fit.xtol,
                 "gtol": config.fit.gtol,
                 "loss": "linear",
-                "anti_degeneracy": { "per_angle_mode": config.fit.scaling.map_or("auto", ScalingMode::name) },
+                "anti_degeneracy": {
+                    "per_angle_mode": config.fit.scaling.map_or("auto", ScalingMode::name),
+                    "constant_scaling_threshold": config.scaling.averaged_from,
+                    "fourier_order": match config.fit.scaling {
+                        Some(ScalingMode::Fourier { order }) => order,
+                        _ => ScalingMode::FOURIER_ORDER,
+                    },
+                },
                 "multi_start": {
                     "enable": config.fit.global_search,
                     "n_starts": config.fit.n_starts,
@@ -87,14 +94,24 @@ fn initial_parameters(config: &Config) -> Value {
     let names: Vec<&str> = PHYSICAL[..space.len()].iter().map(|p| p.name).collect();
     let fixed: Map<String, Value> =
         names.iter().zip(&space.fixed).filter_map(|(name, value)| Some((name.to_string(), json!((*value)?)))).collect();
-    json!({ "parameter_names": names, "values": space.start, "fixed_parameters": fixed })
+    let [contrast, offset] = config.scaling.listed();
+    json!({
+        "parameter_names": names,
+        "values": space.start,
+        "fixed_parameters": fixed,
+        "per_angle_scaling": { "contrast": contrast, "offset": offset },
+    })
 }
 
 fn bounds(config: &Config) -> Value {
     let space = &config.parameters;
-    let physical = PHYSICAL.iter().zip(&space.bounds).map(|(p, &b)| (p.name, b));
-    let scaling = [("contrast", space.contrast), ("offset", space.offset)];
-    physical.chain(scaling).map(|(name, (min, max))| json!({ "name": name, "min": min, "max": max })).collect()
+    let physical = PHYSICAL.iter().zip(&space.bounds).map(|(p, &b)| (p.name.to_string(), b));
+    let scaling = [("contrast", space.contrast), ("offset", space.offset)].map(|(name, b)| (name.to_string(), b));
+    physical
+        .chain(scaling)
+        .chain(config.scaling.own_bounds())
+        .map(|(name, (min, max))| json!({ "name": name, "min": min, "max": max }))
+        .collect()
 }
 
 fn simulated(simulation: &SimulationConfig) -> Value {

@@ -38,6 +38,7 @@ pub(super) const GROUPS: &[Group] = &[
     used("experimental_data", Kind::Text, "file_path data_folder_path data_file_name file_format exchange_key"),
     used("initial_parameters", Kind::Any, "values fixed_parameters"),
     used("initial_parameters", Kind::List, "parameter_names active_parameters"),
+    used("initial_parameters.per_angle_scaling", Kind::List, "contrast offset"),
     used("logging", Kind::Text, "level"),
     used("model", Kind::Text, "shear_convention"),
     used("noise_estimation", Kind::Flag, "enabled"),
@@ -46,7 +47,7 @@ pub(super) const GROUPS: &[Group] = &[
     used("optimization.nlsq", Kind::Number, "tolerance xtol gtol"),
     used("optimization.nlsq", Kind::Text, "loss"),
     used("optimization.nlsq.anti_degeneracy", Kind::Text, "per_angle_mode"),
-    used("optimization.nlsq.anti_degeneracy", Kind::Whole, "constant_scaling_threshold"),
+    used("optimization.nlsq.anti_degeneracy", Kind::Whole, "constant_scaling_threshold fourier_order"),
     used("optimization.nlsq", Kind::Flag, "multi_start.enable cmaes.enable"),
     used("optimization.nlsq.multi_start", Kind::Whole, "n_starts seed"),
     used("output", Kind::Text, "directory base_directory"),
@@ -87,11 +88,6 @@ pub(super) const GROUPS: &[Group] = &[
         "experimental_data",
         "the data file itself holds the angles and its layout",
         "cache_compression cache_file_path cache_filename_template data_type phi_angles_file phi_angles_path",
-    ),
-    idle(
-        "initial_parameters.per_angle_scaling",
-        "contrast and offset are solved for in closed form, without a start",
-        "contrast offset",
     ),
     idle("initial_parameters", "every parameter has one unit, which results name", "units"),
     idle(
@@ -138,7 +134,7 @@ pub(super) const GROUPS: &[Group] = &[
     idle(
         "optimization.nlsq.anti_degeneracy",
         "the solver needs no remedies against degeneracy: scaling is eliminated exactly",
-        "enable fourier_auto_threshold fourier_order gradient_monitoring.consecutive_triggers \
+        "enable fourier_auto_threshold gradient_monitoring.consecutive_triggers \
          gradient_monitoring.enable gradient_monitoring.ratio_threshold gradient_monitoring.response \
          hierarchical.enable hierarchical.max_outer_iterations hierarchical.outer_tolerance \
          hierarchical.per_angle_max_iterations hierarchical.physical_max_iterations \

@@ -8,8 +8,8 @@ use super::node::Place;
 use super::overrides::Overrides;
 use super::parse::parse;
 use super::source::Source;
-use super::{Config, FitConfig, OutputConfig, PerformanceConfig, ScalingMode, Strategy, TimeOrigin};
-use super::{effective, parameters, selection, simulation};
+use super::{Config, FitConfig, OutputConfig, PerformanceConfig, Strategy, TimeOrigin};
+use super::{effective, parameters, scaling, selection, simulation};
 use crate::gram::Precision;
 use crate::model::{AnalysisMode, ShearConvention};
 use crate::{Error, Result};
@@ -72,6 +72,7 @@ pub(super) fn typed(document: &Document) -> Result<Config> {
         output: output(document)?,
         log_level: log_level(document)?,
         simulation: simulation::simulation(document, mode, parameters.start.as_deref())?,
+        scaling: scaling::angles(document, &parameters)?,
         parameters,
         effective: serde_json::Value::Null,
         warnings,
@@ -117,11 +118,7 @@ fn fit(document: &Document, no_start: bool) -> Result<FitConfig> {
         ftol: tolerance("tolerance", default.ftol)?,
         xtol: tolerance("xtol", default.xtol)?,
         gtol: tolerance("gtol", default.gtol)?,
-        scaling: match document.choice("optimization.nlsq.anti_degeneracy.per_angle_mode")? {
-            Some("averaged") => Some(ScalingMode::Averaged),
-            Some("individual") => Some(ScalingMode::Individual),
-            _ => None,
-        },
+        scaling: scaling::mode(document)?,
         global_search: no_start | asked,
         n_starts: n_starts.map(|spot| spot.value as usize),
         seed: seed.map_or(default.seed, |spot| spot.value as u64),

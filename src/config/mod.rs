@@ -11,6 +11,7 @@ mod node;
 mod overrides;
 mod parameters;
 mod parse;
+mod scaling;
 mod schema;
 mod selection;
 mod simulation;
@@ -26,6 +27,7 @@ pub(crate) use document::figure;
 pub use examine::{Findings, examine};
 pub use load::load;
 pub use overrides::Overrides;
+pub use scaling::{AngleScaling, Given};
 pub use template::{DataFacts, template};
 
 use crate::cluster::Strategy;
@@ -133,6 +135,8 @@ pub struct Config {
     pub selection: Selection,
     /// Names, bounds, start, fixed values.
     pub parameters: ParameterSpace,
+    /// Contrast and offset of single angles.
+    pub scaling: AngleScaling,
     /// Solver settings.
     pub fit: FitConfig,
     /// Memory and processors.

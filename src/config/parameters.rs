@@ -2,6 +2,7 @@
 
 use super::document::{Document, Spot, figure};
 use super::node::{Node, Place, Value};
+use super::scaling::is_of_one_angle;
 use super::schema::nearest_of;
 use crate::Result;
 use crate::model::{AnalysisMode, CONTRAST, OFFSET, PHYSICAL, ParameterSpace};
@@ -120,6 +121,9 @@ impl Reader<'_> {
                 return Err(document.error(item.place, format!("`{path}` has no `name`")));
             };
             let named = self.named_node(&format!("{path}.name"), name)?;
+            if is_of_one_angle(name.as_text().unwrap_or_default()) {
+                continue;
+            }
             let target = match named {
                 Named::Physical(index) => &mut space.bounds[index],
                 Named::Contrast => &mut space.contrast,
@@ -127,12 +131,6 @@ impl Reader<'_> {
                 Named::OtherMode => continue,
             };
             let given = name.as_text().unwrap_or_default();
-            if let Some(base) =
-                [CONTRAST.name, OFFSET.name].into_iter().find(|b| given.len() > b.len() && given.starts_with(b))
-            {
-                let remedy = format!("use `{base}`");
-                return Err(document.later(name.place, format!("`{path}`: a bound per angle (`{given}`)"), &remedy));
-            }
             if seen.contains(&named) {
                 let message = format!("`{path}`: bounds of `{given}` are given twice");
                 return Err(document.error(name.place, message));

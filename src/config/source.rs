@@ -51,8 +51,13 @@ impl Source {
 
     /// An error about one place.
     pub(super) fn problem(&self, place: Place, message: impl Into<String>) -> Error {
+        Error::Config(self.blame(place, message))
+    }
+
+    /// What such an error holds.
+    pub(super) fn blame(&self, place: Place, message: impl Into<String>) -> ConfigProblem {
         let message = message.into();
-        Error::Config(match place {
+        match place {
             Place::File(line, column) => ConfigProblem {
                 file: self.file.clone(),
                 place: Some((line, column)),
@@ -67,7 +72,7 @@ impl Source {
                 snippet: String::new(),
                 later: false,
             },
-        })
+        }
     }
 
     /// An error about the file as a whole.

@@ -186,6 +186,9 @@ impl Text {
             self.lines(&[
                 ("  active_parameters: null", "names of those to fit; null: all"),
                 ("  fixed_parameters: null", "held at a value, e.g. {alpha: 0.0, D_offset: 0.0}"),
+                ("  per_angle_scaling:", "one value for each angle, by ascending φ: what `constant` holds"),
+                ("    contrast: null", ""),
+                ("    offset: null", ""),
             ]);
         }
         self.lines(&[("", ""), ("parameter_space:", ""), ("  bounds:", "")]);
@@ -214,11 +217,15 @@ impl Text {
         }
         let threshold = ScalingMode::AVERAGED_FROM;
         self.line("    anti_degeneracy:", "");
-        self.line("      # Contrast and offset: `averaged` over the angles, or `individual` for each of them.", "");
+        self.lines(&[
+            ("      # Contrast and offset: `averaged` over the angles, `individual` for each of them, `fourier`: series", ""),
+            ("      # in φ, `constant`: held at the data's quantiles, or at initial_parameters.per_angle_scaling.", ""),
+        ]);
         self.line("      per_angle_mode: auto", &format!("averaged from {threshold} angles on"));
         if full {
             self.lines(&[
                 (&format!("      constant_scaling_threshold: {threshold}"), "of `auto`"),
+                (&format!("      fourier_order: {}", ScalingMode::FOURIER_ORDER), "harmonics of `fourier`"),
                 ("    multi_start:", ""),
                 ("      enable: false", "true: search globally in spite of start values"),
                 ("      n_starts: null", "starts that are refined"),

@@ -2,6 +2,7 @@
 
 mod examine;
 mod parameters;
+mod scaling;
 mod templates;
 
 use super::load::from_source;
@@ -184,9 +185,6 @@ fn what_would_be_ignored_to_the_result_is_refused() {
     for (more, expected) in [
         ("optimization: {nlsq: {loss: soft_l1}}", "`loss: soft_l1` isn't available yet; set `loss: linear`"),
         ("optimization: {nlsq: {loss: huber}}", "set `loss: linear`"),
-        ("optimization: {nlsq: {anti_degeneracy: {per_angle_mode: fourier}}}", "`per_angle_mode: fourier` isn't"),
-        ("optimization: {nlsq: {anti_degeneracy: {per_angle_mode: constant}}}", "`per_angle_mode: constant` isn't"),
-        ("optimization: {nlsq: {anti_degeneracy: {constant_scaling_threshold: 5}}}", "set it to 3"),
         ("optimization: {method: cmc}", "`method: cmc` isn't available yet; set `method: nlsq`"),
         ("optimization: {method: both}", "`method: both` isn't available yet"),
         ("data_filtering: {exclude_frames: [3]}", "leaving out frames isn't available yet"),

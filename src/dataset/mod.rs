@@ -16,6 +16,7 @@ pub mod noise;
 mod npy;
 mod npz;
 mod open;
+pub mod quantiles;
 mod selection;
 mod squares;
 mod triangle;
@@ -28,6 +29,7 @@ use std::path::PathBuf;
 use crate::Result;
 
 pub use fingerprint::Fingerprint;
+pub use quantiles::Plateaus;
 pub(crate) use selection::{rings, short};
 pub use write::{WriteSpec, write_file};
 

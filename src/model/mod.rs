@@ -15,8 +15,8 @@ mod valley;
 
 pub use cumulative::Cumulative;
 pub use experiment::{AnalysisMode, Experiment, ShearConvention};
-pub use parameters::{CONTRAST, MAX_PHYSICAL, OFFSET, PHYSICAL, ParameterInfo, ParameterSpace};
-pub use scaling_mode::ScalingMode;
+pub use parameters::{AngleBounds, CONTRAST, MAX_PHYSICAL, OFFSET, PHYSICAL, ParameterInfo, ParameterSpace};
+pub use scaling_mode::{ScalingMode, directions};
 pub(crate) use sinc::{SINC_DERIVATIVE_SERIES, SINC_SERIES};
 pub use sinc::{SINC_SERIES_LIMIT, sinc, sinc_and_derivative};
 pub use time_axis::{Basis, BlockAxis, RATE_FLOOR, TimeAxis};

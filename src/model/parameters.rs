@@ -53,9 +53,22 @@ pub struct ParameterSpace {
     pub start: Option<Vec<f64>>,
     /// Value of every parameter that isn't fitted, `None` for those that are.
     pub fixed: Vec<Option<f64>>,
-    /// Bounds of contrast, the same for all angles.
+    /// Bounds of contrast of all angles without their own.
     pub contrast: (f64, f64),
-    /// Bounds of offset, the same for all angles.
+    /// Bounds of offset, likewise.
+    pub offset: (f64, f64),
+    /// Bounds of every angle, where one has its own; else empty.
+    pub angles: Vec<AngleBounds>,
+    /// (contrast, offset) of every angle as the mode `constant` holds them; empty in all other modes.
+    pub held_scaling: Vec<(f64, f64)>,
+}
+
+/// Bounds of contrast and offset of one angle.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AngleBounds {
+    /// Of contrast.
+    pub contrast: (f64, f64),
+    /// Of offset.
     pub offset: (f64, f64),
 }
 
@@ -69,7 +82,15 @@ impl ParameterSpace {
             fixed: vec![None; n],
             contrast: CONTRAST.bounds,
             offset: OFFSET.bounds,
+            angles: Vec::new(),
+            held_scaling: Vec::new(),
         }
+    }
+
+    /// Bounds of contrast and offset of an angle.
+    pub fn scaling_bounds(&self, angle: usize) -> AngleBounds {
+        let all = AngleBounds { contrast: self.contrast, offset: self.offset };
+        self.angles.get(angle).copied().unwrap_or(all)
     }
 
     /// Position of a physical parameter by name or older spelling.

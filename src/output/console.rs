@@ -192,7 +192,8 @@ fn choices(page: &mut Page, report: &Report) {
         TimeOrigin::Acquisition => 1,
     };
     row("time origin", config.time_origin.name(), &format!("t = 0 at frame {zero}"));
-    row("scaling mode", config.fit.scaling.map_or("auto", |s| s.name()), report.scaling.name());
+    let scaling = format!("{} ({})", report.scaling.name(), report.scaling_reason);
+    row("scaling mode", config.fit.scaling.map_or("auto", |s| s.name()), &scaling);
     let start = if config.fit.global_search { "global search" } else { "start values given" };
     row("start", if config.parameters.start.is_some() { "values" } else { "null" }, start);
     row("loss", "linear", "linear");

@@ -7,6 +7,7 @@
 //! | `/parameters/{contrast, offset}` | means over the angles; the same attributes but `fixed` |
 //! | `/at_reference/<name>` | rates and slopes at `t_ref`; attributes `unit`, `uncertainty`, `t_ref` (s) |
 //! | `/angles/<name>` | per angle: `phi`, `contrast`, `offset` with `…_uncertainty`, `chi_squared`, `reduced_chi_squared`, `n_pairs`, `noise` |
+//! | `/fourier/<name>` | in the mode `fourier`: coefficients of contrast and offset; attributes `unit`, `uncertainty` |
 //! | `/covariance` | physical parameters, then contrast and offset of every angle; attribute `names` |
 //! | `/time/{t, D, gamma_dot}` | the rates on the time axis |
 //! | `/convergence/{level, pass, chi_squared, residual_variance, decrement}` | every judged pass |
@@ -139,6 +140,22 @@ impl Writer {
         self.list(group, "noise", &report.data.noise, "1", "noise estimated from second differences along the lag")
     }
 
+    /// The series in φ, in the mode that has them.
+    fn fourier(&self, report: &Report, root: &Group) -> hdf5::Result<()> {
+        let series = &report.fit.covariance.series;
+        if series.is_empty() {
+            return Ok(());
+        }
+        let group = root.create_group("fourier")?;
+        for coefficient in series {
+            let dataset = group.new_dataset::<f64>().create(coefficient.name.as_str())?;
+            dataset.write_scalar(&coefficient.value)?;
+            attribute(&dataset, "unit", text("1"))?;
+            attribute(&dataset, "uncertainty", coefficient.error)?;
+        }
+        Ok(())
+    }
+
     fn covariance(&self, report: &Report, root: &Group) -> hdf5::Result<()> {
         let matrix = &report.fit.covariance.matrix;
         let n = matrix.nrows();
@@ -187,6 +204,7 @@ impl Writer {
             ("analysis_mode", report.experiment.mode.name()),
             ("shear_convention", report.experiment.convention.name()),
             ("scaling_mode", report.scaling.name()),
+            ("scaling_mode_reason", &report.scaling_reason),
             ("time_origin", report.config.time_origin.name()),
             ("convergence_status", report.convergence_status()),
             ("convergence_reason", report.fit.outcome.reason()),
@@ -223,6 +241,7 @@ pub fn write(report: &Report, path: &Path) -> Result<()> {
             writer.at_reference(report, &file.create_group("at_reference")?)?;
             writer.json(report, &file.create_group("json")?)?;
             writer.angles(report, &file.create_group("angles")?)?;
+            writer.fourier(report, &file)?;
             writer.covariance(report, &file)?;
             writer.time(report, &file.create_group("time")?)?;
             writer.convergence(report, &file.create_group("convergence")?)?;

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::Report;
 use super::report::DEFAULT_SIGMA;
-use crate::model::PHYSICAL;
+use crate::model::{PHYSICAL, ScalingMode};
 
 /// A number, or null where it isn't finite.
 fn number(x: f64) -> Value {
@@ -91,7 +91,20 @@ fn parameters(report: &Report) -> Value {
     out.insert("time_origin".into(), report.config.time_origin.name().into());
     out.insert("parameters".into(), values.into());
     out.insert("at_reference".into(), at_reference.into());
+    out.insert("scaling_mode".into(), report.scaling.name().into());
     out.insert("per_angle".into(), per_angle.into());
+    if let ScalingMode::Fourier { order } = report.scaling {
+        let coefficients: Map<String, Value> = fit
+            .covariance
+            .series
+            .iter()
+            .map(|c| {
+                let entry = json!({ "value": number(c.value), "uncertainty": number(c.error), "unit": "1" });
+                (c.name.clone(), entry)
+            })
+            .collect();
+        out.insert("fourier".into(), json!({ "order": order, "coefficients": coefficients }));
+    }
     out.into()
 }
 
@@ -140,6 +153,9 @@ fn analysis(report: &Report) -> Value {
             "strategy": report.strategy.name(),
             "shear_convention": e.convention.name(),
             "scaling_mode": report.scaling.name(),
+            "scaling_mode_reason": report.scaling_reason,
+            "n_physical_parameters": report.n_parameters().0,
+            "n_scaling_parameters": report.n_parameters().1,
             "ranks": report.ranks.len(),
             "threads": report.ranks[0].plan.threads,
             "device": "cpu",

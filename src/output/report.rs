@@ -58,6 +58,8 @@ pub struct Report<'a> {
     pub fit: &'a Fit,
     /// Scaling mode in use.
     pub scaling: ScalingMode,
+    /// Why that one.
+    pub scaling_reason: String,
     /// Strategy in use.
     pub strategy: Strategy,
     /// Every rank, 0 first.
@@ -156,16 +158,24 @@ impl Report<'_> {
         let mut out: Vec<String> =
             PHYSICAL.iter().zip(&self.fit.at_bound).filter(|(_, b)| **b).map(|(p, _)| p.name.to_string()).collect();
         for group in &self.fit.projected.groups {
-            let place = match group.angles[..] {
-                [angle] => format!(" at φ = {}°", self.experiment.phi[angle]),
-                _ => String::new(),
+            let shared = group.group.design.ncols() == 1 && group.group.angles.len() > 1;
+            let mut push = |name: &str, angle: usize| {
+                out.push(if shared { name.into() } else { format!("{name} at φ = {}°", self.experiment.phi[angle]) });
             };
             let on = |v: f64, (min, max): (f64, f64)| v <= min || v >= max;
-            if on(group.contrast, self.space.contrast) {
-                out.push(format!("contrast{place}"));
-            }
-            if on(group.offset, self.space.offset) {
-                out.push(format!("offset{place}"));
+            let common = group.group.common_bounds();
+            for (&angle, &own) in group.group.angles.iter().zip(&group.group.bounds) {
+                let (contrast, offset) = self.fit.projected.scaling[angle];
+                let bounds = if shared { common } else { own };
+                if on(contrast, bounds.contrast) {
+                    push(CONTRAST.name, angle);
+                }
+                if on(offset, bounds.offset) {
+                    push(OFFSET.name, angle);
+                }
+                if shared {
+                    break;
+                }
             }
         }
         out
@@ -244,6 +254,11 @@ impl Report<'_> {
     /// Peak memory of all ranks together, bytes.
     pub fn peak_memory(&self) -> u64 {
         self.ranks.iter().map(|r| r.peak_memory).sum()
+    }
+
+    /// Parameters of the fit: physical ones that aren't fixed, and those of contrast and offset.
+    pub fn n_parameters(&self) -> (usize, usize) {
+        (self.space.n_free(), self.scaling.n_parameters(self.experiment.n_angles()))
     }
 
     /// The specification's estimate for a conventional solver, GB: n_points × (1 + n_parameters) × 16 bytes.

@@ -9,8 +9,9 @@ use std::fmt::Write;
 use nalgebra::{DMatrix, DVector};
 
 use super::coordinates::{Chart, Held};
+use super::design::coefficient_names;
 use super::scaled::Scaled;
-use super::scaling::Projected;
+use super::scaling::{Projected, ScalingGroup};
 use crate::gram::PHI0;
 use crate::model::{Block, PHYSICAL};
 
@@ -23,6 +24,8 @@ const PHI0_SCALE: f64 = 10.0;
 const TAKES_PART: f64 = 0.2;
 /// and from which its error means nothing any more.
 const UNTOUCHED: f64 = 1e-6;
+/// Variance, relative to the largest among a series' coefficients, that is rounding.
+const ROUNDING: f64 = 1e-14;
 /// An error larger than this share of the bounds' range says that only the bounds determine the parameter.
 const WIDE: f64 = 0.5;
 
@@ -45,6 +48,17 @@ pub struct AtReference {
     pub unit: &'static str,
 }
 
+/// A coefficient of a Fourier series in φ.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Coefficient {
+    /// `contrast_c0` (the mean), `contrast_c1` (of cos φ), `contrast_s1` (of sin φ) …, and `offset_…` alike.
+    pub name: String,
+    /// Its value.
+    pub value: f64,
+    /// Its standard error; NaN where bounds hold it or the data don't determine it.
+    pub error: f64,
+}
+
 /// Errors of one fit.
 #[derive(Debug, Clone)]
 pub struct Covariance {
@@ -53,10 +67,12 @@ pub struct Covariance {
     pub matrix: DMatrix<f64>,
     /// Standard errors of the physical parameters; NaN for held and undetermined ones.
     pub physical: Vec<f64>,
-    /// Standard errors of (contrast, offset) per angle; NaN where at a bound.
+    /// Standard errors of (contrast, offset) per angle; NaN where at a bound or held.
     pub scaling: Vec<(f64, f64)>,
     /// Standard errors of the mean contrast and mean offset.
     pub mean_scaling: (f64, f64),
+    /// Coefficients of the Fourier series of contrast, then of offset; empty in other modes.
+    pub series: Vec<Coefficient>,
     /// The rates at the reference time.
     pub at_reference: Vec<AtReference>,
     /// What isn't determined, a sentence each.
@@ -74,6 +90,7 @@ pub fn covariance(chart: &Chart, physical: &[f64], held: &Held, projected: &Proj
         physical: vec![f64::NAN; n],
         scaling: vec![(f64::NAN, f64::NAN); k],
         mean_scaling: (f64::NAN, f64::NAN),
+        series: series(projected),
         at_reference: at_reference(chart, physical, &DMatrix::zeros(n, n)),
         undetermined: Vec::new(),
         s2,
@@ -117,34 +134,45 @@ impl Covariance {
         let n = natural.nrows();
         let k = projected.scaling.len();
         self.matrix.view_mut((0, 0), (n, n)).copy_from(natural);
+        self.matrix.view_mut((n, 0), (2 * k, n + 2 * k)).fill(0.0);
+        self.matrix.view_mut((0, n), (n, 2 * k)).fill(0.0);
         let responses: Vec<DMatrix<f64>> = projected.groups.iter().map(|g| g.response()).collect();
+        let members: Vec<Vec<DMatrix<f64>>> =
+            projected.groups.iter().map(|g| (0..g.group.angles.len()).map(|a| g.of_member(a)).collect()).collect();
         for (g, group) in projected.groups.iter().enumerate() {
             let cross = -(natural_valley * responses[g].transpose());
-            for &angle in &group.angles {
+            for (&angle, member) in group.group.angles.iter().zip(&members[g]) {
+                let cross = &cross * member.transpose();
                 self.matrix.view_mut((0, n + 2 * angle), (n, 2)).copy_from(&cross);
                 self.matrix.view_mut((n + 2 * angle, 0), (2, n)).copy_from(&cross.transpose());
             }
             for (h, other) in projected.groups.iter().enumerate() {
                 let mut block = &responses[g] * valley * responses[h].transpose();
                 if g == h {
-                    block += DMatrix::from_iterator(2, 2, group.inverse.iter().map(|v| v * s2));
+                    block += group.optimum.inverse.map(|v| v * s2);
+                    self.fill_series(group, &block);
                 }
-                for &a in &group.angles {
-                    for &b in &other.angles {
-                        self.matrix.view_mut((n + 2 * a, n + 2 * b), (2, 2)).copy_from(&block);
+                for (&a, of_a) in group.group.angles.iter().zip(&members[g]) {
+                    let rows = of_a * &block;
+                    for (&b, of_b) in other.group.angles.iter().zip(&members[h]) {
+                        self.matrix.view_mut((n + 2 * a, n + 2 * b), (2, 2)).copy_from(&(&rows * of_b.transpose()));
                     }
                 }
             }
-            for &angle in &group.angles {
+            for (member, &angle) in group.group.angles.iter().enumerate() {
                 let error = |free: bool, at: usize| {
                     if free { root(self.matrix[(at, at)]) } else { f64::NAN }
                 };
-                self.scaling[angle] =
-                    (error(group.contrast_free, n + 2 * angle), error(group.offset_free, n + 2 * angle + 1));
+                let (contrast, offset) = (group.optimum.contrast_free[member], group.optimum.offset_free[member]);
+                self.scaling[angle] = (error(contrast, n + 2 * angle), error(offset, n + 2 * angle + 1));
             }
         }
         let mean = |which: usize| {
-            if projected.groups.iter().any(|g| !if which == 0 { g.contrast_free } else { g.offset_free }) {
+            let free = |g: &ScalingGroup| {
+                let free = if which == 0 { &g.optimum.contrast_free } else { &g.optimum.offset_free };
+                free.iter().all(|f| *f)
+            };
+            if !projected.groups.iter().all(free) {
                 return f64::NAN;
             }
             let mut total = 0.0;
@@ -156,6 +184,20 @@ impl Covariance {
             root(total) / k as f64
         };
         self.mean_scaling = (mean(0), mean(1));
+    }
+
+    /// Errors of the Fourier series' coefficients from the covariance of the design's.
+    fn fill_series(&mut self, group: &ScalingGroup, block: &DMatrix<f64>) {
+        let Some(series) = &group.group.series else { return };
+        let m = series.nrows();
+        for which in 0..2 {
+            let variances = (series * block.view((which * m, which * m), (m, m)) * series.transpose()).diagonal();
+            // what bounds hold leaves rounding, not zero
+            let least = variances.max() * ROUNDING;
+            for (k, &variance) in variances.iter().enumerate().filter(|(_, v)| **v > least) {
+                self.series[which * m + k].error = root(variance);
+            }
+        }
     }
 
     /// Takes the errors away from whatever changes along a direction that the data leave open, and names it. `natural` and
@@ -200,15 +242,19 @@ impl Covariance {
         }
         for group in &projected.groups {
             let change = group.response() * valley;
-            let moves = |which: usize, value: f64| change[which].abs() > UNTOUCHED * largest * value.abs();
-            for &angle in &group.angles {
-                if moves(0, group.contrast) {
+            for (member, &angle) in group.group.angles.iter().enumerate() {
+                let change = group.of_member(member) * &change;
+                let moves = |which: usize, value: f64| change[which].abs() > UNTOUCHED * largest * value.abs();
+                let (contrast, offset) = projected.scaling[angle];
+                if moves(0, contrast) {
                     self.scaling[angle].0 = f64::NAN;
                     self.mean_scaling.0 = f64::NAN;
+                    self.leave_series_open("contrast");
                 }
-                if moves(1, group.offset) {
+                if moves(1, offset) {
                     self.scaling[angle].1 = f64::NAN;
                     self.mean_scaling.1 = f64::NAN;
+                    self.leave_series_open("offset");
                 }
             }
         }
@@ -220,6 +266,10 @@ impl Covariance {
                 join(&names)
             ),
         });
+    }
+
+    fn leave_series_open(&mut self, of: &str) {
+        self.series.iter_mut().filter(|c| c.name.starts_with(of)).for_each(|c| c.error = f64::NAN);
     }
 
     /// Names what the linear errors can't be trusted for.
@@ -261,6 +311,21 @@ impl Covariance {
 /// Standard error of a variance. A variance of zero belongs to what was held or never seen: it has no error.
 fn root(variance: f64) -> f64 {
     if variance > 0.0 { variance.sqrt() } else { f64::NAN }
+}
+
+/// The coefficients of the Fourier series, without errors.
+fn series(projected: &Projected) -> Vec<Coefficient> {
+    let mut out = Vec::new();
+    for group in &projected.groups {
+        let Some(series) = &group.group.series else { continue };
+        let m = series.nrows();
+        for (which, of) in ["contrast", "offset"].into_iter().enumerate() {
+            let values = series * group.optimum.coefficients.rows(which * m, m);
+            let named = coefficient_names(of, m).into_iter().zip(values.iter());
+            out.extend(named.map(|(name, &value)| Coefficient { name, value, error: f64::NAN }));
+        }
+    }
+    out
 }
 
 fn join(names: &[&str]) -> String {

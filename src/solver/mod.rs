@@ -6,6 +6,9 @@
 
 pub mod coordinates;
 pub mod covariance;
+pub mod design;
+mod halfspaces;
+pub mod optimum;
 mod scaled;
 pub mod scaling;
 pub mod search;
@@ -13,12 +16,15 @@ pub mod search;
 mod tests;
 pub mod trust;
 
+use std::sync::Arc;
+
 use crate::Result;
 use crate::gram::{Gram, Objective, Pass, Point};
 use crate::model::{ParameterSpace, ScalingMode};
 use coordinates::Chart;
 use covariance::Covariance;
-use scaling::{Projected, ScalingBounds, project};
+use design::Scaling;
+use scaling::{Projected, project};
 use trust::{Goal, Outcome, Problem, Trust};
 
 /// Damping at which searching begins.
@@ -35,8 +41,6 @@ const CARRIED_WITHIN: f64 = 25.0;
 const MOST_CARRIED: usize = 4;
 /// Two answers nearer than this, in standard errors, are the same minimum.
 const SAME_MINIMUM: f64 = 1.0;
-/// Contrast₀ and offset₀ before anything is known.
-const FIRST_SCALING: (f64, f64) = (0.0, 1.0);
 
 /// Iterations allowed unless the configuration says otherwise.
 const MAX_ITERATIONS: usize = 100;
@@ -188,12 +192,11 @@ struct Solver<'a, 'o> {
 /// Fits the physical parameters, contrast and offset.
 ///
 /// # Errors
-/// What the objective fails with; a fit that finds no minimum is an [`Outcome`], not an error.
+/// What the objective fails with, and bounds or angles that don't go with the scaling mode; a fit that finds no minimum is an [`Outcome`], not an error.
 pub fn fit(task: &Task, objective: &mut dyn Objective, observe: &mut dyn FnMut(&Event)) -> Result<Fit> {
     let problem = Problem {
         chart: Chart::new(task.space, objective.experiment().t_ref()),
-        mode: task.mode,
-        scaling: ScalingBounds { contrast: task.space.contrast, offset: task.space.offset },
+        scaling: Arc::new(Scaling::new(task.mode, &objective.experiment().phi, task.space)?),
     };
     let mut solver = Solver { task, objective, observe, problem, iterations: Vec::new() };
     let coarsest = solver.objective.levels().len() - 1;
@@ -255,8 +258,7 @@ impl Solver<'_, '_> {
         let task = self.task;
         let n_pairs = self.n_pairs(level);
         let goal = Goal::Approach(COARSE_DECREMENT);
-        let k = self.objective.experiment().n_angles();
-        let unscaled = vec![FIRST_SCALING; k];
+        let unscaled = self.problem.scaling.first.clone();
         let user: Vec<Vec<f64>> = task
             .space
             .start
@@ -315,7 +317,7 @@ impl Solver<'_, '_> {
     }
 
     fn screen(&self, grams: &[Gram], point: &Point) -> Projected {
-        project(grams, &point.scaling, self.problem.mode, self.problem.scaling, 0)
+        project(grams, &point.scaling, &self.problem.scaling, 0)
     }
 
     fn at_bound(&self, answer: &Trust) -> Vec<bool> {
@@ -388,9 +390,8 @@ impl Solver<'_, '_> {
         let n = self.problem.chart.n_physical();
         let projected = best.projected().cloned().unwrap_or_else(|| {
             // no pass gave a finite χ²: report that instead of numbers
-            let k = self.objective.experiment().n_angles();
-            let mut empty =
-                project(&vec![Gram::default(); k], &vec![FIRST_SCALING; k], self.task.mode, self.problem.scaling, n);
+            let grams = vec![Gram::default(); self.objective.experiment().n_angles()];
+            let mut empty = project(&grams, &self.problem.scaling.first, &self.problem.scaling, n);
             empty.chi2 = f64::NAN;
             empty
         });

@@ -1,42 +1,26 @@
-//! Contrast and offset: eliminated in closed form after every pass (variable projection).
+//! Contrast and offset: eliminated after every pass (variable projection).
 //!
-//! They enter c2 = offset + contrast·g linearly, so for given physical parameters their optimum within bounds is a tiny
-//! quadratic problem per angle (or one for all angles), and the normal equations of the physical parameters follow by
-//! the Schur complement (Kaufman's form). Everything comes from the Gram matrices; no pass over the data is needed.
+//! They enter c2 = offset + contrast·g linearly, and the coefficients behind them ([`super::design`]) do, too. So for given
+//! physical parameters their optimum within bounds is a tiny quadratic problem ([`super::optimum`]), and the normal
+//! equations of the physical parameters follow by the Schur complement (Kaufman's form). Everything comes from the Gram
+//! matrices; no pass over the data is needed.
 
-use nalgebra::{DMatrix, DVector, Matrix2};
+use std::sync::Arc;
 
+use nalgebra::{DMatrix, DVector};
+
+use super::design::{Group, Scaling};
+use super::optimum::{Optimum, Quadratic, optimum};
 use crate::gram::{G, Gram, ONE, R};
-use crate::model::ScalingMode;
 
-/// Relative determinant of the 2×2 block below which contrast can't be told from offset: g is constant to rounding.
-const DEGENERATE: f64 = 1e-13;
-
-/// Bounds of contrast and offset.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ScalingBounds {
-    /// Of contrast.
-    pub contrast: (f64, f64),
-    /// Of offset.
-    pub offset: (f64, f64),
-}
-
-/// Optimal contrast and offset of one group of angles and what they do to the normal equations.
+/// Optimal contrasts and offsets of one group of angles and what they do to the normal equations.
 #[derive(Debug, Clone)]
 pub struct ScalingGroup {
-    /// Angles that share them.
-    pub angles: Vec<usize>,
-    /// The optimum.
-    pub contrast: f64,
-    /// The optimum.
-    pub offset: f64,
-    /// Whether contrast is inside its bounds and determined.
-    pub contrast_free: bool,
-    /// Whether offset is inside its bounds.
-    pub offset_free: bool,
-    /// Inverse of the normal matrix of the free ones, zeros elsewhere.
-    pub inverse: Matrix2<f64>,
-    /// ∂²(χ²/2) by physical coordinates and (contrast, offset), zero columns where not free; n × 2.
+    /// Its angles, design and bounds.
+    pub group: Arc<Group>,
+    /// The optimum, and the inverse of its normal matrix.
+    pub optimum: Optimum,
+    /// ∂²(χ²/2) by physical coordinates and coefficients; n × 2m.
     pub cross: DMatrix<f64>,
 }
 
@@ -55,7 +39,7 @@ pub struct Projected {
     pub normal: DMatrix<f64>,
     /// Jᵀr of the physical coordinates.
     pub gradient: DVector<f64>,
-    /// The groups, one per angle or one for all.
+    /// The groups; none where contrast and offset are held.
     pub groups: Vec<ScalingGroup>,
 }
 
@@ -65,105 +49,31 @@ impl Projected {
         self.pairs_per_angle.iter().sum()
     }
 
-    /// Contrasts and offsets that were free.
+    /// Scaling parameters that were free.
     pub fn n_free_scaling(&self) -> usize {
-        self.groups.iter().map(|g| usize::from(g.contrast_free) + usize::from(g.offset_free)).sum()
-    }
-}
-
-/// The quadratic q(δc, δo) = rr − 2(δc·gr + δo·r1) + δc²·gg + 2δc·δo·g1 + δo²·n of one group.
-#[derive(Clone, Copy)]
-struct Quadratic {
-    gg: f64,
-    g1: f64,
-    n: f64,
-    gr: f64,
-    r1: f64,
-    rr: f64,
-}
-
-impl Quadratic {
-    fn of(grams: &[&Gram]) -> Self {
-        let total = |a, b| grams.iter().map(|g| g.at(a, b)).sum::<f64>();
-        Self {
-            gg: total(G, G),
-            g1: total(G, ONE),
-            n: total(ONE, ONE),
-            gr: total(G, R),
-            r1: total(ONE, R),
-            rr: total(R, R),
-        }
+        self.groups.iter().map(|g| g.optimum.n_free).sum()
     }
 
-    fn is_finite(&self) -> bool {
-        [self.gg, self.g1, self.n, self.gr, self.r1, self.rr].iter().all(|v| v.is_finite())
-    }
-
-    fn at(&self, dc: f64, d_o: f64) -> f64 {
-        self.rr - 2.0 * (dc * self.gr + d_o * self.r1)
-            + dc * dc * self.gg
-            + 2.0 * dc * d_o * self.g1
-            + d_o * d_o * self.n
-    }
-
-    fn offset_for(&self, dc: f64) -> f64 {
-        if self.n > 0.0 { (self.r1 - dc * self.g1) / self.n } else { 0.0 }
-    }
-
-    fn contrast_for(&self, d_o: f64) -> f64 {
-        if self.gg > 0.0 { (self.gr - d_o * self.g1) / self.gg } else { 0.0 }
-    }
-
-    /// Optimal (δc, δo) in a box and which of the two are free.
-    fn minimise(&self, c: (f64, f64), o: (f64, f64)) -> (f64, f64, bool, bool) {
-        let det = self.gg * self.n - self.g1 * self.g1;
-        if det <= DEGENERATE * self.gg * self.n {
-            let dc = 0f64.clamp(c.0, c.1);
-            let d_o = self.offset_for(dc);
-            let clamped = d_o.clamp(o.0, o.1);
-            return (dc, clamped, false, clamped == d_o && self.n > 0.0);
-        }
-        let dc = (self.gr * self.n - self.r1 * self.g1) / det;
-        let d_o = (self.r1 * self.gg - self.gr * self.g1) / det;
-        if (c.0..=c.1).contains(&dc) && (o.0..=o.1).contains(&d_o) {
-            return (dc, d_o, true, true);
-        }
-        let mut best: Option<(f64, (f64, f64, bool, bool))> = None;
-        let mut offer = |candidate: (f64, f64, bool, bool)| {
-            let value = self.at(candidate.0, candidate.1);
-            if best.is_none_or(|(b, _)| value < b) {
-                best = Some((value, candidate));
+    /// Adds an angle whose contrast and offset lie `shift` beside what its residuals were taken against.
+    fn add(&mut self, angle: usize, gram: &Gram, contrast: f64, (dc, d_o): (f64, f64)) {
+        let chi2 = Quadratic::of(&[gram]).at(dc, d_o).max(0.0);
+        self.chi2_per_angle[angle] = chi2;
+        self.chi2 += chi2;
+        let n = self.gradient.len();
+        for i in 0..n {
+            for j in 0..n {
+                self.normal[(i, j)] += contrast * contrast * gram.at(i, j);
             }
-        };
-        for dc in [c.0, c.1] {
-            let free = self.offset_for(dc);
-            let clamped = free.clamp(o.0, o.1);
-            offer((dc, clamped, false, clamped == free));
+            self.gradient[i] += contrast * (gram.at(i, R) - dc * gram.at(i, G) - d_o * gram.at(i, ONE));
         }
-        for d_o in [o.0, o.1] {
-            let free = self.contrast_for(d_o);
-            let clamped = free.clamp(c.0, c.1);
-            offer((clamped, d_o, clamped == free, false));
-        }
-        best.map_or((0.0, 0.0, false, false), |(_, candidate)| candidate)
     }
 }
 
 /// Eliminates contrast and offset from the Gram matrices of a pass evaluated against `reference` (contrast₀, offset₀ per
-/// angle; in `averaged` mode the same for all). `n` physical coordinates; 0 for a χ²-only pass. Sums that aren't finite give
-/// a χ² of NaN.
-pub fn project(
-    grams: &[Gram],
-    reference: &[(f64, f64)],
-    mode: ScalingMode,
-    bounds: ScalingBounds,
-    n: usize,
-) -> Projected {
+/// angle; in `averaged` mode the same for all, in `constant` those that are held). `n` physical coordinates; 0 for a χ²-only
+/// pass. Sums that aren't finite give a χ² of NaN.
+pub fn project(grams: &[Gram], reference: &[(f64, f64)], scaling: &Scaling, n: usize) -> Projected {
     let k = grams.len();
-    let members: Vec<Vec<usize>> = match mode {
-        ScalingMode::Individual => (0..k).map(|a| vec![a]).collect(),
-        ScalingMode::Averaged => vec![(0..k).collect()],
-    };
     let mut out = Projected {
         chi2: 0.0,
         chi2_per_angle: vec![0.0; k],
@@ -171,68 +81,78 @@ pub fn project(
         scaling: reference.to_vec(),
         normal: DMatrix::zeros(n, n),
         gradient: DVector::zeros(n),
-        groups: Vec::with_capacity(members.len()),
+        groups: Vec::with_capacity(scaling.groups.len()),
     };
-    for angles in members {
-        let own: Vec<&Gram> = angles.iter().map(|&a| &grams[a]).collect();
-        let (c0, o0) = reference[angles[0]];
-        let q = Quadratic::of(&own);
-        if !q.is_finite() {
+    if scaling.groups.is_empty() {
+        for (angle, gram) in grams.iter().enumerate() {
+            if !Quadratic::of(&[gram]).is_finite() {
+                out.chi2 = f64::NAN;
+                return out;
+            }
+            out.add(angle, gram, reference[angle].0, (0.0, 0.0));
+        }
+    }
+    for group in &scaling.groups {
+        let own: Vec<&Gram> = group.angles.iter().map(|&a| &grams[a]).collect();
+        let against: Vec<(f64, f64)> = group.angles.iter().map(|&a| reference[a]).collect();
+        let Some(optimum) = optimum(group, &own, &against) else {
             out.chi2 = f64::NAN;
             return out;
-        }
-        let box_of = |(min, max): (f64, f64), at: f64| (min - at, max - at);
-        let (dc, d_o, contrast_free, offset_free) = q.minimise(box_of(bounds.contrast, c0), box_of(bounds.offset, o0));
-        let (contrast, offset) = (c0 + dc, o0 + d_o);
-        let mut cross = DMatrix::zeros(n, 2);
-        for (&angle, gram) in angles.iter().zip(&own) {
-            out.scaling[angle] = (contrast, offset);
-            let chi2 = Quadratic::of(&[gram]).at(dc, d_o).max(0.0);
-            out.chi2_per_angle[angle] = chi2;
-            out.chi2 += chi2;
-            for i in 0..n {
-                for j in 0..n {
-                    out.normal[(i, j)] += contrast * contrast * gram.at(i, j);
-                }
-                out.gradient[i] += contrast * (gram.at(i, R) - dc * gram.at(i, G) - d_o * gram.at(i, ONE));
-                if contrast_free {
-                    cross[(i, 0)] += contrast * gram.at(i, G);
-                }
-                if offset_free {
-                    cross[(i, 1)] += contrast * gram.at(i, ONE);
-                }
-            }
-        }
-        let inverse = match (contrast_free, offset_free) {
-            (true, true) => {
-                let det = q.gg * q.n - q.g1 * q.g1;
-                Matrix2::new(q.n, -q.g1, -q.g1, q.gg) / det
-            }
-            (true, false) => Matrix2::new(1.0 / q.gg, 0.0, 0.0, 0.0),
-            (false, true) => Matrix2::new(0.0, 0.0, 0.0, 1.0 / q.n),
-            (false, false) => Matrix2::zeros(),
         };
-        if n > 0 {
-            // the gradient by contrast and offset is zero where they are free, so only the matrix changes
-            out.normal -= &cross * inverse * cross.transpose();
+        let m = group.design.ncols();
+        let mut cross = DMatrix::zeros(n, 2 * m);
+        for (member, (&angle, gram)) in group.angles.iter().zip(&own).enumerate() {
+            let contrast = optimum.values[member].0;
+            out.scaling[angle] = optimum.values[member];
+            out.add(angle, gram, contrast, optimum.shifts[member]);
+            for i in 0..n {
+                for k in 0..m {
+                    let weight = contrast * group.design[(member, k)];
+                    cross[(i, k)] += weight * gram.at(i, G);
+                    cross[(i, m + k)] += weight * gram.at(i, ONE);
+                }
+            }
         }
-        out.groups.push(ScalingGroup { angles, contrast, offset, contrast_free, offset_free, inverse, cross });
+        if n > 0 {
+            // along free directions the gradient by the coefficients is zero, so only the matrix changes
+            out.normal -= &cross * &optimum.inverse * cross.transpose();
+        }
+        out.groups.push(ScalingGroup { group: Arc::clone(group), optimum, cross });
     }
     out
 }
 
 impl ScalingGroup {
-    /// inverse·crossᵀ: how contrast and offset follow (negatively) a change of the physical coordinates; 2 × n.
+    /// inverse·crossᵀ: how the coefficients follow (negatively) a change of the physical coordinates; 2m × n.
     pub fn response(&self) -> DMatrix<f64> {
-        DMatrix::from_iterator(2, 2, self.inverse.iter().copied()) * self.cross.transpose()
+        &self.optimum.inverse * self.cross.transpose()
+    }
+
+    /// From coefficients to (contrast, offset) of a member; 2 × 2m.
+    pub fn of_member(&self, member: usize) -> DMatrix<f64> {
+        let m = self.group.design.ncols();
+        let mut out = DMatrix::zeros(2, 2 * m);
+        for k in 0..m {
+            out[(0, k)] = self.group.design[(member, k)];
+            out[(1, m + k)] = self.group.design[(member, k)];
+        }
+        out
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{AnalysisMode, ParameterSpace, ScalingMode};
 
-    const BOUNDS: ScalingBounds = ScalingBounds { contrast: (0.0, 1.0), offset: (0.5, 1.5) };
+    /// A mode for static angles, with contrast 0 … 1 and offset 0.5 … 1.5.
+    fn scaling(mode: ScalingMode, phi: &[f64]) -> Scaling {
+        Scaling::new(mode, phi, &ParameterSpace::for_mode(AnalysisMode::Static)).unwrap()
+    }
+
+    fn own() -> Scaling {
+        scaling(ScalingMode::Individual, &[0.0])
+    }
 
     /// Gram of given (g, y) pairs with one physical column.
     fn gram(points: &[(f64, f64, f64)], c0: f64, o0: f64) -> Gram {
@@ -269,7 +189,7 @@ mod tests {
     fn finds_the_optimum_whatever_the_reference() {
         let p = points(0.3, 1.02);
         for reference in [(0.0, 1.0), (0.31, 1.01)] {
-            let out = project(&[gram(&p, reference.0, reference.1)], &[reference], ScalingMode::Individual, BOUNDS, 1);
+            let out = project(&[gram(&p, reference.0, reference.1)], &[reference], &own(), 1);
             let (c, o) = out.scaling[0];
             assert!((out.chi2 - sum_of_squares(&p, c, o)).abs() < 1e-13);
             for (dc, d_o) in [(1e-4, 0.0), (-1e-4, 0.0), (0.0, 1e-4), (0.0, -1e-4)] {
@@ -282,7 +202,7 @@ mod tests {
     fn bounds_hold_and_are_the_best_in_the_box() {
         for (c, o) in [(-0.2, 1.0), (1.3, 1.0), (0.3, 0.4), (0.3, 1.7), (-0.5, 1.8), (1.4, 0.3)] {
             let p = points(c, o);
-            let out = project(&[gram(&p, 0.0, 1.0)], &[(0.0, 1.0)], ScalingMode::Individual, BOUNDS, 1);
+            let out = project(&[gram(&p, 0.0, 1.0)], &[(0.0, 1.0)], &own(), 1);
             let (c, o) = out.scaling[0];
             assert!((0.0..=1.0).contains(&c) && (0.5..=1.5).contains(&o));
             for i in 0..=50 {
@@ -299,8 +219,8 @@ mod tests {
         let sets = [points(0.3, 1.0), points(0.35, 1.03)];
         let grams: Vec<Gram> = sets.iter().map(|p| gram(p, 0.3, 1.0)).collect();
         let reference = [(0.3, 1.0); 2];
-        let own = project(&grams, &reference, ScalingMode::Individual, BOUNDS, 1);
-        let shared = project(&grams, &reference, ScalingMode::Averaged, BOUNDS, 1);
+        let own = project(&grams, &reference, &scaling(ScalingMode::Individual, &[0.0, 90.0]), 1);
+        let shared = project(&grams, &reference, &scaling(ScalingMode::Averaged, &[0.0, 90.0]), 1);
         assert_eq!(shared.scaling[0], shared.scaling[1]);
         assert!(shared.chi2 > own.chi2);
         let (c, o) = shared.scaling[0];
@@ -311,20 +231,23 @@ mod tests {
     #[test]
     fn projected_normal_matrix_is_that_of_the_projected_column() {
         let p = points(0.3, 1.0);
-        let out = project(&[gram(&p, 0.3, 1.0)], &[(0.3, 1.0)], ScalingMode::Individual, BOUNDS, 1);
+        let out = project(&[gram(&p, 0.3, 1.0)], &[(0.3, 1.0)], &own(), 1);
         // regress the physical column on (g, 1) and take the sum of squares of what is left
         let c = out.scaling[0].0;
         let column: Vec<(f64, f64, f64)> = p.iter().map(|&(g, dg, _)| (g, 0.0, c * dg)).collect();
-        let free = ScalingBounds { contrast: (-1e9, 1e9), offset: (-1e9, 1e9) };
-        let left = project(&[gram(&column, 0.0, 0.0)], &[(0.0, 0.0)], ScalingMode::Individual, free, 0);
+        let mut space = ParameterSpace::for_mode(AnalysisMode::Static);
+        (space.contrast, space.offset) = ((-1e9, 1e9), (-1e9, 1e9));
+        let free = Scaling::new(ScalingMode::Individual, &[0.0], &space).unwrap();
+        let left = project(&[gram(&column, 0.0, 0.0)], &[(0.0, 0.0)], &free, 0);
         assert!((out.normal[(0, 0)] / left.chi2 - 1.0).abs() < 1e-10);
     }
 
     #[test]
     fn a_constant_shape_leaves_contrast_alone() {
         let p: Vec<_> = (0..20).map(|k| (1.0, 0.0, 1.1 + 0.001 * f64::from(k))).collect();
-        let out = project(&[gram(&p, 0.2, 1.0)], &[(0.2, 1.0)], ScalingMode::Individual, BOUNDS, 1);
-        assert!(!out.groups[0].contrast_free && out.groups[0].offset_free);
+        let out = project(&[gram(&p, 0.2, 1.0)], &[(0.2, 1.0)], &own(), 1);
+        let optimum = &out.groups[0].optimum;
+        assert!(!optimum.contrast_free[0] && optimum.offset_free[0]);
         assert_eq!(out.scaling[0].0, 0.2);
     }
 }

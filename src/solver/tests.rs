@@ -3,6 +3,8 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+mod modes;
+
 use super::*;
 use crate::gram::Local;
 use crate::model::{AnalysisMode, Experiment, ShearConvention, TimeAxis, reference};
@@ -48,7 +50,8 @@ impl Synthetic {
         let point = Point { physical: physical.to_vec(), scaling: vec![(0.3, 1.0); k] };
         let grams = objective.evaluate(0, std::slice::from_ref(&point), Pass::Chi2).unwrap().remove(0);
         let space = ParameterSpace::for_mode(self.experiment.mode);
-        project(&grams, &point.scaling, mode, ScalingBounds { contrast: space.contrast, offset: space.offset }, 0).chi2
+        let scaling = Scaling::new(mode, &self.experiment.phi, &space).unwrap();
+        project(&grams, &point.scaling, &scaling, 0).chi2
     }
 }
 

@@ -5,13 +5,15 @@
 //! within a few standard errors of the minimum. Progress is measured by the decrement λ = √(gᵀH⁻¹g)/s: the distance to the
 //! minimum in standard errors. χ² decides about steps while its change is above rounding; below that the decrement does.
 
+use std::sync::Arc;
+
 use nalgebra::{DMatrix, DVector};
 
 use super::coordinates::{Chart, Held, Side};
+use super::design::Scaling;
 use super::scaled::Scaled;
-use super::scaling::{Projected, ScalingBounds, project};
+use super::scaling::{Projected, project};
 use crate::gram::{Gram, Point};
-use crate::model::ScalingMode;
 
 /// Damping of κ in the step, as a share of s²/κ²: it holds where the data leave the curvature undetermined.
 const KAPPA_DAMPING: f64 = 0.01;
@@ -35,10 +37,8 @@ const RELEASE: f64 = 1e-2;
 pub struct Problem {
     /// Bounds and coordinates.
     pub chart: Chart,
-    /// Scaling mode.
-    pub mode: ScalingMode,
-    /// Bounds of contrast and offset.
-    pub scaling: ScalingBounds,
+    /// What contrast and offset can be.
+    pub scaling: Arc<Scaling>,
 }
 
 /// When to stop.
@@ -181,7 +181,7 @@ impl Trust {
     pub fn receive(&mut self, grams: &[Gram]) {
         self.passes += 1;
         let n = self.problem.chart.n_physical();
-        let new = project(grams, &self.reference, self.problem.mode, self.problem.scaling, n);
+        let new = project(grams, &self.reference, &self.problem.scaling, n);
         let usable = new.chi2.is_finite() && new.normal.iter().chain(new.gradient.iter()).all(|v| v.is_finite());
         let plan = self.plan.take();
         match (plan, usable) {

@@ -144,10 +144,14 @@ fn in_force(config: &Config, findings: &Findings, out: &mut impl Write) -> std::
         match fit.scaling {
             None => format!(
                 "one contrast and offset for all angles from {} angles on, else one per angle",
-                ScalingMode::AVERAGED_FROM
+                config.scaling.averaged_from
             ),
             Some(ScalingMode::Averaged) => "one contrast and offset for all angles".into(),
             Some(ScalingMode::Individual) => "one contrast and offset per angle".into(),
+            Some(ScalingMode::Constant) => "contrast and offset held, not fitted".into(),
+            Some(ScalingMode::Fourier { order }) => {
+                format!("contrast and offset as Fourier series of order {order} in φ")
+            }
         },
     )?;
     line(
