@@ -125,7 +125,7 @@ _look() {
 _have_test_python() {
     local name
     for name in python3 /usr/bin/python3; do
-        _have "$name" && "$name" -c 'import h5py, numpy' >/dev/null 2>&1 && return 0
+        _have "$name" && "$name" -c 'import h5py, numpy, scipy.optimize' >/dev/null 2>&1 && return 0
     done
     return 1
 }
@@ -133,8 +133,8 @@ _have_test_python() {
 # Without it a user's tests go on, leaving out those that need it; the CI's don't.
 _bring_test_python() {
     _have_test_python && return 0
-    missing_things=('Python with h5py and numpy (for the tests)')
-    missing_packages=(python3 python3-h5py python3-numpy)
+    missing_things=('Python with h5py, numpy and scipy (for the tests)')
+    missing_packages=(python3 python3-h5py python3-numpy python3-scipy)
     if _may_install && _install; then
         hash -r
         _have_test_python && return 0
@@ -143,7 +143,7 @@ _bring_test_python() {
         _say_missing
         return 1
     fi
-    echo "warning: Python with h5py and numpy is missing, so tests of files from Python are left out (Debian, Ubuntu: ${missing_packages[*]})" >&2
+    echo "warning: Python with h5py, numpy and scipy is missing, so tests that need it are left out (Debian, Ubuntu: ${missing_packages[*]})" >&2
 }
 
 _miss() {

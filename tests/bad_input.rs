@@ -256,7 +256,6 @@ fn wrong_parameters_in_the_configuration_are_shown_in_place() {
             (12, "[1e4, -0.5]"),
             &["initial_parameters.values", "2 items"],
         ),
-        ("optimization:\n  nlsq:\n    loss: soft_l1\n", (12, "loss: soft_l1"), &["soft_l1", "loss: linear"]),
         ("optimization:\n  method: nuts\n", (11, "method: nuts"), &["method: nuts", "isn't available"]),
         ("noise_estimation:\n  enabled: true\n", (11, "enabled: true"), &["noise estimation", "isn't available"]),
     ] {

@@ -15,15 +15,15 @@ fn user_file(folder: &Path, name: &str) {
 #[test]
 fn every_problem_is_shown_with_its_place() {
     let folder = scratch();
-    let text = "analysis_mode: static\nanalyzer_parameters:\n  dt: abc\n  strat_frame: 2\noptimization:\n  nlsq:\n    \
-                loss: soft_l1\nplotting: {dpi: 300}\n";
+    let text = "analysis_mode: static\nanalyzer_parameters:\n  dt: abc\n  strat_frame: 2\noptimization:\n  \
+                method: nuts\nplotting: {dpi: 300}\n";
     fs::write(folder.path().join("c.yaml"), text).unwrap();
     let outcome = alone(folder.path(), &["config", "check", "c.yaml"]).outcome();
     outcome.assert_error(2, &["c.yaml: 3 problems, the first in line 3: `analyzer_parameters.dt` must be a number"]);
     for part in [
         "Problems (2)\n  c.yaml:3:7: `analyzer_parameters.dt` must be a number, found the text \"abc\"\n    3 |   dt: abc\n",
         "c.yaml:4:3: unknown key `analyzer_parameters.strat_frame`; did you mean `analyzer_parameters.start_frame`?",
-        "Not available in this version (1)\n  c.yaml:7:11: `loss: soft_l1` isn't available yet; set `loss: linear`",
+        "Not available in this version (1)\n  c.yaml:6:11: `method: nuts` isn't available yet; set `method: nlsq`",
         "Without effect here (1 key; -v names each)\n  plotting.dpi: pictures are not drawn",
         "In force once the problems are solved\n",
     ] {

@@ -11,7 +11,8 @@ fn fit(sample: &Sample, precision: Precision) -> Fit {
     let e = &sample.experiment;
     let space = ParameterSpace::for_mode(e.mode);
     let config = FitConfig { global_search: true, ..FitConfig::default() };
-    let task = Task { space: &space, config: &config, mode: ScalingMode::automatic(e.n_angles()), sigma: None };
+    let task =
+        Task { space: &space, config: &config, mode: ScalingMode::automatic(e.n_angles()), sigma: None, robust: None };
     solver::fit(&task, &mut objective, &mut |_| {}).unwrap()
 }
 

@@ -21,7 +21,7 @@ pub fn fit(sample: &Sample, objective: &mut Local, engine: Engine, threads: usiz
     let e = &sample.experiment;
     let (space, mode) = (ParameterSpace::for_mode(e.mode), ScalingMode::automatic(e.n_angles()));
     let config = &FitConfig { global_search: true, ..FitConfig::default() };
-    let task = Task { space: &space, config, mode, sigma: None };
+    let task = Task { space: &space, config, mode, sigma: None, robust: None };
     let (mut seconds, mut passes, mut converged) = (Vec::new(), Vec::new(), true);
     for _ in 0..repetitions {
         objective.passes.fill(0);

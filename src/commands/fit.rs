@@ -10,8 +10,8 @@ use crate::config::{Config, TimeOrigin};
 use crate::dataset::Dataset;
 use crate::gram::{Level, Objective};
 use crate::model::Experiment;
-use crate::output::{DataSummary, Folder, Report, Truth, closing_report, write};
-use crate::solver::{self, Task};
+use crate::output::{DEFAULT_SIGMA, DataSummary, Folder, Report, Truth, closing_report, write};
+use crate::solver::{self, Robust, Task};
 use crate::telemetry::{Phases, Progress};
 use crate::{Error, Result};
 
@@ -152,7 +152,11 @@ impl Run<'_> {
         if let Some(report) = progress.batches() {
             driver.on_batch(report);
         }
-        let task = Task { space, config: &self.config.fit, mode: scaling.mode, sigma: None };
+        let robust = self.robust(&data, &mut warnings);
+        if let Some(robust) = robust {
+            driver.set_sigma(&vec![robust.sigma; self.experiment.n_angles()]);
+        }
+        let task = Task { space, config: &self.config.fit, mode: scaling.mode, sigma: None, robust };
         let fit = phases.time("fitting", || solver::fit(&task, &mut driver, &mut |event| progress.solver(event)));
         progress.finish();
         let fit = fit?;
@@ -187,6 +191,22 @@ impl Run<'_> {
         // a closed pipe is the reader's choice, not a failure of the run
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         Ok(if report.convergence_status() == "converged" { 0 } else { NOT_CONVERGED })
+    }
+
+    /// The loss asked for, by the estimated noise: one σ for all angles, so that each counts as in least squares.
+    fn robust(&self, data: &DataSummary, warnings: &mut Vec<String>) -> Option<Robust> {
+        let loss = self.config.fit.loss?;
+        let mut sigma = data.noise();
+        if !(sigma.is_finite() && sigma > 0.0) {
+            let text = format!(
+                "the noise can't be estimated, so loss `{}` measures residuals in units of {DEFAULT_SIGMA}",
+                loss.name()
+            );
+            log::warn!("{text}");
+            warnings.push(text);
+            sigma = DEFAULT_SIGMA;
+        }
+        Some(Robust { loss, sigma })
     }
 
     /// Refuses data that leave no degree of freedom.

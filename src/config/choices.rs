@@ -40,12 +40,7 @@ const CHOICES: &[Choice] = &[
         later: &["nuts", "mcmc", "cmc", "both"],
         remedy: "set `method: nlsq`",
     },
-    Choice {
-        path: "optimization.nlsq.loss",
-        ready: &["linear"],
-        later: &["soft_l1", "huber", "cauchy"],
-        remedy: "set `loss: linear` (plain least squares)",
-    },
+    Choice { path: "optimization.nlsq.loss", ready: &["linear", "soft_l1", "huber", "cauchy"], later: &[], remedy: "" },
     Choice {
         path: "optimization.nlsq.anti_degeneracy.per_angle_mode",
         ready: &["auto", "averaged", "individual", "constant", "fourier"],

@@ -42,7 +42,7 @@ pub(super) fn effective(config: &Config) -> Value {
                 "tolerance": config.fit.ftol,
                 "xtol": config.fit.xtol,
                 "gtol": config.fit.gtol,
-                "loss": "linear",
+                "loss": config.fit.loss_name(),
                 "anti_degeneracy": {
                     "per_angle_mode": config.fit.scaling.map_or("auto", ScalingMode::name),
                     "constant_scaling_threshold": config.scaling.averaged_from,

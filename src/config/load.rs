@@ -10,7 +10,7 @@ use super::parse::parse;
 use super::source::Source;
 use super::{Config, FitConfig, OutputConfig, PerformanceConfig, Strategy, TimeOrigin};
 use super::{effective, parameters, scaling, selection, simulation};
-use crate::gram::Precision;
+use crate::gram::{Loss, Precision};
 use crate::model::{AnalysisMode, ShearConvention};
 use crate::{Error, Result};
 
@@ -119,10 +119,17 @@ fn fit(document: &Document, no_start: bool) -> Result<FitConfig> {
         xtol: tolerance("xtol", default.xtol)?,
         gtol: tolerance("gtol", default.gtol)?,
         scaling: scaling::mode(document)?,
+        loss: loss(document)?,
         global_search: no_start | asked,
         n_starts: n_starts.map(|spot| spot.value as usize),
         seed: seed.map_or(default.seed, |spot| spot.value as u64),
     })
+}
+
+/// A robust loss; `None` = least squares.
+fn loss(document: &Document) -> Result<Option<Loss>> {
+    let word = document.choice("optimization.nlsq.loss")?;
+    Ok(Loss::ALL.into_iter().find(|loss| word == Some(loss.name())))
 }
 
 fn performance(document: &Document) -> Result<PerformanceConfig> {

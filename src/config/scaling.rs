@@ -41,6 +41,12 @@ pub struct AngleScaling {
     bounds: Vec<Bound>,
 }
 
+impl Default for AngleScaling {
+    fn default() -> Self {
+        Self { averaged_from: ScalingMode::AVERAGED_FROM, values: [None, None], bounds: Vec::new() }
+    }
+}
+
 /// A value for every angle.
 #[derive(Debug, Clone)]
 struct Values {

@@ -212,7 +212,10 @@ impl Text {
                 (&format!("    tolerance: {}", decimal(fit.ftol)), "stop: relative decrease of χ²"),
                 (&format!("    xtol: {}", decimal(fit.xtol)), "stop: step relative to the parameters' scale"),
                 (&format!("    gtol: {}", decimal(fit.gtol)), "stop: scaled projected gradient"),
-                ("    loss: linear", "plain least squares"),
+                (
+                    "    loss: linear",
+                    "least squares; or soft_l1, huber, cauchy, in units of the noise, where there are outliers",
+                ),
             ]);
         }
         let threshold = ScalingMode::AVERAGED_FROM;

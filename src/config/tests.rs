@@ -55,6 +55,7 @@ fn a_short_file_gets_the_defaults() {
         xtol: 1e-8,
         gtol: 1e-8,
         scaling: None,
+        loss: None,
         global_search: true,
         n_starts: None,
         seed: 42,
@@ -183,8 +184,6 @@ fn a_gap_is_positive_or_left_to_the_data_file() {
 #[test]
 fn what_would_be_ignored_to_the_result_is_refused() {
     for (more, expected) in [
-        ("optimization: {nlsq: {loss: soft_l1}}", "`loss: soft_l1` isn't available yet; set `loss: linear`"),
-        ("optimization: {nlsq: {loss: huber}}", "set `loss: linear`"),
         ("optimization: {method: cmc}", "`method: cmc` isn't available yet; set `method: nlsq`"),
         ("optimization: {method: both}", "`method: both` isn't available yet"),
         ("data_filtering: {exclude_frames: [3]}", "leaving out frames isn't available yet"),

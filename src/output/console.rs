@@ -196,7 +196,12 @@ fn choices(page: &mut Page, report: &Report) {
     row("scaling mode", config.fit.scaling.map_or("auto", |s| s.name()), &scaling);
     let start = if config.fit.global_search { "global search" } else { "start values given" };
     row("start", if config.parameters.start.is_some() { "values" } else { "null" }, start);
-    row("loss", "linear", "linear");
+    let loss = config.fit.loss_name();
+    let meaning = match &report.fit.robust {
+        Some(robust) => format!("{loss} of residuals in units of σ = {:.4e}, the estimated noise", robust.sigma),
+        None => "linear (least squares)".into(),
+    };
+    row("loss", loss, &meaning);
     row("strategy", config.performance.strategy.map_or("by size", |s| s.name()), report.strategy.name());
     let threads = config.performance.threads.map_or("auto".to_string(), |t| t.to_string());
     row("threads a rank", &threads, &list_or_range(&report.ranks.iter().map(|r| r.plan.threads).collect::<Vec<_>>()));
@@ -259,7 +264,17 @@ fn statistics(page: &mut Page, report: &Report) {
     );
     page.entry("noise in the data", &format!("{:.4e} (from second differences along the lag)", report.noise()));
     page.entry("χ²/DOF against it", &plain(report.reduced_against_noise()));
-    page.entry("errors scaled by", &format!("{:.4e} (the residuals' own deviation)", report.fit.covariance.s2.sqrt()));
+    if let Some(robust) = &report.fit.robust {
+        let text = format!(
+            "{:.8e} ({}), {} of it per degree of freedom",
+            report.loss_value(),
+            robust.loss.name(),
+            plain(report.reduced_loss())
+        );
+        page.entry("loss minimised", &text);
+    }
+    let of = if report.fit.robust.is_some() { "what outliers leave of it" } else { "the residuals' own deviation" };
+    page.entry("errors scaled by", &format!("{:.4e} ({of})", report.fit.covariance.s2.sqrt()));
 }
 
 fn times(page: &mut Page, report: &Report) {

@@ -208,6 +208,7 @@ impl Writer {
             ("time_origin", report.config.time_origin.name()),
             ("convergence_status", report.convergence_status()),
             ("convergence_reason", report.fit.outcome.reason()),
+            ("loss", report.config.fit.loss_name()),
             ("quality_flag", report.quality_flag()),
             ("quality_warnings", &report.quality_warnings().join("\n")),
             ("configuration", &report.config.effective.to_string()),
@@ -221,6 +222,7 @@ impl Writer {
             ("degrees_of_freedom", report.fit.degrees_of_freedom),
             ("sigma", DEFAULT_SIGMA),
             ("noise_estimate", report.noise()),
+            ("loss_value", report.loss_value()),
             ("n_pairs", report.fit.projected.n_pairs()),
         ] {
             attribute(root, name, value)?;

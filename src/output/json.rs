@@ -125,7 +125,9 @@ fn analysis(report: &Report) -> Value {
             "sigma_is_default": true,
             "noise_estimate": number(report.noise()),
             "noise_estimate_per_angle": report.data.noise.iter().map(|&n| number(n)).collect::<Vec<_>>(),
-            "loss": "linear",
+            "loss": report.config.fit.loss_name(),
+            "loss_value": number(report.loss_value()),
+            "loss_sigma": fit.robust.as_ref().map(|robust| number(robust.sigma)),
             "quality_flag": report.quality_flag(),
         },
         "dataset_info": {

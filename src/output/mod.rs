@@ -11,7 +11,7 @@ mod truth;
 
 pub use console::grouped;
 pub use folder::Folder;
-pub use report::{DataSummary, Report};
+pub use report::{DEFAULT_SIGMA, DataSummary, Report};
 pub use table::Table;
 pub use truth::Truth;
 

@@ -44,6 +44,14 @@ pub struct DataSummary {
     pub hash: String,
 }
 
+impl DataSummary {
+    /// Estimated noise over all angles (root mean square); NaN without an estimate.
+    pub fn noise(&self) -> f64 {
+        let finite: Vec<f64> = self.noise.iter().copied().filter(|n| n.is_finite()).collect();
+        (finite.iter().map(|x| x * x).sum::<f64>() / finite.len() as f64).sqrt()
+    }
+}
+
 /// A finished run.
 pub struct Report<'a> {
     /// What was asked for.
@@ -122,8 +130,23 @@ impl Report<'_> {
 
     /// Estimated noise over all angles (root mean square).
     pub fn noise(&self) -> f64 {
-        let finite: Vec<f64> = self.data.noise.iter().copied().filter(|n| n.is_finite()).collect();
-        (finite.iter().map(|x| x * x).sum::<f64>() / finite.len() as f64).sqrt()
+        self.data.noise()
+    }
+
+    /// What was minimised: Σ ρ((r/σ)²) with a robust loss, χ² otherwise.
+    pub fn loss_value(&self) -> f64 {
+        self.fit.robust.as_ref().map_or(self.chi_squared(), |robust| robust.cost / robust.sigma.powi(2))
+    }
+
+    /// The same per degree of freedom.
+    pub fn reduced_loss(&self) -> f64 {
+        self.loss_value() / self.fit.degrees_of_freedom
+    }
+
+    /// What the quality is judged by: χ² per degree of freedom against the estimated noise, or with a robust loss, which grants
+    /// that some values are outliers, the loss.
+    fn judged_by(&self) -> f64 {
+        if self.fit.robust.is_some() { self.reduced_loss() } else { self.reduced_against_noise() }
     }
 
     /// Share of the frames in which each rate is at its floor.
@@ -190,7 +213,7 @@ impl Report<'_> {
     pub fn quality_flag(&self) -> &'static str {
         Evidence {
             converged: self.convergence_status() == "converged",
-            reduced: self.reduced_against_noise(),
+            reduced: self.judged_by(),
             at_bounds: self.at_bounds().len(),
             undetermined: self.fit.covariance.undetermined.len() + self.floored().len() + usize::from(self.has_twin()),
             has_errors: self.fit.covariance.s2.is_finite(),
@@ -208,7 +231,7 @@ impl Report<'_> {
                 at_bounds.join(", ")
             ));
         }
-        let reduced = self.reduced_against_noise();
+        let reduced = self.judged_by();
         if reduced.is_nan() {
             out.push("the noise can't be estimated from so few values, so the fit can't be judged against it".into());
         } else if reduced >= GOOD {

@@ -9,6 +9,7 @@ pub mod covariance;
 pub mod design;
 mod halfspaces;
 pub mod optimum;
+mod robust;
 mod scaled;
 pub mod scaling;
 pub mod search;
@@ -19,11 +20,13 @@ pub mod trust;
 use std::sync::Arc;
 
 use crate::Result;
-use crate::gram::{Gram, Objective, Pass, Point};
+use crate::gram::{Gram, Loss, Objective, Pass, Point};
 use crate::model::{ParameterSpace, ScalingMode};
 use coordinates::Chart;
 use covariance::Covariance;
 use design::Scaling;
+use robust::Plain;
+pub use robust::{Robust, RobustFit};
 use scaling::{Projected, project};
 use trust::{Goal, Outcome, Problem, Trust};
 
@@ -62,6 +65,8 @@ pub struct FitConfig {
     pub gtol: f64,
     /// Scaling mode asked for; `None` = `auto`.
     pub scaling: Option<ScalingMode>,
+    /// A robust loss; `None` = least squares.
+    pub loss: Option<Loss>,
     /// Whether the program searches globally for its start.
     pub global_search: bool,
     /// Number of points kept after screening and refined; `None` = the program's choice.
@@ -79,10 +84,18 @@ impl Default for FitConfig {
             xtol: TOLERANCE,
             gtol: TOLERANCE,
             scaling: None,
+            loss: None,
             global_search: false,
             n_starts: None,
             seed: SEED,
         }
+    }
+}
+
+impl FitConfig {
+    /// The loss by its name in the configuration.
+    pub fn loss_name(&self) -> &'static str {
+        self.loss.map_or("linear", Loss::name)
     }
 }
 
@@ -166,6 +179,8 @@ pub struct Fit {
     pub other_minima: Vec<OtherMinimum>,
     /// Errors and what the data don't determine.
     pub covariance: Covariance,
+    /// The loss, if it isn't that of least squares.
+    pub robust: Option<RobustFit>,
 }
 
 /// What the solver needs beside the data.
@@ -179,6 +194,8 @@ pub struct Task<'a> {
     pub mode: ScalingMode,
     /// σ of the data where it is known; `None` scales errors by the residuals' own variance.
     pub sigma: Option<f64>,
+    /// A robust loss; `None` = least squares.
+    pub robust: Option<Robust>,
 }
 
 struct Solver<'a, 'o> {
@@ -212,7 +229,14 @@ pub fn fit(task: &Task, objective: &mut dyn Objective, observe: &mut dyn FnMut(&
         carried = solver.refine(level, &carried)?;
         solver.prune(&mut carried, level, level == 0, &mut others);
     }
-    Ok(Fit { searched_instead, ..solver.conclude(carried, others) })
+    let mut plain = None;
+    if let Some(robust) = task.robust {
+        carried = solver.robust(robust, carried)?;
+        if let Some(best) = carried.first() {
+            plain = Some(solver.plain(0, &best.clone())?);
+        }
+    }
+    Ok(Fit { searched_instead, ..solver.conclude(carried, others, plain) })
 }
 
 impl Solver<'_, '_> {
@@ -225,7 +249,7 @@ impl Solver<'_, '_> {
     }
 
     /// Runs all starts to their end on one level, a pass for all that still want one at a time.
-    fn run(&mut self, level: usize, starts: &mut [Trust]) -> Result<()> {
+    fn run(&mut self, level: usize, starts: &mut [Trust], kind: Pass) -> Result<()> {
         let mut pass = 0;
         loop {
             let (running, points): (Vec<usize>, Vec<Point>) =
@@ -234,7 +258,7 @@ impl Solver<'_, '_> {
                 return Ok(());
             }
             pass += 1;
-            let sums = self.objective.evaluate(level, &points, Pass::Gram)?;
+            let sums = self.objective.evaluate(level, &points, kind)?;
             for (k, grams) in running.into_iter().zip(&sums) {
                 starts[k].receive(grams);
             }
@@ -275,7 +299,7 @@ impl Solver<'_, '_> {
                 .into_iter()
                 .map(|p| self.start(p, unscaled.clone(), goal, COARSE_PASSES, SEARCH_DAMPING))
                 .collect();
-            self.run(level, &mut starts)?;
+            self.run(level, &mut starts, Pass::Gram)?;
             return Ok(starts);
         }
         let refined = task.config.n_starts.unwrap_or(search::REFINED).max(1);
@@ -301,7 +325,7 @@ impl Solver<'_, '_> {
             .map(|(_, p)| self.start(p.physical, p.scaling, goal, COARSE_PASSES, SEARCH_DAMPING))
             .collect();
         starts.extend(user.into_iter().map(|p| self.start(p, unscaled.clone(), goal, COARSE_PASSES, SEARCH_DAMPING)));
-        self.run(level, &mut starts)?;
+        self.run(level, &mut starts, Pass::Gram)?;
         if let Some(best) = starts.iter().min_by(|a, b| a.chi2().total_cmp(&b.chi2())) {
             let at_bound = self.at_bound(best);
             let others = search::alternatives(best.physical(), &at_bound, task.space, self.problem.chart.t_ref());
@@ -310,7 +334,7 @@ impl Solver<'_, '_> {
                 .into_iter()
                 .map(|p| self.start(p, reference.clone(), goal, COARSE_PASSES, SEARCH_DAMPING))
                 .collect();
-            self.run(level, &mut more)?;
+            self.run(level, &mut more, Pass::Gram)?;
             starts.extend(more);
         }
         Ok(starts)
@@ -328,24 +352,23 @@ impl Solver<'_, '_> {
             .collect()
     }
 
+    /// Goal and passes of the final answer.
+    fn finish(&self) -> (Goal, usize) {
+        let config = self.task.config;
+        let goal = Goal::Finish { ftol: config.ftol, xtol: config.xtol, gtol: config.gtol };
+        (goal, config.max_iterations.saturating_add(1))
+    }
+
     /// Takes what was found on a coarser level to this one.
     fn refine(&mut self, level: usize, carried: &[Trust]) -> Result<Vec<Trust>> {
-        let config = self.task.config;
-        let (goal, passes) = if level == 0 {
-            (
-                Goal::Finish { ftol: config.ftol, xtol: config.xtol, gtol: config.gtol },
-                config.max_iterations.saturating_add(1),
-            )
-        } else {
-            (Goal::Approach(COARSE_DECREMENT), COARSE_PASSES)
-        };
+        let (goal, passes) = if level == 0 { self.finish() } else { (Goal::Approach(COARSE_DECREMENT), COARSE_PASSES) };
         let n_pairs = self.n_pairs(level);
         (self.observe)(&Event::Level { level, n_pairs, carried: carried.len() });
         let mut starts: Vec<Trust> = carried
             .iter()
             .map(|c| self.start(c.physical().to_vec(), c.reference().to_vec(), goal, passes, REFINE_DAMPING))
             .collect();
-        self.run(level, &mut starts)?;
+        self.run(level, &mut starts, Pass::Gram)?;
         Ok(starts)
     }
 
@@ -379,7 +402,8 @@ impl Solver<'_, '_> {
         excess < SAME_MINIMUM && distance2.max(0.0).sqrt() < SAME_MINIMUM
     }
 
-    fn conclude(self, mut carried: Vec<Trust>, mut others: Vec<OtherMinimum>) -> Fit {
+    /// `plain`: sums without weights, of a robust fit.
+    fn conclude(self, mut carried: Vec<Trust>, mut others: Vec<OtherMinimum>, plain: Option<Plain>) -> Fit {
         let best = carried.remove(0);
         for other in carried {
             let excess = (other.chi2() - best.chi2()) / best.noise_variance();
@@ -388,7 +412,7 @@ impl Solver<'_, '_> {
         others.sort_by(|a, b| a.level.cmp(&b.level).then(a.excess.total_cmp(&b.excess)));
         let at_bound = self.at_bound(&best);
         let n = self.problem.chart.n_physical();
-        let projected = best.projected().cloned().unwrap_or_else(|| {
+        let mut projected = best.projected().cloned().unwrap_or_else(|| {
             // no pass gave a finite χ²: report that instead of numbers
             let grams = vec![Gram::default(); self.objective.experiment().n_angles()];
             let mut empty = project(&grams, &self.problem.scaling.first, &self.problem.scaling, n);
@@ -399,12 +423,25 @@ impl Solver<'_, '_> {
         for (flag, &bound) in held.iter_mut().zip(&at_bound) {
             *flag |= bound;
         }
+        let robust = self.task.robust.map(|robust| RobustFit {
+            loss: robust.loss,
+            sigma: robust.sigma,
+            cost: projected.at_reference,
+            weight: projected.n_pairs(),
+        });
+        if let Some(plain) = plain {
+            (projected.chi2, projected.chi2_per_angle) = (plain.chi2(), plain.chi2_per_angle);
+            projected.pairs_per_angle = plain.pairs_per_angle;
+        }
         let free = self.problem.chart.n_free(&held) + projected.n_free_scaling();
         let degrees_of_freedom = (projected.n_pairs() - free as f64).max(0.0);
-        let s2 = self.task.sigma.map_or_else(
-            || if degrees_of_freedom > 0.0 { projected.chi2 / degrees_of_freedom } else { f64::NAN },
-            |sigma| sigma * sigma,
-        );
+        let s2 = match (self.task.robust, self.task.sigma) {
+            // outliers say nothing about the errors of the others
+            (Some(_), _) if degrees_of_freedom > 0.0 => best.noise_variance(),
+            (None, Some(sigma)) => sigma * sigma,
+            (None, None) if degrees_of_freedom > 0.0 => projected.chi2 / degrees_of_freedom,
+            _ => f64::NAN,
+        };
         let covariance = covariance::covariance(&self.problem.chart, best.physical(), &held, &projected, s2);
         let outcome = best.outcome().unwrap_or(Outcome::Stalled);
         Fit {
@@ -418,6 +455,7 @@ impl Solver<'_, '_> {
             searched_instead: false,
             other_minima: others,
             covariance,
+            robust,
         }
     }
 }

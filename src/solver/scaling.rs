@@ -12,6 +12,7 @@ use nalgebra::{DMatrix, DVector};
 use super::design::{Group, Scaling};
 use super::optimum::{Optimum, Quadratic, optimum};
 use crate::gram::{G, Gram, ONE, R};
+use crate::model::AngleBounds;
 
 /// Optimal contrasts and offsets of one group of angles and what they do to the normal equations.
 #[derive(Debug, Clone)]
@@ -29,9 +30,13 @@ pub struct ScalingGroup {
 pub struct Projected {
     /// Σ r² at the optimum (not divided by σ²).
     pub chi2: f64,
+    /// Σ r² of the residuals as they were taken, against the reference; of a robust pass Σ σ²·ρ there.
+    pub at_reference: f64,
+    /// Σ(ρ'·r)² of a robust pass.
+    pub spread: f64,
     /// Σ r² per angle.
     pub chi2_per_angle: Vec<f64>,
-    /// Pairs per angle.
+    /// Pairs per angle; of a robust pass their weights.
     pub pairs_per_angle: Vec<f64>,
     /// Optimal (contrast, offset) per angle.
     pub scaling: Vec<(f64, f64)>,
@@ -76,6 +81,8 @@ pub fn project(grams: &[Gram], reference: &[(f64, f64)], scaling: &Scaling, n: u
     let k = grams.len();
     let mut out = Projected {
         chi2: 0.0,
+        at_reference: grams.iter().map(|gram| gram.at(R, R)).sum(),
+        spread: grams.iter().map(Gram::spread).sum(),
         chi2_per_angle: vec![0.0; k],
         pairs_per_angle: grams.iter().map(Gram::n_pairs).collect(),
         scaling: reference.to_vec(),
@@ -126,6 +133,23 @@ impl ScalingGroup {
     /// inverse·crossᵀ: how the coefficients follow (negatively) a change of the physical coordinates; 2m × n.
     pub fn response(&self) -> DMatrix<f64> {
         &self.optimum.inverse * self.cross.transpose()
+    }
+
+    /// Values of all members after the physical coordinates have moved by `step` and a share of the way from `reference` to
+    /// the optimum is gone; at the optimum, whatever the step, where bounds are in the way.
+    pub fn following(&self, step: &DVector<f64>, share: f64) -> Vec<(f64, f64)> {
+        let change = -(self.response() * step);
+        let moved = |(member, (&(contrast, offset), &(dc, d_o)))| {
+            let by = self.of_member(member) * &change;
+            (contrast - (1.0 - share) * dc + by[0], offset - (1.0 - share) * d_o + by[1])
+        };
+        let values: Vec<(f64, f64)> =
+            self.optimum.values.iter().zip(&self.optimum.shifts).enumerate().map(moved).collect();
+        let inside = |(&(contrast, offset), bounds): (&(f64, f64), &AngleBounds)| {
+            (bounds.contrast.0..=bounds.contrast.1).contains(&contrast)
+                && (bounds.offset.0..=bounds.offset.1).contains(&offset)
+        };
+        if values.iter().zip(&self.group.bounds).all(inside) { values } else { self.optimum.values.clone() }
     }
 
     /// From coefficients to (contrast, offset) of a member; 2 × 2m.

@@ -4,6 +4,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 mod modes;
+mod robust;
 
 use super::*;
 use crate::gram::Local;
@@ -62,6 +63,7 @@ fn config(global_search: bool) -> FitConfig {
         xtol: 1e-8,
         gtol: 1e-8,
         scaling: None,
+        loss: None,
         global_search,
         n_starts: None,
         seed: 42,
@@ -128,7 +130,8 @@ fn trial(seeds: std::ops::Range<u64>, exponents: f64, offsets: (f64, f64)) -> Ta
         let set = random_laminar(seed, exponents, offsets);
         let mut objective = set.objective();
         let space = ParameterSpace::for_mode(set.experiment.mode);
-        let task = Task { space: &space, config: &config(true), mode: ScalingMode::Individual, sigma: None };
+        let task =
+            Task { space: &space, config: &config(true), mode: ScalingMode::Individual, sigma: None, robust: None };
         let fit = fit(&task, &mut objective, &mut |_| ()).unwrap();
         // a single level counts as the finest: then searching isn't refining
         if objective.passes.len() > 1 {
@@ -191,7 +194,7 @@ fn static_set(n: usize, phi: Vec<f64>, truth: [f64; 3], noise: f64, seed: u64) -
 
 fn solve(set: &Synthetic, space: &ParameterSpace, mode: ScalingMode) -> Fit {
     let config = config(space.start.is_none());
-    let task = Task { space, config: &config, mode, sigma: None };
+    let task = Task { space, config: &config, mode, sigma: None, robust: None };
     fit(&task, &mut set.objective(), &mut |_| ()).unwrap()
 }
 

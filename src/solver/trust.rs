@@ -102,7 +102,9 @@ impl Outcome {
 #[derive(Debug, Clone)]
 struct Plan {
     physical: Vec<f64>,
-    /// Decrease of Σr² that the quadratic model predicts for the step as cut; `None` for a move onto bounds that is taken
+    /// What residuals are to be taken against there.
+    scaling: Vec<(f64, f64)>,
+    /// Decrease of the cost that the quadratic model predicts for the step as cut; `None` for a move onto bounds that is taken
     /// whatever it brings.
     predicted: Option<f64>,
 }
@@ -110,6 +112,7 @@ struct Plan {
 /// A step from a point with some parameters held.
 struct Step {
     physical: Vec<f64>,
+    scaling: Vec<(f64, f64)>,
     fraction: f64,
     culprit: Option<(usize, Side)>,
     predicted: f64,
@@ -118,12 +121,20 @@ struct Step {
     steepest: f64,
 }
 
+impl Step {
+    fn into_plan(self) -> Plan {
+        Plan { physical: self.physical, scaling: self.scaling, predicted: Some(self.predicted) }
+    }
+}
+
 /// One start on one level.
 #[derive(Debug, Clone)]
 pub struct Trust {
     problem: Problem,
     goal: Goal,
     max_passes: usize,
+    /// Pairs, where passes are robust ones, which count weights.
+    pairs: Option<f64>,
     physical: Vec<f64>,
     reference: Vec<(f64, f64)>,
     current: Option<Projected>,
@@ -153,6 +164,7 @@ impl Trust {
             problem,
             goal,
             max_passes: max_passes.max(1),
+            pairs: None,
             physical,
             reference,
             current: None,
@@ -168,21 +180,30 @@ impl Trust {
         }
     }
 
+    /// The same with a robust loss, over so many pairs: contrast and offset are no longer known after a pass, so they move with
+    /// the step, and the cost is that of the residuals as they were taken.
+    pub fn robust(self, pairs: f64) -> Self {
+        Self { pairs: Some(pairs), ..self }
+    }
+
     /// The point at which a pass is wanted; `None` when finished.
     pub fn request(&self) -> Option<Point> {
         if self.outcome.is_some() {
             return None;
         }
-        let physical = self.plan.as_ref().map_or(&self.physical, |p| &p.physical);
-        Some(Point { physical: physical.clone(), scaling: self.reference.clone() })
+        Some(match &self.plan {
+            Some(plan) => Point { physical: plan.physical.clone(), scaling: plan.scaling.clone() },
+            None => Point { physical: self.physical.clone(), scaling: self.reference.clone() },
+        })
     }
 
     /// The result of the pass asked for.
     pub fn receive(&mut self, grams: &[Gram]) {
         self.passes += 1;
         let n = self.problem.chart.n_physical();
-        let new = project(grams, &self.reference, &self.problem.scaling, n);
-        let usable = new.chi2.is_finite() && new.normal.iter().chain(new.gradient.iter()).all(|v| v.is_finite());
+        let against = self.plan.as_ref().map_or(&self.reference, |plan| &plan.scaling);
+        let new = project(grams, against, &self.problem.scaling, n);
+        let usable = self.cost(&new).is_finite() && new.normal.iter().chain(new.gradient.iter()).all(|v| v.is_finite());
         let plan = self.plan.take();
         match (plan, usable) {
             (None, true) => self.accept(self.physical.clone(), new),
@@ -197,12 +218,12 @@ impl Trust {
 
     fn judge(&mut self, plan: Plan, new: Projected) {
         let Some(current) = &self.current else { return };
-        let actual = current.chi2 - new.chi2;
+        let actual = self.cost(current) - self.cost(&new);
         let Some(predicted) = plan.predicted else {
             self.accept(plan.physical, new);
             return;
         };
-        if predicted > CHI2_RESOLUTION * current.chi2 {
+        if predicted > CHI2_RESOLUTION * self.cost(current) {
             let ratio = actual / predicted;
             if actual > 0.0 {
                 self.mu *= (1.0f64 - (2.0 * ratio - 1.0).powi(3)).max(1.0 / 3.0);
@@ -263,9 +284,14 @@ impl Trust {
         let mut base = self.physical.clone();
         loop {
             let Some(step) = self.step(&current, &base, &held) else {
-                (self.held, self.decrement) = (held, 0.0);
+                let nowhere = DVector::zeros(self.problem.chart.n_physical());
+                let left = self.left_to_scaling(&current);
+                let (scaling, predicted) = self.follow(&current, &nowhere, self.undamped_allowed);
+                (self.held, self.decrement) = (held, (left / self.noise_variance()).sqrt());
                 if base != self.physical {
-                    self.plan = Some(Plan { physical: base, predicted: None });
+                    self.plan = Some(Plan { physical: base, scaling, predicted: None });
+                } else if self.decrement > POLISHED && self.polishing.is_none() {
+                    self.plan = Some(Plan { physical: base, scaling, predicted: Some(predicted) });
                 } else if !self.release(&current, &held) {
                     self.outcome = Some(Outcome::Gradient);
                 }
@@ -282,7 +308,7 @@ impl Trust {
             match outcome {
                 Some(_) if self.release(&current, &held) => (),
                 Some(_) => self.outcome = outcome,
-                None => self.plan = Some(Plan { physical: step.physical, predicted: Some(step.predicted) }),
+                None => self.plan = Some(step.into_plan()),
             }
             return;
         }
@@ -302,14 +328,16 @@ impl Trust {
         let damped = &normal + DMatrix::from_diagonal(&kappa.map(|k| KAPPA_DAMPING * s2 * k * k));
         let system = Scaled::new(&damped);
         let newton: DVector<f64> = system.solve(&gradient, 0.0);
-        let decrement2 = gradient.dot(&newton).max(0.0) / s2;
+        let left = self.left_to_scaling(current);
+        let decrement2 = (gradient.dot(&newton).max(0.0) + left) / s2;
         let steepest = system.scaled_gradient(&gradient);
         let undamped = self.undamped_allowed && decrement2 < NEAR;
         let step = if undamped { newton } else { system.solve(&gradient, self.mu) };
         let (physical, fraction, culprit) = chart.advance(base, held, &step);
         let taken = &step * fraction;
-        let predicted = 2.0 * gradient.dot(&taken) - taken.dot(&(&normal * &taken));
-        Some(Step { physical, fraction, culprit, predicted, decrement: decrement2.sqrt(), steepest })
+        let (scaling, own) = self.follow(current, &(&tangents * &taken), undamped);
+        let predicted = 2.0 * gradient.dot(&taken) - taken.dot(&(&normal * &taken)) + own;
+        Some(Step { physical, scaling, fraction, culprit, predicted, decrement: decrement2.sqrt(), steepest })
     }
 
     /// Before the goal counts as reached: a parameter may have been held because a step in more dimensions ran into its bound,
@@ -326,7 +354,7 @@ impl Trust {
             .filter(|step| step.fraction > SHORTEST_CUT && step.decrement > RELEASE + self.decrement)
             .max_by(|a, b| a.predicted.total_cmp(&b.predicted));
         let Some(step) = best else { return false };
-        self.plan = Some(Plan { physical: step.physical, predicted: Some(step.predicted) });
+        self.plan = Some(step.into_plan());
         self.polishing = None;
         true
     }
@@ -347,11 +375,12 @@ impl Trust {
         if self.decrement >= LARGEST_FINAL_DECREMENT {
             return None;
         }
-        let left = self.decrement * self.decrement * self.noise_variance() / current.chi2;
+        let cost = self.cost(current);
+        let left = self.decrement * self.decrement * self.noise_variance() / cost;
         let longest = (self.physical.iter().zip(&step.physical))
             .map(|(a, b)| (a - b).abs() / a.abs().max(f64::MIN_POSITIVE))
             .fold(0.0, f64::max);
-        let test = if step.steepest / current.chi2.sqrt() <= gtol {
+        let test = if step.steepest / cost.sqrt() <= gtol {
             Some(Outcome::Gradient)
         } else if left <= ftol {
             Some(Outcome::Function)
@@ -362,17 +391,52 @@ impl Trust {
         None
     }
 
-    /// s²: Σr² over the degrees of freedom.
+    /// What is to be minimised: Σr² with the best contrast and offset, or Σ σ²·ρ.
+    fn cost(&self, of: &Projected) -> f64 {
+        if self.pairs.is_some() { of.at_reference } else { of.chi2 }
+    }
+
+    /// Decrease of the cost that contrast and offset alone promise, where they aren't at their best after every pass.
+    fn left_to_scaling(&self, current: &Projected) -> f64 {
+        if self.pairs.is_some() { (current.at_reference - current.chi2).max(0.0) } else { 0.0 }
+    }
+
+    /// Contrasts and offsets to go with a step of the physical coordinates, and the decrease that they promise.
+    fn follow(&self, current: &Projected, step: &DVector<f64>, undamped: bool) -> (Vec<(f64, f64)>, f64) {
+        let mut scaling = current.scaling.clone();
+        if self.pairs.is_none() {
+            return (scaling, 0.0);
+        }
+        let share = if undamped { 1.0 } else { 1.0 / (1.0 + self.mu) };
+        for group in &current.groups {
+            for (&angle, value) in group.group.angles.iter().zip(group.following(step, share)) {
+                scaling[angle] = value;
+            }
+        }
+        (scaling, self.left_to_scaling(current) * share * (2.0 - share))
+    }
+
+    /// s², the factor from the inverse normal matrix to the covariance: Σr² over the degrees of freedom. Of a robust loss
+    /// Σ(ρ'·r)² over them and over the mean weight (Huber, *Robust Statistics*, § 7.6, for errors of one kind).
     pub fn noise_variance(&self) -> f64 {
         self.current.as_ref().map_or(f64::INFINITY, |c| {
             let free = self.problem.chart.n_free(&self.problem.chart.user_held()) + c.n_free_scaling();
-            let dof = (c.n_pairs() - free as f64).max(1.0);
+            let dof = |pairs: f64| (pairs - free as f64).max(1.0);
+            let s2 = match self.pairs {
+                None => c.chi2 / dof(c.n_pairs()),
+                Some(pairs) => c.spread / dof(pairs) * pairs / c.n_pairs().max(f64::MIN_POSITIVE),
+            };
             // noise-free data leave only their rounding; zero would make every distance infinite
-            (c.chi2 / dof).max(1e-30)
+            s2.max(1e-30)
         })
     }
 
-    /// The point reached.
+    /// The point reached, with contrasts and offsets.
+    pub fn point(&self) -> Point {
+        Point { physical: self.physical.clone(), scaling: self.reference.clone() }
+    }
+
+    /// The physical parameters reached.
     pub fn physical(&self) -> &[f64] {
         &self.physical
     }
@@ -382,9 +446,9 @@ impl Trust {
         self.current.as_ref()
     }
 
-    /// Σr² there.
+    /// Σr² there; Σ σ²·ρ with a robust loss.
     pub fn chi2(&self) -> f64 {
-        self.current.as_ref().map_or(f64::INFINITY, |c| c.chi2)
+        self.current.as_ref().map_or(f64::INFINITY, |c| self.cost(c))
     }
 
     /// Parameters held, by the user or at a bound.

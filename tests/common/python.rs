@@ -1,4 +1,5 @@
-//! Files that others would have written: by h5py and NumPy, in a folder that is made once for every test program.
+//! Python for the tests, and files that others would have written: by h5py and NumPy, in a folder that is made once for
+//! every test program.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -15,26 +16,34 @@ const INTERPRETERS: [&str; 2] = ["python3", "/usr/bin/python3"];
 ///
 /// # Panics
 /// Where there is no such Python although `CI` is `true`, or the script fails.
+#[allow(dead_code)] // not every test program uses all
 pub fn layouts() -> Option<&'static Path> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
     FOLDER.get_or_init(make).as_deref()
 }
 
-fn make() -> Option<PathBuf> {
-    let works = |name: &&&str| {
-        Command::new(name).args(["-c", "import h5py, numpy"]).output().is_ok_and(|out| out.status.success())
-    };
-    let Some(python) = INTERPRETERS.iter().find(works) else {
-        assert!(
-            std::env::var("CI").as_deref() != Ok("true"),
-            "no Python with h5py and NumPy: scripts/setup.sh --tests"
+/// An interpreter that has these modules; `None`, said aloud, where there is none.
+///
+/// # Panics
+/// Where there is none although `CI` is `true`.
+pub fn with(modules: &str) -> Option<&'static str> {
+    let import = format!("import {modules}");
+    let works = |name: &&&str| Command::new(name).args(["-c", &import]).output().is_ok_and(|out| out.status.success());
+    let found = INTERPRETERS.iter().find(works);
+    if found.is_none() {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "no Python with {modules}: scripts/setup.sh --tests");
+        let message = format!(
+            "\nWARNING: tests that need Python are SKIPPED: there is none with {modules} (scripts/setup.sh --tests \
+             installs them)\n"
         );
-        let message = "\nWARNING: tests of files from Python are SKIPPED: there is no Python with h5py and NumPy \
-                       (scripts/setup.sh --tests installs them)\n";
         // past the test harness, which shows nothing of tests that pass
         let _ = std::io::stderr().write_all(message.as_bytes());
-        return None;
-    };
+    }
+    found.copied()
+}
+
+fn make() -> Option<PathBuf> {
+    let python = with("h5py, numpy")?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(concat!("layouts_", env!("CARGO_CRATE_NAME")));
     let _ = std::fs::remove_dir_all(&folder);

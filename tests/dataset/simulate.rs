@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use homodyne_mpi::commands::simulate;
-use homodyne_mpi::config::{Config, FitConfig, OutputConfig, PerformanceConfig, SimulationConfig, TimeOrigin};
+use homodyne_mpi::config::{
+    AngleScaling, Config, FitConfig, OutputConfig, PerformanceConfig, SimulationConfig, TimeOrigin,
+};
 use homodyne_mpi::dataset::{Layout, Selection};
 use homodyne_mpi::model::{AnalysisMode, Experiment, ParameterSpace, ShearConvention, TimeAxis, reference};
 
@@ -27,10 +29,12 @@ fn config(mode: AnalysisMode, noise: f64) -> Config {
             xtol: 1e-8,
             gtol: 1e-8,
             scaling: None,
+            loss: None,
             global_search: false,
             n_starts: None,
             seed: 1,
         },
+        scaling: AngleScaling::default(),
         performance: PerformanceConfig::default(),
         output: OutputConfig { directory: PathBuf::from("out"), hdf5: false, json: true, compression: 0 },
         log_level: None,

@@ -36,7 +36,6 @@ analyzer_parameters:
   geometry: {stator_rotor_gap: 2000000}
 optimization:
   nlsq:
-    loss: soft_l1
     max_iteration: 50
     tolerance: 0
 performance: {strategy_override: huge}
@@ -45,23 +44,24 @@ parameter_space:
     - {name: D0, min: 5, max: 1}
     - {name: D1}
     - {name: alpha, min: x}
+device: {kind: cuda}
 ";
     let expected = [
         "3: `analyzer_parameters.dt` must be a number",
         "4: (9) must be less than `end_frame` (5)",
         "6: must be greater than 0",
-        "10: `loss: soft_l1` isn't available yet",
-        "11: did you mean `optimization.nlsq.max_iterations`?",
-        "12: must be greater than 0",
-        "13: found `huge`",
-        "16: min must be less than max",
-        "17: there is no parameter `D1`; did you mean `D0`?",
-        "18: must be a number",
+        "10: did you mean `optimization.nlsq.max_iterations`?",
+        "11: must be greater than 0",
+        "12: found `huge`",
+        "15: min must be less than max",
+        "16: there is no parameter `D1`; did you mean `D0`?",
+        "17: must be a number",
+        "18: `kind: cuda` isn't available yet",
     ];
     assert_problems(text, &expected);
     let findings = findings(text);
     let later: Vec<_> = findings.problems.iter().filter(|p| p.later).map(|p| p.place.unwrap().0).collect();
-    assert_eq!(later, [10], "only the loss is of a later version");
+    assert_eq!(later, [18], "only the device is of a later version");
     assert!(findings.problems.iter().all(|p| p.snippet.contains('^')));
     let config = findings.config.unwrap();
     assert_eq!((config.selection.dt, config.gap), (None, Some(2e6)), "the rest is in force");
