@@ -41,6 +41,13 @@ pub struct AngleScaling {
     bounds: Vec<Bound>,
 }
 
+impl Default for AngleScaling {
+    /// What a file that says nothing gets.
+    fn default() -> Self {
+        Self { averaged_from: ScalingMode::AVERAGED_FROM, values: [None, None], bounds: Vec::new() }
+    }
+}
+
 /// A value for every angle.
 #[derive(Debug, Clone)]
 struct Values {

@@ -13,6 +13,7 @@ const PARAMETERS: [f64; 7] = [1e4, -0.5, 100.0, 0.002, -0.3, 2e-4, -3.0];
 
 fn config(mode: AnalysisMode, noise: f64) -> Config {
     Config {
+        scaling: homodyne_mpi::config::AngleScaling::default(),
         path: PathBuf::from("config.yaml"),
         mode,
         convention: ShearConvention::Homodyne,
