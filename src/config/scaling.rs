@@ -42,6 +42,7 @@ pub struct AngleScaling {
 }
 
 impl Default for AngleScaling {
+    /// What a file that says nothing gets.
     fn default() -> Self {
         Self { averaged_from: ScalingMode::AVERAGED_FROM, values: [None, None], bounds: Vec::new() }
     }

@@ -77,7 +77,7 @@ fn value_at(matrix: &TwoTime, lags: &std::ops::Range<usize>, place: u64) -> f64 
     let half = bin(&upper, &mut place);
     let mut lower = vec![0u64; 1 << 16];
     each(matrix, lags, |key| lower[(key & 0xffff) as usize] += u64::from(key >> 16 == half));
-    f64::from(from_key(half << 16 | bin(&lower, &mut place)))
+    f64::from(from_key((half << 16) | bin(&lower, &mut place)))
 }
 
 /// The bin that holds a place, which becomes the place within it.
