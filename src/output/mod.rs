@@ -1,17 +1,21 @@
 //! Results: what is written and printed at the end of a run.
 
+mod comparison;
 mod console;
 mod folder;
 mod hdf5_file;
 mod json;
 mod quality;
 mod report;
+mod results;
 mod table;
 mod truth;
 
+pub use comparison::Comparison;
 pub use console::grouped;
 pub use folder::Folder;
 pub use report::{DataSummary, Report};
+pub use results::{Estimate, Results};
 pub use table::Table;
 pub use truth::Truth;
 

@@ -20,11 +20,16 @@ pub fn layouts() -> Option<&'static Path> {
     FOLDER.get_or_init(make).as_deref()
 }
 
-fn make() -> Option<PathBuf> {
+/// A Python with h5py and NumPy; `None`, said aloud, where there is none.
+///
+/// # Panics
+/// Where there is none although `CI` is `true`.
+pub fn interpreter() -> Option<&'static str> {
     let works = |name: &&&str| {
         Command::new(name).args(["-c", "import h5py, numpy"]).output().is_ok_and(|out| out.status.success())
     };
-    let Some(python) = INTERPRETERS.iter().find(works) else {
+    let found = INTERPRETERS.iter().find(works).copied();
+    if found.is_none() {
         assert!(
             std::env::var("CI").as_deref() != Ok("true"),
             "no Python with h5py and NumPy: scripts/setup.sh --tests"
@@ -33,8 +38,12 @@ fn make() -> Option<PathBuf> {
                        (scripts/setup.sh --tests installs them)\n";
         // past the test harness, which shows nothing of tests that pass
         let _ = std::io::stderr().write_all(message.as_bytes());
-        return None;
-    };
+    }
+    found
+}
+
+fn make() -> Option<PathBuf> {
+    let python = interpreter()?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(concat!("layouts_", env!("CARGO_CRATE_NAME")));
     let _ = std::fs::remove_dir_all(&folder);
