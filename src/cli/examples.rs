@@ -93,11 +93,12 @@ Examples:
 
 /// Below the help of `convert`.
 pub(super) const CONVERT_EXAMPLES: &str = "\
-Values are kept as they are; those that are stored in float64 are rounded once, to float32. Missing values and dead frames
-stay what they are. One matrix is in memory at a time. OUT appears whole or not at all.
+Values are kept as they are; those that are stored in float64 are rounded once, to float32.
+Missing values and dead frames stay what they are. One matrix is in memory at a time. OUT appears
+whole or not at all.
 
-A native file remembers which frames of the measurement it holds: a configuration fits it as it fits the file that it was
-made from. APS-U files have no place for that, nor for the gap and σ.
+A native file remembers which frames of the measurement it holds: a configuration fits it as it
+fits the file that it was made from. APS-U files have no place for that, nor for the gap and σ.
 
 Examples:
   homodyne-mpi convert old.hdf scan7.h5
@@ -108,8 +109,9 @@ Examples:
 
 /// Below the help of `compare`.
 pub(super) const COMPARE_EXAMPLES: &str = "\
-A and B are folders with results (or their nlsq folders, or parameters.json in them). Differences B − A are in units of σ,
-the root of the sum of both squared standard errors. Settings that differ are listed, and what that means for the numbers.
+A and B are folders with results (or their nlsq folders, or parameters.json in them). Differences
+B − A are in units of σ, the root of the sum of both squared standard errors. Settings that differ
+are listed, and what that means for the numbers.
 
 Examples:
   homodyne-mpi compare run1 run2
