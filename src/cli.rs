@@ -2,6 +2,7 @@
 
 mod config;
 mod examples;
+mod results;
 
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub use config::{CheckArgs, ConfigArgs, ConfigCommand, InitArgs, ModeName};
 use examples::{BENCHMARK_EXAMPLES, EXAMPLES, INSPECT_EXAMPLES, SIMULATE_EXAMPLES};
+pub use results::{CompareArgs, ConvertArgs};
 
 /// Fits XPCS two-time correlation data to transport models, on one machine or over many nodes.
 ///
@@ -33,12 +35,10 @@ pub enum Command {
     Simulate(SimulateArgs),
     /// Show what a data file holds and what a fit would take from it.
     Inspect(InspectArgs),
-    /// Convert a data file to another layout.
-    #[command(hide = true)]
-    Convert(Rest),
-    /// Compare two results.
-    #[command(hide = true)]
-    Compare(Rest),
+    /// Write a data file, or a part of it, in another layout.
+    Convert(ConvertArgs),
+    /// Put two results side by side, in units of their errors.
+    Compare(CompareArgs),
     /// Write a configuration file to begin with, or check one.
     Config(ConfigArgs),
     /// Show or measure devices.
@@ -282,10 +282,9 @@ pub fn refused(cli: &Cli) -> Option<String> {
 fn unavailable(cli: &Cli) -> Option<String> {
     let fit = &cli.fit;
     let asked = match &cli.command {
-        Some(Command::Simulate(_) | Command::Benchmark(_) | Command::Config(_)) => None,
+        Some(Command::Simulate(_) | Command::Convert(_) | Command::Compare(_)) => None,
+        Some(Command::Benchmark(_) | Command::Config(_)) => None,
         Some(Command::Inspect(inspect)) => inspect.plot.then_some("inspect --plot"),
-        Some(Command::Convert(_)) => Some("convert"),
-        Some(Command::Compare(_)) => Some("compare"),
         Some(Command::Device(_)) => Some("device"),
         Some(Command::Checkpoint(_)) => Some("checkpoint"),
         None => [

@@ -10,8 +10,8 @@ use log::LevelFilter;
 
 use homodyne_mpi::benchmark::Plan;
 use homodyne_mpi::cli::{
-    BenchmarkArgs, Cli, Command, ConfigCommand, FitArgs, InspectArgs, LayoutName, ModeName, NO_CONFIG, SimulateArgs,
-    Verbosity, refused,
+    BenchmarkArgs, Cli, Command, CompareArgs, ConfigCommand, ConvertArgs, FitArgs, InspectArgs, LayoutName, ModeName,
+    NO_CONFIG, SimulateArgs, Verbosity, refused,
 };
 use homodyne_mpi::cluster::{World, stop, worker};
 use homodyne_mpi::config::{self, Config, Overrides};
@@ -39,6 +39,8 @@ fn main() -> ExitCode {
             Some(_) if !launched_as_first() => Ok(()),
             Some(Command::Simulate(args)) => simulate(&args),
             Some(Command::Inspect(args)) => inspect(&args),
+            Some(Command::Convert(args)) => convert(&args),
+            Some(Command::Compare(args)) => compare(&args),
             Some(Command::Config(args)) => configuration(&args.command),
             Some(_) => Err(Error::Usage("this command isn't available in this version".into())),
         },
@@ -132,11 +134,7 @@ fn simulate(args: &SimulateArgs) -> Result<()> {
     let config = config::load(&args.config, &overrides)?;
     telemetry::start_logging(level(args.verbosity, config.log_level), 0);
     tell(&config);
-    let layout = match args.layout {
-        LayoutName::ApsU => Layout::ApsU,
-        LayoutName::Native => Layout::Native,
-    };
-    commands::simulate(&config, &args.out, layout, &mut out(args.verbosity))?;
+    commands::simulate(&config, &args.out, layout(args.layout), &mut out(args.verbosity))?;
     Ok(())
 }
 
@@ -152,6 +150,43 @@ fn inspect(args: &InspectArgs) -> Result<()> {
     selection.q = args.q.or(selection.q);
     selection.dt = args.dt.or(selection.dt);
     commands::inspect(&args.file, &selection, &mut std::io::stdout())
+}
+
+fn layout(name: LayoutName) -> Layout {
+    match name {
+        LayoutName::ApsU => Layout::ApsU,
+        LayoutName::Native => Layout::Native,
+    }
+}
+
+fn convert(args: &ConvertArgs) -> Result<()> {
+    let config = args.config.as_ref().map(|path| config::load(path, &Overrides::default())).transpose()?;
+    telemetry::start_logging(level(args.verbosity, config.as_ref().and_then(|c| c.log_level)), 0);
+    let mut selection = config.as_ref().map_or_else(Selection::default, |c| c.selection.clone());
+    selection.q = args.q.or(selection.q);
+    selection.dt = args.dt.or(selection.dt);
+    if !args.phi.is_empty() {
+        selection.phi_ranges = Some(args.phi.clone());
+        selection.fallback_to_all_angles = false;
+    }
+    if let Some((first, last)) = args.frames {
+        (selection.start_frame, selection.end_frame) = (first, Some(last));
+    }
+    let conversion = commands::convert::Conversion {
+        input: &args.input,
+        output: &args.output,
+        layout: layout(args.to),
+        selection: &selection,
+        gap: config.as_ref().and_then(|c| c.gap),
+        gzip: args.compress,
+        force: args.force,
+        memory_limit_gb: config.as_ref().and_then(|c| c.performance.memory_limit_gb),
+    };
+    commands::convert(&conversion, &mut out(args.verbosity))
+}
+
+fn compare(args: &CompareArgs) -> Result<()> {
+    commands::compare(&args.first, &args.second, args.json.as_deref(), &mut std::io::stdout())
 }
 
 fn configuration(command: &ConfigCommand) -> Result<()> {

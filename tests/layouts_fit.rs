@@ -32,3 +32,24 @@ fn the_layout_of_a_file_does_not_change_its_fit() {
         }
     }
 }
+
+#[test]
+fn converting_a_file_does_not_change_its_fit() {
+    let Some(folder) = python::layouts() else { return };
+    let scratch = scratch();
+    for (stem, config) in [("lam", flow_config("none")), ("sta", static_config("none"))] {
+        let original = data(&format!("{stem}_3x100_apsu.hdf"));
+        let expected = fit(&config, original.to_str().unwrap());
+        let others = ["old.hdf", "cache.npz"].map(|name| folder.join(format!("{stem}_{name}")));
+        for input in [&original, &others[0], &others[1]] {
+            for options in [&["--to", "native"][..], &["--compress=9"], &["--to", "aps-u"]] {
+                let converted = scratch.path().join("converted.h5");
+                let files = [input.to_str().unwrap(), converted.to_str().unwrap()];
+                let command = [&["convert", "--force", "--q", "0.0054"], options, &files].concat();
+                alone(scratch.path(), &command).success();
+                let found = fit(&config, converted.to_str().unwrap());
+                assert_eq!(found, expected, "{} {options:?}", input.display());
+            }
+        }
+    }
+}

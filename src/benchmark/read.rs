@@ -20,7 +20,17 @@ const BLOCK: usize = 1 << 20;
 fn write(sample: &Sample, layout: Layout, file: &Path) -> Result<()> {
     let e = &sample.experiment;
     let n = e.n_frames;
-    let spec = WriteSpec { layout, q: e.q, dt: e.dt, gap: Some(e.gap), phi: &e.phi, n_frames: n };
+    let spec = WriteSpec {
+        layout,
+        q: e.q,
+        dt: e.dt,
+        gap: Some(e.gap),
+        sigma: None,
+        phi: &e.phi,
+        n_frames: n,
+        first_frame: 1,
+        gzip: 0,
+    };
     write_file(file, &spec, |angle, matrix| {
         for i in 0..n {
             matrix[i * n + i] = 1.0;

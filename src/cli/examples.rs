@@ -20,6 +20,10 @@ Examples:
       say all that is wrong with a configuration, and what a fit would use
   homodyne-mpi simulate --config flow.yaml --out simulated.h5
       make data to try a fit on
+  homodyne-mpi convert scan7.hdf scan7.h5
+      write a data file in the layout for large runs
+  homodyne-mpi compare run7 run8
+      put two results side by side
 
 Exit codes:
   0 converged   2 command line or configuration wrong   3 input data wrong or missing
@@ -86,3 +90,29 @@ Examples:
       which matrices a fit at this wavevector would take
   homodyne-mpi inspect scan7.hdf --config flow.yaml
       which ones a fit with this configuration would take";
+
+/// Below the help of `convert`.
+pub(super) const CONVERT_EXAMPLES: &str = "\
+Values are kept as they are; those that are stored in float64 are rounded once, to float32.
+Missing values and dead frames stay what they are. One matrix is in memory at a time. OUT appears
+whole or not at all.
+
+A native file remembers which frames of the measurement it holds: a configuration fits it as it
+fits the file that it was made from. APS-U files have no place for that, nor for the gap and σ.
+
+Examples:
+  homodyne-mpi convert old.hdf scan7.h5
+  homodyne-mpi convert scan7.hdf ring3.h5 --q 0.0054 --compress
+  homodyne-mpi convert scan7.hdf flow.h5 --config flow.yaml
+      what a fit with this configuration would take
+  homodyne-mpi convert cached_c2.npz scan7.hdf --to aps-u --phi -10:10 --phi 170:190";
+
+/// Below the help of `compare`.
+pub(super) const COMPARE_EXAMPLES: &str = "\
+A and B are folders with results (or their nlsq folders, or parameters.json in them). Differences
+B − A are in units of σ, the root of the sum of both squared standard errors. Settings that differ
+are listed, and what that means for the numbers.
+
+Examples:
+  homodyne-mpi compare run1 run2
+  homodyne-mpi compare homodyne_results python_results --json difference.json";

@@ -45,6 +45,17 @@ fn commands_take_their_arguments() {
     let ConfigCommand::Init(init) = config.command else { panic!() };
     assert_eq!((init.mode, init.full, init.force, init.q), (ModeName::LaminarFlow, true, true, Some(0.005)));
     assert_eq!((init.from_data, init.output), (Some("d.hdf".into()), Some("a.yaml".into())));
+    let line = "convert a.hdf b.h5 --to aps-u --q 0.0054 --dt 0.1 --phi -10:10 --phi 170:-170 --frames 5:90 --force";
+    let Some(Command::Convert(convert)) = parse(line).unwrap().command else { panic!() };
+    assert_eq!((convert.input, convert.output, convert.to), ("a.hdf".into(), "b.h5".into(), LayoutName::ApsU));
+    assert_eq!((convert.phi, convert.frames), (vec![(-10.0, 10.0), (170.0, -170.0)], Some((5, 90))));
+    assert_eq!((convert.compress, convert.force), (None, true));
+    for (flag, level) in [("--compress a b", 4), ("a --compress=9 b", 9)] {
+        let Some(Command::Convert(convert)) = parse(&format!("convert {flag}")).unwrap().command else { panic!() };
+        assert_eq!((convert.to, convert.compress, convert.output), (LayoutName::Native, Some(level), "b".into()));
+    }
+    let Some(Command::Compare(compare)) = parse("compare a b --json c").unwrap().command else { panic!() };
+    assert_eq!((compare.first, compare.second, compare.json), ("a".into(), "b".into(), Some("c".into())));
     let line = "benchmark --json b.json --threads 1,8 --quick";
     let Some(Command::Benchmark(benchmark)) = parse(line).unwrap().command else { panic!() };
     assert_eq!((benchmark.json, benchmark.threads, benchmark.quick), (Some("b.json".into()), vec![1, 8], true));
@@ -65,6 +76,13 @@ fn mistakes_exit_2() {
         "inspect f --q nan",
         "inspect f --dt 0",
         "benchmark --threads 1,0",
+        "convert a",
+        "convert a b --compress=0",
+        "convert a b --frames 0:5",
+        "convert a b --frames 7:7",
+        "convert a b --phi 3",
+        "convert a b --to old",
+        "compare a",
         "config",
         "config check",
         "config init",
@@ -97,8 +115,6 @@ fn what_is_not_there_yet_is_parsed_and_named() {
         ("--config a --device cuda", "--device cuda"),
         ("--config a --strategy streaming", "--strategy streaming"),
         ("inspect f --plot", "inspect --plot"),
-        ("convert a b --to native", "convert"),
-        ("compare a b", "compare"),
         ("device status", "device"),
         ("checkpoint list", "checkpoint"),
     ] {
@@ -111,12 +127,12 @@ fn what_is_not_there_yet_is_parsed_and_named() {
 fn the_help_shows_only_what_works() {
     let mut command = Cli::command();
     let mut help = command.render_long_help().to_string();
-    for sub in ["simulate", "inspect", "benchmark", "config"] {
+    for sub in ["simulate", "inspect", "convert", "compare", "benchmark", "config"] {
         let sub = command.find_subcommand_mut(sub).unwrap();
         help += &sub.render_long_help().to_string();
         sub.get_subcommands_mut().for_each(|deeper| help += &deeper.render_long_help().to_string());
     }
-    for hidden in ["resume", "max-time", "--trace", "memory-profile", "convert", "compare", "checkpoint"] {
+    for hidden in ["resume", "max-time", "--trace", "memory-profile", "checkpoint"] {
         assert!(!help.contains(hidden), "{hidden}");
     }
     for hidden in ["nuts", "cuda", "streaming", "--plot", "mcmc"] {

@@ -184,7 +184,7 @@ impl Run<'_> {
             timestamp: jiff::Zoned::now().timestamp().to_string(),
             warnings,
         };
-        let written = phases.time("writing", || write(&report, folder))?;
+        let written = phases.time("writing", || driver.pool().install(|| write(&report, self.dataset, folder)))?;
         report.phases = phases.all();
         report.seconds = phases.total().as_secs_f64();
         let text = closing_report(&report, &written, self.truth.as_ref());

@@ -1,7 +1,9 @@
 //! One file per command.
 
 pub mod benchmark;
+pub mod compare;
 pub mod config;
+pub mod convert;
 pub mod dry_run;
 pub mod fit;
 pub mod inspect;
@@ -10,6 +12,8 @@ mod scaling;
 pub mod simulate;
 
 pub use benchmark::benchmark;
+pub use compare::compare;
+pub use convert::convert;
 pub use dry_run::dry_run;
 pub use fit::fit;
 pub use inspect::inspect;

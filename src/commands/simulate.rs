@@ -64,8 +64,11 @@ pub fn simulate(config: &Config, file: &Path, layout: Layout, out: &mut impl Wri
         q: experiment.q,
         dt: experiment.dt,
         gap: config.gap,
+        sigma: None,
         phi: &simulation.phi,
         n_frames: simulation.n_frames,
+        first_frame: 1,
+        gzip: 0,
     };
     MemoryLimit::find(config.performance.memory_limit_gb)?.check_for(
         spec.memory(),

@@ -69,7 +69,8 @@ pub(super) fn effective(config: &Config) -> Value {
             "directory": config.output.directory.to_string_lossy(),
             "compress_hdf5": config.output.compression > 0,
             "compression_level": config.output.compression,
-            "formats": { "hdf5": config.output.hdf5, "json": config.output.json },
+            "formats": { "hdf5": config.output.hdf5, "json": config.output.json, "csv": config.output.csv },
+            "max_npz_entries": config.output.max_npz_entries,
         },
         "logging": { "level": config.log_level.map(|level| level.as_str()) },
     });

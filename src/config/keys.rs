@@ -51,8 +51,8 @@ pub(super) const GROUPS: &[Group] = &[
     used("optimization.nlsq", Kind::Flag, "multi_start.enable cmaes.enable"),
     used("optimization.nlsq.multi_start", Kind::Whole, "n_starts seed"),
     used("output", Kind::Text, "directory base_directory"),
-    used("output", Kind::Flag, "compress_hdf5 formats.hdf5 formats.json"),
-    used("output", Kind::Whole, "compression_level"),
+    used("output", Kind::Flag, "compress_hdf5 formats.hdf5 formats.json formats.csv"),
+    used("output", Kind::Whole, "compression_level max_npz_entries"),
     used("parameter_space", Kind::List, "bounds"),
     used("performance", Kind::Any, "computation.cpu_threads"),
     used("performance", Kind::Flag, "enable_progress"),
@@ -71,7 +71,6 @@ pub(super) const GROUPS: &[Group] = &[
         "sampling is not available in this version",
         "max_tree_depth num_chains num_samples num_warmup seed target_accept_prob",
     ),
-    idle("output", "fitted matrices are not written in this version", "max_npz_entries"),
     idle("performance", "numbers are always checked in this version", "fast_mode"),
     idle(
         "metadata",
@@ -201,7 +200,6 @@ pub(super) const GROUPS: &[Group] = &[
          enable_fault_tolerance keep_last_checkpoints max_retries_per_batch min_success_rate \
          resume_from_checkpoint",
     ),
-    idle("output.formats", "not written in this version", "csv"),
     idle("output", "results go straight into `output.directory`", "create_subdirs timestamp_dirs"),
     idle("parameter_space", "`analysis_mode` chooses the model", "model priors"),
     idle(

@@ -20,6 +20,8 @@ const MOST_STARTS: i64 = 10_000;
 pub(super) const RESULTS: &str = "./homodyne_results";
 /// gzip level of `result.h5` where the file names none: beyond it time grows and size hardly shrinks.
 pub(super) const COMPRESSION: u8 = 4;
+/// Matrix entries up to which `fitted_data.npz` is written where the file says nothing: about 100 MB of arrays.
+pub(super) const NPZ_ENTRIES: u64 = 2_000_000;
 
 /// Reads and checks a configuration.
 ///
@@ -169,6 +171,10 @@ fn output(document: &Document) -> Result<OutputConfig> {
         directory: PathBuf::from(directory.map_or(RESULTS, |Spot { value, .. }| value)),
         hdf5: document.flag("output.formats.hdf5", true)?,
         json: document.flag("output.formats.json", true)?,
+        csv: document.flag("output.formats.csv", false)?,
+        max_npz_entries: document
+            .whole("output.max_npz_entries", 0, i64::MAX)?
+            .map_or(NPZ_ENTRIES, |spot| spot.value as u64),
         compression: if document.flag("output.compress_hdf5", true)? { level } else { 0 },
     })
 }

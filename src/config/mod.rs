@@ -78,8 +78,12 @@ pub struct OutputConfig {
     pub hdf5: bool,
     /// Write the JSON files.
     pub json: bool,
+    /// Write `parameters.csv` and `per_angle.csv`.
+    pub csv: bool,
     /// gzip level of `result.h5`, 0 = not compressed.
     pub compression: u8,
+    /// Entries of a matrix array, K·(N−1)², up to which `fitted_data.npz` is written.
+    pub max_npz_entries: u64,
 }
 
 /// What `simulate` makes.

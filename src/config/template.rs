@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use super::document::figure;
-use super::load::{COMPRESSION, RESULTS};
+use super::load::{COMPRESSION, NPZ_ENTRIES, RESULTS};
 use crate::model::{AnalysisMode, CONTRAST, OFFSET, PHYSICAL, ParameterInfo, ScalingMode};
 use crate::solver::FitConfig;
 
@@ -247,6 +247,8 @@ impl Text {
                 ("  formats:", ""),
                 ("    json: true", "parameters.json and its companions"),
                 ("    hdf5: true", "result.h5"),
+                ("    csv: false", "parameters.csv, per_angle.csv"),
+                (&format!("  max_npz_entries: {NPZ_ENTRIES}"), "up to these matrix entries fitted_data.npz is written"),
                 ("  compress_hdf5: true", ""),
                 (&format!("  compression_level: {COMPRESSION}"), "gzip, 0 to 9"),
                 ("", ""),

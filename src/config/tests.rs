@@ -62,7 +62,14 @@ fn a_short_file_gets_the_defaults() {
     };
     assert_eq!(config.fit, fit);
     assert_eq!(config.performance, PerformanceConfig { progress: true, ..Default::default() });
-    let output = OutputConfig { directory: "./homodyne_results".into(), hdf5: true, json: true, compression: 4 };
+    let output = OutputConfig {
+        directory: "./homodyne_results".into(),
+        hdf5: true,
+        json: true,
+        csv: false,
+        compression: 4,
+        max_npz_entries: 2_000_000,
+    };
     assert_eq!(config.output, output);
     assert!(config.data_file.is_none() && config.simulation.is_none() && config.log_level.is_none());
     assert!(config.warnings.is_empty() && config.ignored_keys.is_empty());
@@ -83,7 +90,7 @@ fn every_setting_arrives() {
          loss: linear, anti_degeneracy: {per_angle_mode: individual}, multi_start: {n_starts: 7, seed: 3}}}\n\
          performance: {strategy_override: CHUNKED, memory_limit_gb: 1.5, enable_progress: false, \
          computation: {cpu_threads: 6}}\n\
-         output: {directory: out, base_directory: elsewhere, compression_level: 9, formats: {hdf5: off}}\n\
+         output: {directory: out, base_directory: elsewhere, compression_level: 9, max_npz_entries: 5000, formats: {hdf5: off, csv: on}}\n\
          logging: {level: WARNING}\n",
     )
     .unwrap();
@@ -111,7 +118,14 @@ fn every_setting_arrives() {
         progress: false,
     };
     assert_eq!(config.performance, performance);
-    let output = OutputConfig { directory: "out".into(), hdf5: false, json: true, compression: 9 };
+    let output = OutputConfig {
+        directory: "out".into(),
+        hdf5: false,
+        json: true,
+        csv: true,
+        compression: 9,
+        max_npz_entries: 5000,
+    };
     assert_eq!(config.output, output);
     assert_eq!(config.log_level, Some(log::LevelFilter::Warn));
     let base = load_static("output: {base_directory: base, compress_hdf5: false}").unwrap();

@@ -20,6 +20,7 @@ pub mod quantiles;
 mod selection;
 mod squares;
 mod triangle;
+mod whole;
 pub mod write;
 mod zipped;
 
@@ -29,9 +30,11 @@ use std::path::PathBuf;
 use crate::Result;
 
 pub use fingerprint::Fingerprint;
+pub(crate) use native::sigma_of_matrices;
+pub(crate) use npy::f64_header;
 pub use quantiles::Plateaus;
 pub(crate) use selection::{rings, short};
-pub use write::{WriteSpec, write_file};
+pub use write::{WriteSpec, write_file, write_from};
 
 /// File layouts that can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,11 +1,12 @@
 //! The native layout: `/c2` (K, N, N) float32, chunked by row blocks, `/phi` (K) in degree, root attributes `q` (Å⁻¹),
-//! `dt` (s) and `gap` (Å). Written by `simulate` and `convert`.
+//! `dt` (s), `gap` (Å) and, where the file was cut from a longer measurement, `first_frame` (from 1). Written by `simulate`
+//! and `convert`.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::hdf::{Source, read_frames};
-use super::selection::{Found, Rings};
+use super::selection::{Cut, Found, Rings};
 use super::squares::{rounding, unreadable};
 use super::{MatrixReader, Slot, TwoTime};
 use crate::Result;
@@ -29,6 +30,7 @@ pub(super) fn find(source: Source) -> Result<Found> {
     };
     let dt = positive(source, "dt", "s")?.map(|dt| (dt, "file: attribute dt".to_owned()));
     let gap = positive(source, "gap", "Å")?;
+    let cut = first_frame(source)?.map(|first| Cut { frames: Some((first, first + shape[1] - 1)), q: None });
     let mut warnings = Vec::new();
     if source.exists(SIGMA) {
         warnings.push(format!("{SIGMA} is there but isn't used yet: all pairs weigh the same"));
@@ -42,7 +44,7 @@ pub(super) fn find(source: Source) -> Result<Found> {
         slots,
         rings: Rings::Map(vec![q]),
         n_frames: shape[1],
-        cut: None,
+        cut,
         dt,
         gap,
         notes,
@@ -60,6 +62,41 @@ fn positive(source: Source, name: &str, unit: &str) -> Result<Option<f64>> {
         }
         _ => Ok(value),
     }
+}
+
+/// Number of the file's first frame in the measurement that it was cut from.
+fn first_frame(source: Source) -> Result<Option<usize>> {
+    /// Larger numbers aren't those of frames.
+    const MOST: f64 = 1e15;
+    match source.root_number("first_frame")? {
+        None => Ok(None),
+        Some(first) if (1.0..MOST).contains(&first) && first.fract() == 0.0 => Ok(Some(first as usize)),
+        Some(first) => {
+            Err(source.error("/ attribute first_frame", format!("expected a frame, counted from 1, found {first}")))
+        }
+    }
+}
+
+/// σ of every matrix of a native file, where it has one for each or one for all; `None` also where the file is none.
+///
+/// # Errors
+/// [`crate::Error::Data`] where `/sigma` is anything else.
+pub(crate) fn sigma_of_matrices(file: &Path, n: usize) -> Result<Option<Vec<f64>>> {
+    let Ok(h5) = hdf5::File::open(file) else { return Ok(None) };
+    let source = Source { file, h5: &h5 };
+    if !source.exists(SIGMA) {
+        return Ok(None);
+    }
+    let values = match source.dataset(SIGMA)?.shape()[..] {
+        [] => source.number(SIGMA)?.into_iter().collect(),
+        _ => source.floats(SIGMA)?,
+    };
+    let sigma = if values.len() == 1 { vec![values[0]; n] } else { values };
+    if sigma.len() != n || sigma.iter().any(|s| !(s.is_finite() && *s > 0.0)) {
+        let message = format!("expected one positive σ for all of the {n} matrices of {C2}, or one for each");
+        return Err(source.error(SIGMA, message));
+    }
+    Ok(Some(sigma))
 }
 
 struct Reader {

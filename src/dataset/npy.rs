@@ -143,6 +143,25 @@ fn parse(text: &str) -> Result<Header, String> {
     Ok(Header { element, fortran_order, shape, length: 0 })
 }
 
+/// The header of an array of little-endian float64 in C order: what follows are its elements.
+pub(crate) fn f64_header(shape: &[usize]) -> Vec<u8> {
+    /// Elements begin at a multiple of so many bytes.
+    const ALIGNMENT: usize = 64;
+    let sides: String = shape.iter().map(|side| format!("{side}, ")).collect();
+    let mut text = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({}), }}", sides.trim_end());
+    // magic, version, two bytes for the length; a line break at the end
+    let prefix = MAGIC.len() + 2 + 2;
+    let padding = (prefix + text.len() + 1).next_multiple_of(ALIGNMENT) - (prefix + text.len() + 1);
+    text.push_str(&" ".repeat(padding));
+    text.push('\n');
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend([1, 0]);
+    // a shape of a few sides is far shorter than 65,536 characters
+    bytes.extend((text.len() as u16).to_le_bytes());
+    bytes.extend(text.as_bytes());
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,6 +195,17 @@ mod tests {
         assert_eq!(scalar.element, Element::Unicode { characters: 7, big_endian: true });
         assert_eq!((scalar.shape.len(), scalar.fortran_order, scalar.data_bytes()), (0, true, Some(28)));
         assert_eq!(read(1, "{'descr': '>f4', 'fortran_order': False, 'shape': (5,)}").unwrap().shape, [5]);
+    }
+
+    #[test]
+    fn headers_that_are_written_are_read_back() {
+        for shape in [&[][..], &[1], &[3, 2], &[36, 10_000, 10_000]] {
+            let bytes = f64_header(shape);
+            assert_eq!(bytes.len() % 64, 0);
+            let found = Header::read(&mut &bytes[..]).unwrap();
+            assert_eq!((found.shape.as_slice(), found.fortran_order), (shape, false));
+            assert_eq!((found.element, found.length), (Element::F64 { big_endian: false }, bytes.len() as u64));
+        }
     }
 
     #[test]

@@ -6,7 +6,8 @@ use hdf5::types::VarLenUnicode;
 use hdf5::{Group, H5Type, Hyperslab};
 use ndarray::{ArrayView2, ArrayView3};
 
-use super::Layout;
+use super::whole::mirror;
+use super::{Layout, TwoTime};
 use crate::error::hdf5_reason;
 use crate::{Error, Result, files};
 
@@ -16,8 +17,6 @@ const COMPRESS_ABOVE: usize = 8192;
 const MAX_CHUNK_SIDE: usize = 16384;
 /// Bytes in a row block of the native layout: HDF5's chunk cache holds one.
 const ROW_BLOCK: usize = 1 << 20;
-/// Side of the blocks in which the upper triangle is mirrored.
-const BLOCK: usize = 32;
 
 /// What a file is about, apart from its matrices.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,14 +25,20 @@ pub struct WriteSpec<'a> {
     pub layout: Layout,
     /// Wavevector magnitude, Å⁻¹.
     pub q: f64,
-    /// Time between frames, s.
+    /// Time between frames, s; NaN = not known, and the file doesn't say.
     pub dt: f64,
     /// Gap of the shear cell, Å; the APS-U layout has no place for it.
     pub gap: Option<f64>,
+    /// σ of every matrix; the APS-U layout has no place for it.
+    pub sigma: Option<&'a [f64]>,
     /// Azimuthal angle of every matrix, degree.
     pub phi: &'a [f64],
     /// Number of frames N.
     pub n_frames: usize,
+    /// Number of the first of them in the measurement, from 1; the APS-U layout has no place for it.
+    pub first_frame: usize,
+    /// gzip level of the matrices in the native layout, 0 = not compressed.
+    pub gzip: u8,
 }
 
 impl WriteSpec<'_> {
@@ -42,7 +47,7 @@ impl WriteSpec<'_> {
         let n = self.n_frames as f64;
         let packing = match self.layout {
             Layout::ApsU => 2.0 * n.min(MAX_CHUNK_SIDE as f64).powi(2),
-            Layout::Native | Layout::ApsOld | Layout::Npz => 0.0,
+            _ => 0.0,
         };
         4.0 * (n * n + packing)
     }
@@ -67,37 +72,59 @@ fn zeros(n: usize) -> Result<Vec<f32>> {
 /// `fill` gets the angle and a zeroed N × N matrix (row-major) whose upper triangle, diagonal included, it fills. The
 /// buffer is the only matrix in memory. The file is written under another name in the same folder, synced and renamed:
 /// on failure ([`Error::Io`], [`Error::Memory`]) nothing is left behind and an older file of that name stays.
-pub fn write_file(path: &Path, spec: &WriteSpec, fill: impl FnMut(usize, &mut [f32])) -> Result<()> {
-    if matches!(spec.layout, Layout::ApsOld | Layout::Npz) {
-        return Err(Error::Usage(format!("files of the {} layout are read, but not written", spec.layout.name())));
-    }
+pub fn write_file(path: &Path, spec: &WriteSpec, mut fill: impl FnMut(usize, &mut [f32])) -> Result<()> {
     // before there is a file: where memory ends, the kernel may leave no time to take it away
-    let mut matrix = zeros(spec.n_frames)?;
-    files::replace(path, |temporary| {
-        let fill = || -> hdf5::Result<()> {
+    let matrix = TwoTime::from_matrix(spec.n_frames, zeros(spec.n_frames)?);
+    write_from(path, spec, matrix, |angle, matrix| {
+        matrix.values.fill(0.0);
+        fill(angle, &mut matrix.values);
+        Ok(())
+    })
+}
+
+/// The same with the caller's buffer, which `fill` may exchange for another of that size. What `fill` leaves below the
+/// diagonal means nothing; its error ends writing and is passed on.
+pub fn write_from(
+    path: &Path,
+    spec: &WriteSpec,
+    mut matrix: TwoTime,
+    mut fill: impl FnMut(usize, &mut TwoTime) -> Result<()>,
+) -> Result<()> {
+    let write = match spec.layout {
+        Layout::ApsU => write_aps_u,
+        Layout::Native => write_native,
+        other => return Err(Error::Usage(format!("files of the {} layout are read, but not written", other.name()))),
+    };
+    let mut failed = None;
+    let written = files::replace(path, |temporary| {
+        let mut fill = |angle: usize, matrix: &mut TwoTime| {
+            fill(angle, matrix).map_err(|error| {
+                failed = Some(error);
+                hdf5::Error::Internal("there is nothing to write".to_owned())
+            })
+        };
+        let mut work = || -> hdf5::Result<()> {
             let file = hdf5::File::create(temporary)?;
-            match spec.layout {
-                Layout::ApsU => write_aps_u(&file, spec, &mut matrix, fill)?,
-                _ => write_native(&file, spec, &mut matrix, fill)?,
-            }
+            write(&file, spec, &mut matrix, &mut fill)?;
             // dropping the handle would hide what goes wrong here, a full disk for one
             file.flush()?;
             file.close()
         };
-        fill().map_err(hdf5_reason)
-    })
+        work().map_err(hdf5_reason)
+    });
+    failed.map_or(written, Err)
 }
 
-fn write_aps_u(
-    file: &hdf5::File,
-    spec: &WriteSpec,
-    matrix: &mut [f32],
-    mut fill: impl FnMut(usize, &mut [f32]),
-) -> hdf5::Result<()> {
+/// Puts the matrix of an angle into the buffer.
+type Fill<'a> = &'a mut dyn FnMut(usize, &mut TwoTime) -> hdf5::Result<()>;
+
+fn write_aps_u(file: &hdf5::File, spec: &WriteSpec, matrix: &mut TwoTime, fill: Fill) -> hdf5::Result<()> {
     let n = spec.n_frames;
     let n_phi = spec.phi.len() as i64;
-    let detector = group(file, "entry/instrument/detector_1")?;
-    scalar(&detector, "frame_time", spec.dt)?;
+    if !spec.dt.is_nan() {
+        let detector = group(file, "entry/instrument/detector_1")?;
+        scalar(&detector, "frame_time", spec.dt)?;
+    }
     let qmap = group(file, "xpcs/qmap")?;
     list(&qmap, "dynamic_index_mapping", &(0..n_phi).collect::<Vec<_>>())?;
     list(&qmap, "dynamic_num_pts", &[1, n_phi])?;
@@ -113,54 +140,44 @@ fn write_aps_u(
 
     let map = group(&twotime, "correlation_map")?;
     for angle in 0..spec.phi.len() {
-        matrix.fill(0.0);
-        fill(angle, matrix);
+        fill(angle, matrix)?;
+        (1..n).for_each(|i| matrix.values[i * n..i * n + i].fill(0.0));
         let builder = map.new_dataset_builder();
         let side = n.min(MAX_CHUNK_SIDE);
         let builder = if n * n > COMPRESS_ABOVE { builder.chunk((side, side)).lzf() } else { builder };
-        let view = ArrayView2::from_shape((n, n), &*matrix)?;
+        let view = ArrayView2::from_shape((n, n), &matrix.values)?;
         builder.with_data(view).create(format!("c2_{:05}", angle + 1).as_str())?;
     }
     Ok(())
 }
 
-fn write_native(
-    file: &hdf5::File,
-    spec: &WriteSpec,
-    matrix: &mut [f32],
-    mut fill: impl FnMut(usize, &mut [f32]),
-) -> hdf5::Result<()> {
+fn write_native(file: &hdf5::File, spec: &WriteSpec, matrix: &mut TwoTime, fill: Fill) -> hdf5::Result<()> {
     let (n, n_phi) = (spec.n_frames, spec.phi.len());
     file.new_dataset_builder().with_data(spec.phi).create("phi")?;
-    let attributes = [("q", Some(spec.q)), ("dt", Some(spec.dt)), ("gap", spec.gap)];
+    let dt = (!spec.dt.is_nan()).then_some(spec.dt);
+    let attributes = [("q", Some(spec.q)), ("dt", dt), ("gap", spec.gap)];
     for (name, value) in attributes {
         if let Some(value) = value {
             file.new_attr::<f64>().create(name)?.write_scalar(&value)?;
         }
     }
+    if spec.first_frame > 1 {
+        file.new_attr::<u64>().create("first_frame")?.write_scalar(&(spec.first_frame as u64))?;
+    }
+    if let Some(sigma) = spec.sigma {
+        file.new_dataset_builder().with_data(sigma).create("sigma")?;
+    }
     let rows = (ROW_BLOCK / (4 * n)).clamp(1, n);
-    let c2 = file.new_dataset::<f32>().chunk((1, rows, n)).shape((n_phi, n, n)).create("c2")?;
+    let builder = file.new_dataset::<f32>().chunk((1, rows, n));
+    let builder = if spec.gzip > 0 { builder.shuffle().deflate(spec.gzip) } else { builder };
+    let c2 = builder.shape((n_phi, n, n)).create("c2")?;
     for angle in 0..n_phi {
-        matrix.fill(0.0);
-        fill(angle, matrix);
-        mirror(matrix, n);
-        let view = ArrayView3::from_shape((1, n, n), &*matrix)?;
+        fill(angle, matrix)?;
+        mirror(&mut matrix.values, n);
+        let view = ArrayView3::from_shape((1, n, n), &matrix.values)?;
         c2.write_slice(view, Hyperslab::from((angle..angle + 1, .., ..)))?;
     }
     Ok(())
-}
-
-/// Copies the upper triangle into the lower one.
-fn mirror(v: &mut [f32], n: usize) {
-    for i0 in (0..n).step_by(BLOCK) {
-        for j0 in (0..=i0).step_by(BLOCK) {
-            for i in i0..(i0 + BLOCK).min(n) {
-                for j in j0..(j0 + BLOCK).min(i) {
-                    v[i * n + j] = v[j * n + i];
-                }
-            }
-        }
-    }
 }
 
 /// Opens or makes a group of several levels.

@@ -17,7 +17,7 @@ const LARGEST_FIXED: f64 = 1e7;
 const MOST_DECIMALS: usize = 9;
 
 /// A value with its error, so that the error shows two digits; with an exponent where fixed digits would be unreadable.
-fn with_error(value: f64, error: f64) -> String {
+pub(super) fn with_error(value: f64, error: f64) -> String {
     let size = value.abs();
     let fixed = size == 0.0 || (SMALLEST_FIXED..LARGEST_FIXED).contains(&size);
     if !(error.is_finite() && error > 0.0) {
@@ -32,7 +32,7 @@ fn with_error(value: f64, error: f64) -> String {
 }
 
 /// A number without an error.
-fn plain(value: f64) -> String {
+pub(super) fn plain(value: f64) -> String {
     if value == 0.0 || (SMALLEST_FIXED..LARGEST_FIXED).contains(&value.abs()) {
         format!("{value:.6}")
     } else {
@@ -76,7 +76,7 @@ fn list_or_range(numbers: &[usize]) -> String {
 }
 
 /// Text broken at blanks to lines of at most `width` columns, later lines indented.
-fn wrapped(text: &str, width: usize, indent: &str) -> String {
+pub(super) fn wrapped(text: &str, width: usize, indent: &str) -> String {
     let mut out = String::new();
     let mut column = 0;
     for word in text.split_whitespace() {

@@ -1,8 +1,8 @@
 //! The result folder: results of an earlier run are moved aside, so that old numbers never pass for new.
 
-use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::{Error, Result, files};
 
@@ -18,7 +18,7 @@ pub struct Folder {
     /// Folders that didn't exist before, outermost first.
     created: Vec<PathBuf>,
     /// Whether the place for results is this run's.
-    begun: Cell<bool>,
+    begun: AtomicBool,
 }
 
 impl Folder {
@@ -31,7 +31,7 @@ impl Folder {
             root.ancestors().filter(|a| !a.as_os_str().is_empty() && !a.exists()).map(Path::to_path_buf).collect();
         created.reverse();
         fs::create_dir_all(root).map_err(|e| Error::io("create the output folder", root, e))?;
-        let folder = Self { root: root.to_path_buf(), created, begun: Cell::new(false) };
+        let folder = Self { root: root.to_path_buf(), created, begun: AtomicBool::new(false) };
         if let Err(e) = tempfile::tempfile_in(root) {
             folder.discard();
             return Err(Error::io("write into the output folder", root, e));
@@ -42,7 +42,7 @@ impl Folder {
     /// Takes back what this run has made so far, when it ends without results: better none than half of them. An earlier run's
     /// stay where they are by then.
     pub fn discard(&self) {
-        if self.begun.get() {
+        if self.begun.load(Ordering::Relaxed) {
             let _ = fs::remove_dir_all(self.results());
         }
         for folder in self.created.iter().rev() {
@@ -66,7 +66,7 @@ impl Folder {
             }
             fs::rename(&results, &target).map_err(|e| Error::io("move aside", &results, e))?;
         }
-        self.begun.set(true);
+        self.begun.store(true, Ordering::Relaxed);
         Ok(())
     }
 

@@ -41,7 +41,7 @@ pub fn text(value: &Value) -> String {
 }
 
 /// `parameters.json`: nothing in it depends on ranks, threads or time but the timestamp.
-fn parameters(report: &Report) -> Value {
+pub(super) fn parameters(report: &Report) -> Value {
     let (fit, k) = (report.fit, report.experiment.n_angles());
     let mut values = Map::new();
     for (i, info) in PHYSICAL.iter().enumerate().take(report.space.len()) {

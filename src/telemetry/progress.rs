@@ -71,6 +71,13 @@ impl Progress {
         self.show(text);
     }
 
+    /// Matrix `done` of `total` has been converted.
+    pub fn converting(&self, done: usize, total: usize) {
+        let text = format!("converting: matrix {done} of {total}");
+        self.log_seldom(&text);
+        self.show(text);
+    }
+
     /// Something happened in the solver.
     pub fn solver(&mut self, event: &Event) {
         match event {

@@ -36,7 +36,14 @@ fn config(mode: AnalysisMode, noise: f64) -> Config {
         },
         scaling: AngleScaling::default(),
         performance: PerformanceConfig::default(),
-        output: OutputConfig { directory: PathBuf::from("out"), hdf5: false, json: true, compression: 0 },
+        output: OutputConfig {
+            directory: PathBuf::from("out"),
+            hdf5: false,
+            json: true,
+            csv: false,
+            compression: 0,
+            max_npz_entries: 0,
+        },
         log_level: None,
         simulation: Some(SimulationConfig {
             parameters: PARAMETERS[..mode.n_physical()].to_vec(),

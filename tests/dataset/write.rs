@@ -7,7 +7,8 @@ use super::support::{assert_values, open, read, scratch, value};
 const PHI: [f64; 3] = [-148.6, 0.0, 90.1];
 
 fn spec(layout: Layout, n_frames: usize) -> WriteSpec<'static> {
-    WriteSpec { layout, q: 0.0054, dt: 0.1, gap: Some(2e6), phi: &PHI, n_frames }
+    let (gap, sigma, first_frame, gzip) = (Some(2e6), None, 1, 0);
+    WriteSpec { layout, q: 0.0054, dt: 0.1, gap, sigma, phi: &PHI, n_frames, first_frame, gzip }
 }
 
 fn fill(n: usize) -> impl FnMut(usize, &mut [f32]) {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::config::{Config, Findings, IgnoredKey, TimeOrigin, examine, figure};
 use crate::model::{CONTRAST, OFFSET, PHYSICAL, ScalingMode};
-use crate::output::Table;
+use crate::output::{Table, grouped};
 use crate::{ConfigProblem, Error, Result};
 
 /// Prints what there is to say about `file` on `out`; with `every_key` each key without effect, otherwise their number by
@@ -188,9 +188,12 @@ fn search(config: &Config) -> String {
 
 fn results(config: &Config) -> String {
     let output = &config.output;
-    let forms: Vec<&str> = [(output.json, "JSON"), (output.hdf5, "HDF5")].iter().filter(|f| f.0).map(|f| f.1).collect();
-    let forms = if forms.is_empty() { "no files".into() } else { forms.join(" and ") };
-    format!("{}: {forms}", output.directory.display())
+    let forms = [(output.json, "JSON"), (output.hdf5, "HDF5"), (output.csv, "CSV")];
+    let forms: Vec<&str> = forms.iter().filter(|f| f.0).map(|f| f.1).collect();
+    let most = output.max_npz_entries;
+    let arrays = if most > 0 { format!("; NPZ up to {} matrix entries", grouped(most)) } else { String::new() };
+    let forms = if forms.is_empty() { "no other files".into() } else { forms.join(", ") };
+    format!("{}: {forms}{arrays}", output.directory.display())
 }
 
 fn parameters(config: &Config, out: &mut impl Write) -> std::io::Result<()> {
