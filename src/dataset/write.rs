@@ -42,7 +42,7 @@ impl WriteSpec<'_> {
         let n = self.n_frames as f64;
         let packing = match self.layout {
             Layout::ApsU => 2.0 * n.min(MAX_CHUNK_SIDE as f64).powi(2),
-            Layout::Native | Layout::ApsOld | Layout::Npz => 0.0,
+            _ => 0.0,
         };
         4.0 * (n * n + packing)
     }
@@ -68,7 +68,7 @@ fn zeros(n: usize) -> Result<Vec<f32>> {
 /// buffer is the only matrix in memory. The file is written under another name in the same folder, synced and renamed:
 /// on failure ([`Error::Io`], [`Error::Memory`]) nothing is left behind and an older file of that name stays.
 pub fn write_file(path: &Path, spec: &WriteSpec, fill: impl FnMut(usize, &mut [f32])) -> Result<()> {
-    if matches!(spec.layout, Layout::ApsOld | Layout::Npz) {
+    if !matches!(spec.layout, Layout::ApsU | Layout::Native) {
         return Err(Error::Usage(format!("files of the {} layout are read, but not written", spec.layout.name())));
     }
     // before there is a file: where memory ends, the kernel may leave no time to take it away
