@@ -25,8 +25,19 @@ fn the_layout_of_a_file_does_not_change_its_fit() {
         let original = data(&format!("{stem}_3x100_apsu.hdf"));
         let expected = fit(&config, original.to_str().unwrap());
         assert!(expected["parameters"]["D0"]["value"].is_f64());
-        for (name, format) in [("old.hdf", "aps_old"), ("cache.npz", "npz"), ("cache.npz", "auto")] {
-            let config = config.replace("file_path: none", &format!("file_path: none\n  file_format: {format}"));
+        let angles = "\n  phi_angles: [0, 45, 90]";
+        for (name, format, more) in [
+            ("old.hdf", "aps_old", ""),
+            ("cache.npz", "npz", ""),
+            ("cache.npz", "auto", ""),
+            ("matlab.hdf", "auto", ""),
+            ("nxxpcs.h5", "auto", ""),
+            ("chx.h5", "auto", ""),
+            ("id02.h5", "id02", angles),
+            ("id02_aged.h5", "auto", angles),
+            ("xfel.h5", "auto", angles),
+        ] {
+            let config = config.replace("file_path: none", &format!("file_path: none\n  file_format: {format}{more}"));
             let found = fit(&config, folder.join(format!("{stem}_{name}")).to_str().unwrap());
             assert_eq!(found, expected, "{stem}_{name}");
         }

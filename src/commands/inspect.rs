@@ -50,7 +50,8 @@ fn print(d: &Dataset, file: &Path, trouble: &mut Option<Error>, out: &mut impl W
     for (k, s) in d.slots.iter().enumerate() {
         let bin = s.bin.map_or_else(|| "-".to_owned(), |b| b.to_string());
         let selected = if s.selected { "yes" } else { "no" };
-        table.row([(k + 1).to_string(), s.path.clone(), bin, short(s.q), short(s.phi), selected.to_owned()]);
+        let phi = if s.phi.is_nan() { "-".to_owned() } else { short(s.phi) };
+        table.row([(k + 1).to_string(), s.path.clone(), bin, short(s.q), phi, selected.to_owned()]);
     }
     writeln!(out, "\nmatrices")?;
     table.print(out)?;

@@ -30,9 +30,20 @@ const CHOICES: &[Choice] = &[
     },
     Choice {
         path: "experimental_data.file_format",
-        ready: &["hdf5/auto", "aps_u", "aps_8idi/aps_8id_i/aps_old", "native", "npz"],
-        later: &["nxxpcs", "nexus", "chx", "esrf", "id02", "euxfel", "matlab"],
-        remedy: "`aps_u`, `aps_old`, `native` and `npz` files can be read; set `file_format: auto` if this is one of them",
+        ready: &[
+            "hdf5/auto",
+            "aps_u",
+            "aps_8idi/aps_8id_i/aps_old",
+            "matlab/aps_matlab",
+            "nexus/nxxpcs",
+            "nsls_ii/chx",
+            "esrf/id02/esrf_id02",
+            "midtools/euxfel",
+            "native",
+            "npz",
+        ],
+        later: &[],
+        remedy: "",
     },
     Choice {
         path: "optimization.method",

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{Config, ScalingMode, SimulationConfig, Strategy};
-use crate::dataset::Layout;
+use crate::dataset::{Baseline, Layout, Train};
 use crate::model::PHYSICAL;
 
 /// The configuration in force, defaults and command line included: as YAML (which JSON is) it gives the same fit again.
@@ -22,14 +22,14 @@ pub(super) fn effective(config: &Config) -> Value {
         "model": { "shear_convention": config.convention.name() },
         "experimental_data": {
             "file_path": config.data_file.as_ref().map(|path| path.to_string_lossy()),
-            "file_format": match selection.layout {
-                None => "auto",
-                Some(Layout::ApsU) => "aps_u",
-                Some(Layout::ApsOld) => "aps_old",
-                Some(Layout::Npz) => "npz",
-                Some(Layout::Native) => "native",
-            },
+            "file_format": selection.layout.map_or("auto", Layout::key),
             "exchange_key": selection.exchange_key,
+            "phi_angles": selection.unsaid.phi,
+            "baseline_reference": selection.unsaid.baseline.map(|baseline| i32::from(baseline == Baseline::One)),
+            "train": selection.unsaid.train.map(|train| match train {
+                Train::Mean => json!("mean"),
+                Train::One(number) => json!(number),
+            }),
         },
         "q_tolerance_fraction": selection.q_tolerance,
         "phi_filtering": phi_filtering(config),

@@ -36,6 +36,8 @@ pub(super) const GROUPS: &[Group] = &[
     used("device", Kind::Text, "kind precision"),
     used("distributed", Kind::Text, "io"),
     used("experimental_data", Kind::Text, "file_path data_folder_path data_file_name file_format exchange_key"),
+    used("experimental_data", Kind::Any, "phi_angles train"),
+    used("experimental_data", Kind::Whole, "baseline_reference"),
     used("initial_parameters", Kind::Any, "values fixed_parameters"),
     used("initial_parameters", Kind::List, "parameter_names active_parameters"),
     used("initial_parameters.per_angle_scaling", Kind::List, "contrast offset"),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::document::{Document, figure};
 use super::node::{Node, Place, Value};
 use crate::Result;
-use crate::dataset::{Layout, Selection};
+use crate::dataset::{Baseline, Layout, Selection, Train, Unsaid};
 
 /// The selection that the document describes.
 ///
@@ -29,25 +29,47 @@ pub(super) fn selection(document: &Document) -> Result<Selection> {
         }
     }
     Ok(Selection {
-        layout: match document.choice("experimental_data.file_format")? {
-            Some("aps_u") => Some(Layout::ApsU),
-            Some("aps_old") => Some(Layout::ApsOld),
-            Some("npz") => Some(Layout::Npz),
-            Some("native") => Some(Layout::Native),
-            _ => None,
-        },
+        layout: document
+            .choice("experimental_data.file_format")?
+            .and_then(|word| Layout::ALL.into_iter().find(|layout| layout.key() == word)),
         q: document.positive("analyzer_parameters.scattering.wavevector_q", " (in 1/Å), or null to take the file's")?,
         q_tolerance: document.positive("q_tolerance_fraction", "")?.unwrap_or(Selection::default().q_tolerance),
         exchange_key: document
             .text("experimental_data.exchange_key")?
             .map(|spot| spot.value.trim().to_owned())
             .filter(|key| !key.is_empty()),
+        unsaid: unsaid(document)?,
         start_frame: start_frame as usize,
         end_frame: end.map(|spot| spot.value as usize),
         dt: document.positive("analyzer_parameters.dt", " (in seconds), or null to take the file's")?,
         phi_ranges: phi_ranges(document)?,
         fallback_to_all_angles: document.flag("phi_filtering.fallback_to_all_angles", false)?,
     })
+}
+
+/// What the data file may leave open.
+fn unsaid(document: &Document) -> Result<Unsaid> {
+    const PHI: &str = "experimental_data.phi_angles";
+    const TRAIN: &str = "experimental_data.train";
+    let phi = match document.get(PHI) {
+        None => None,
+        Some(node) => Some(match node.as_list() {
+            None => vec![document.finite(PHI, node)?.value],
+            Some(items) => {
+                let angle = |(i, item)| Ok(document.finite(&format!("{PHI}[{i}]"), item)?.value);
+                items.iter().enumerate().map(angle).collect::<Result<_>>()?
+            }
+        }),
+    };
+    let train = match document.get(TRAIN).map(|node| (node, node.as_text(), node.as_whole())) {
+        None => None,
+        Some((_, Some(word), _)) if word.trim().eq_ignore_ascii_case("mean") => Some(Train::Mean),
+        Some((_, _, Some(number))) if number >= 1 => Some(Train::One(number as usize)),
+        Some((node, ..)) => return Err(document.wrong(TRAIN, node, "the number of a train, from 1, or `mean`")),
+    };
+    let baseline = document.whole("experimental_data.baseline_reference", 0, 1)?;
+    let baseline = baseline.map(|spot| if spot.value == 0 { Baseline::Zero } else { Baseline::One });
+    Ok(Unsaid { phi: phi.filter(|phi: &Vec<f64>| !phi.is_empty()), baseline, train })
 }
 
 /// The ranges of φ to keep, degree; `None` while the filter is off. A range may run across ±180 and so end below its

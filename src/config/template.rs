@@ -21,7 +21,7 @@ pub struct DataFacts {
     pub dt: Option<(f64, String)>,
     /// Gap, Å, where the layout has one.
     pub gap: Option<f64>,
-    /// φ of the matrices at q, degree.
+    /// φ of the matrices at q, degree; none where the file has none.
     pub phi: Vec<f64>,
     /// Frames in the file.
     pub n_frames: usize,
@@ -139,6 +139,11 @@ impl Text {
         // a string of JSON is one of YAML, whatever is in it
         let quoted = serde_json::Value::from(file).to_string();
         self.line(&format!("  file_path: {quoted}"), "from this file's folder, else the working directory");
+        if data.is_some_and(|d| d.phi.is_empty()) {
+            self.line("  phi_angles: 0.0", &format!("degree, {YOURS} the data file has none; a list: one per matrix"));
+        } else if full {
+            self.line("  # phi_angles: 0.0", "degree, where the file has none: one for all matrices, or a list");
+        }
         if full {
             self.lines(&[
                 ("  # data_folder_path: ./data", "both together instead of file_path"),
@@ -146,16 +151,19 @@ impl Text {
                 ("  file_format: auto", "or the name of a layout, where a file could be read as several"),
                 (
                     "  # exchange_key: /exchange",
-                    "APS 8-ID-I files: the group of the results, where the file doesn't say",
+                    "APS 8-ID-I: group of the results if not said; ESRF ID02: the analysis",
                 ),
+                ("  # baseline_reference: 1", "NXxpcs files that don't say: 1 for c2, 0 for c2 − 1"),
+                ("  # train: mean", "European XFEL files of several trains: `mean`, or a number from 1"),
                 ("", ""),
-                ("q_tolerance_fraction: 0.1", "APS 8-ID-I files: bins this near to wavevector_q are taken"),
+                ("q_tolerance_fraction: 0.1", "where every bin has its own q: those this near to wavevector_q"),
             ]);
         }
     }
 
     fn angles(&mut self, full: bool, data: Option<&DataFacts>) {
         self.line("", "");
+        let data = data.filter(|d| !d.phi.is_empty());
         if let Some(d) = data {
             let phi: Vec<String> = d.phi.iter().map(|&phi| figure(phi)).collect();
             // a list of its own lines, so that a long one stays readable

@@ -10,6 +10,7 @@ use super::schema::{Known, keys};
 use super::source::Source;
 use super::*;
 use crate::Error;
+use crate::dataset::{Baseline, Train, Unsaid};
 
 /// The shortest file for a fit under shear.
 const FLOW: &str = "\
@@ -82,7 +83,8 @@ fn every_setting_arrives() {
          analyzer_parameters: {dt: 1e-3, start_frame: 10, end_frame: 20, time_origin: acquisition, \
          scattering: {wavevector_q: 1e-2}, geometry: {stator_rotor_gap: 1e6}}\n\
          model: {shear_convention: theory}\n\
-         experimental_data: {file_format: APS-U, exchange_key: /exchange_1}\n\
+         experimental_data: {file_format: APS-U, exchange_key: /exchange_1, phi_angles: [0, -45.5], train: Mean, \
+         baseline_reference: 0}\n\
          q_tolerance_fraction: 0.05\n\
          phi_filtering: {enabled: yes, fallback_to_all_angles: on, target_ranges: \
          [{min_angle: -10, max_angle: 10, description: x}, {min_angle: 170, max_angle: -170}]}\n\
@@ -99,6 +101,7 @@ fn every_setting_arrives() {
         q: Some(1e-2),
         q_tolerance: 0.05,
         exchange_key: Some("/exchange_1".into()),
+        unsaid: Unsaid { phi: Some(vec![0.0, -45.5]), baseline: Some(Baseline::Zero), train: Some(Train::Mean) },
         start_frame: 10,
         end_frame: Some(20),
         dt: Some(1e-3),
@@ -148,6 +151,10 @@ fn wrong_values_name_key_place_and_expectation() {
         ("analyzer_parameters: {end_frame: 0}", "must be a frame from 1, or -1"),
         ("analyzer_parameters: {end_frame: -2}", "must be at least -1"),
         ("analyzer_parameters: {start_frame: 5, end_frame: 5}", "(5) must be less than `end_frame` (5)"),
+        ("experimental_data: {phi_angles: [0, x]}", "`experimental_data.phi_angles[1]` must be a number"),
+        ("experimental_data: {phi_angles: x}", "`experimental_data.phi_angles` must be a number"),
+        ("experimental_data: {train: 0}", "must be the number of a train, from 1, or `mean`, found `0`"),
+        ("experimental_data: {baseline_reference: 2}", "baseline_reference` must be from 0 to 1"),
         ("analyzer_parameters: 7", "`analyzer_parameters` must be a section of keys"),
         ("analyzer_parameters: {time_origin: select}", "did you mean `selection`?"),
         ("phi_filtering: {enabled: maybe}", "must be `true` or `false`"),
@@ -207,7 +214,6 @@ fn what_would_be_ignored_to_the_result_is_refused() {
         ("device: {kind: cuda}", "`kind: cuda` isn't"),
         ("performance: {strategy_override: Streaming}", "`strategy_override: Streaming` isn't"),
         ("distributed: {io: parallel}", "`io: parallel` isn't"),
-        ("experimental_data: {file_format: chx}", "`file_format: chx` isn't"),
         ("initial_parameters: {fixed_parameters: {contrast: 0.3}}", "fixing `contrast` isn't available yet"),
     ] {
         let text = message(load_static(more), more);

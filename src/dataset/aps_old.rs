@@ -24,8 +24,47 @@ const GROUP_KEY: &str = "experimental_data.exchange_key";
 /// Names that are listed where there is no matrix.
 const MAX_NAMED: usize = 5;
 
+/// How matrices are named: the number behind the prefix is the bin.
+#[derive(Clone, Copy)]
+pub(super) struct Naming<'a> {
+    pub prefix: &'a str,
+    /// The name of the first, for people.
+    pub first: &'static str,
+}
+
+const NAMING: Naming<'static> = Naming { prefix: "g2_", first: "g2_00001" };
+
+impl Naming<'_> {
+    /// The digits of a name; `None` for other names.
+    pub fn digits(self, name: &str) -> Option<&str> {
+        name.strip_prefix(self.prefix).filter(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_digit()))
+    }
+}
+
 /// Reads and checks all metadata. `exchange_key` is the configured group of the results.
 pub(super) fn find(source: Source, exchange_key: Option<&str>) -> Result<Found> {
+    find_named(source, exchange_key, NAMING)
+}
+
+/// Whether matrices are there.
+pub(super) fn is_there(source: Source, exchange_key: Option<&str>) -> bool {
+    holds(source, exchange_key, NAMING)
+}
+
+/// Whether matrices of such names are in the group of the results.
+pub(super) fn holds(source: Source, exchange_key: Option<&str>, naming: Naming) -> bool {
+    results(source, exchange_key, &mut Vec::new())
+        .and_then(|(group, _)| source.members(&matrices_in(&group)))
+        .is_ok_and(|names| names.iter().any(|name| naming.digits(name).is_some()))
+}
+
+/// The group of the matrices in that of the results.
+fn matrices_in(group: &str) -> String {
+    if group == "/" { "/C2T_all".to_owned() } else { format!("{group}/C2T_all") }
+}
+
+/// Reads and checks all metadata of a file whose matrices are so named.
+pub(super) fn find_named(source: Source, exchange_key: Option<&str>, naming: Naming) -> Result<Found> {
     let (mut notes, mut warnings) = (Vec::new(), Vec::new());
     let (q, phi) = (source.floats(Q_LIST)?, source.floats(PHI_LIST)?);
     if q.len() != phi.len() {
@@ -33,14 +72,14 @@ pub(super) fn find(source: Source, exchange_key: Option<&str>) -> Result<Found> 
         return Err(source.error(PHI_LIST, message));
     }
     let (group, origin) = results(source, exchange_key, &mut warnings)?;
-    let place = if group == "/" { "/C2T_all".to_owned() } else { format!("{group}/C2T_all") };
+    let place = matrices_in(&group);
     if !source.exists(&place) {
         let message = format!(
             "this group of matrices is missing ({origin}); where {OUTPUT} names no group, {GROUP_KEY} says where to look"
         );
         return Err(source.error(&place, message));
     }
-    let matrices = numbered(source, &place, &mut notes)?;
+    let matrices = numbered(source, &place, naming, &mut notes)?;
     notes.push(format!(
         "{} matrices in {place} ({origin}); the number in a name is the bin, whose q and φ are in {Q_LIST} and {PHI_LIST} \
          ({} bins)",
@@ -99,12 +138,16 @@ fn results(source: Source, exchange_key: Option<&str>, warnings: &mut Vec<String
 }
 
 /// Bin and path of every matrix, by ascending bin.
-fn numbered(source: Source, place: &str, notes: &mut Vec<String>) -> Result<Vec<(usize, String)>> {
+pub(super) fn numbered(
+    source: Source,
+    place: &str,
+    naming: Naming,
+    notes: &mut Vec<String>,
+) -> Result<Vec<(usize, String)>> {
     let mut matrices: Vec<(usize, String)> = Vec::new();
     let mut others = Vec::new();
     for name in source.members(place)? {
-        let digits = name.strip_prefix("g2_").filter(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_digit()));
-        match digits {
+        match naming.digits(&name) {
             // a number that doesn't fit is that of no bin, and refused as such
             Some(digits) => matrices.push((digits.parse().unwrap_or(usize::MAX), format!("{place}/{name}"))),
             None => others.push(name),
@@ -114,7 +157,7 @@ fn numbered(source: Source, place: &str, notes: &mut Vec<String>) -> Result<Vec<
     if matrices.is_empty() {
         let named = others.iter().take(MAX_NAMED).cloned().collect::<Vec<_>>().join(", ");
         let found = if others.is_empty() { "nothing".to_owned() } else { named };
-        return Err(source.error(place, format!("expected matrices named g2_00001 …, found {found}")));
+        return Err(source.error(place, format!("expected matrices named {} …, found {found}", naming.first)));
     }
     if !others.is_empty() {
         notes.push(format!("not matrices, left alone: {} in {place}", others.join(", ")));

@@ -57,14 +57,18 @@ impl Source<'_> {
             .map_err(|e| self.error(path, format!("expected a group, which cannot be opened: {}", reason(e))))
     }
 
-    /// A list of finite floating-point numbers, (n), (1, n) or (n, 1).
-    pub fn floats(&self, path: &str) -> Result<Vec<f64>> {
+    /// A list of floating-point numbers, (n), (1, n) or (n, 1), NaN where there is none.
+    pub fn floats_or_nan(&self, path: &str) -> Result<Vec<f64>> {
         let dataset = self.dataset(path)?;
         match type_of(&dataset) {
-            Ok(TypeDescriptor::Float(_)) => {}
-            other => return Err(self.error(path, format!("expected floating-point numbers, found {}", text(&other)))),
+            Ok(TypeDescriptor::Float(_)) => self.list(path, &dataset),
+            other => Err(self.error(path, format!("expected floating-point numbers, found {}", text(&other)))),
         }
-        let values: Vec<f64> = self.list(path, &dataset)?;
+    }
+
+    /// A list of finite floating-point numbers, (n), (1, n) or (n, 1).
+    pub fn floats(&self, path: &str) -> Result<Vec<f64>> {
+        let values = self.floats_or_nan(path)?;
         match values.iter().position(|v| !v.is_finite()) {
             Some(at) => Err(self.error(path, format!("expected finite numbers, found {} at index {at}", values[at]))),
             None => Ok(values),
@@ -124,12 +128,67 @@ impl Source<'_> {
         self.strings_of(path, &*self.dataset(path)?)
     }
 
-    /// A string attribute of a dataset, where it exists.
+    /// A string attribute of a group or dataset, where it exists.
     pub fn attribute_text(&self, path: &str, name: &str) -> Result<Option<String>> {
-        match self.dataset(path)?.attr(name) {
+        match self.location(path)?.attr(name) {
             Ok(attribute) => Ok(self.strings_of(&format!("{path} attribute {name}"), &attribute)?.pop()),
             Err(_) => Ok(None),
         }
+    }
+
+    /// The numbers in an attribute of a group or dataset, of any type and shape, where it exists.
+    pub fn attribute_numbers(&self, path: &str, name: &str) -> Result<Option<Vec<f64>>> {
+        let Ok(attribute) = self.location(path)?.attr(name) else { return Ok(None) };
+        let place = format!("{path} attribute {name}");
+        match type_of(&attribute) {
+            Ok(TypeDescriptor::Float(_) | TypeDescriptor::Integer(_) | TypeDescriptor::Unsigned(_)) => {}
+            other => return Err(self.error(&place, format!("expected numbers, found {}", text(&other)))),
+        }
+        let values = attribute.read_raw().map_err(|e| self.error(&place, format!("cannot be read: {}", reason(e))))?;
+        Ok(Some(values))
+    }
+
+    /// The one number in an attribute, which may be written as text.
+    pub fn attribute_number(&self, path: &str, name: &str) -> Result<Option<f64>> {
+        let place = format!("{path} attribute {name}");
+        let values = match self.attribute_text(path, name) {
+            Ok(Some(text)) => match text.trim().parse() {
+                Ok(number) => vec![number],
+                Err(_) => return Err(self.error(&place, format!("expected a number, found the text {text:?}"))),
+            },
+            Ok(None) => return Ok(None),
+            Err(_) => self.attribute_numbers(path, name)?.unwrap_or_default(),
+        };
+        match values[..] {
+            [number] => Ok(Some(number)),
+            _ => Err(self.error(&place, format!("expected one number, found {}", values.len()))),
+        }
+    }
+
+    /// Names of all attributes of a group or dataset.
+    pub fn attribute_names(&self, path: &str) -> Result<Vec<String>> {
+        let names = self.location(path)?.attr_names();
+        names.map_err(|e| self.error(path, format!("its attributes cannot be read: {}", reason(e))))
+    }
+
+    /// A group or dataset that must be there.
+    fn location(&self, path: &str) -> Result<hdf5::Location> {
+        if !self.exists(path) {
+            return Err(self.error(path, "is missing"));
+        }
+        let opened = self.h5.dataset(path).map(|dataset| hdf5::Location::clone(&dataset));
+        let opened = opened.or_else(|_| self.h5.group(path).map(|group| hdf5::Location::clone(&group)));
+        opened.map_err(|e| self.error(path, format!("cannot be opened: {}", reason(e))))
+    }
+
+    /// Whether a path leads to a group.
+    pub fn is_group(&self, path: &str) -> bool {
+        self.exists(path) && self.h5.group(path).is_ok()
+    }
+
+    /// The shape of a dataset that must be there.
+    pub fn shape(&self, path: &str) -> Result<Vec<usize>> {
+        Ok(self.dataset(path)?.shape())
     }
 
     fn strings_of(&self, path: &str, container: &Container) -> Result<Vec<String>> {
@@ -146,19 +205,41 @@ impl Source<'_> {
         strings.map_err(|e| self.error(path, format!("cannot be read: {}", reason(e))))
     }
 
+    /// The `units` (or `unit`) of a dataset; `None` where it names none.
+    pub fn unit(&self, path: &str) -> Result<Option<String>> {
+        let named = match self.attribute_text(path, "units")? {
+            Some(unit) => Some(unit),
+            None => self.attribute_text(path, "unit")?,
+        };
+        Ok(named.filter(|unit| !unit.trim_matches(|c: char| c == '\0' || c.is_whitespace()).is_empty()))
+    }
+
+    /// Opens a dataset of float32 or float64 numbers.
+    pub fn float_dataset(&self, path: &str) -> Result<hdf5::Dataset> {
+        let dataset = self.dataset(path)?;
+        match type_of(&dataset) {
+            Ok(TypeDescriptor::Float(_)) => Ok(dataset),
+            other => Err(self.error(path, format!("expected float32 or float64 values, found {}", text(&other)))),
+        }
+    }
+
     /// Opens a dataset of float32 or float64 numbers with `rank` dimensions, the last two of which are N × N with
     /// N > 0; returns its shape too.
     pub fn square(&self, path: &str, rank: usize) -> Result<(hdf5::Dataset, Vec<usize>)> {
-        let dataset = self.dataset(path)?;
-        match type_of(&dataset) {
-            Ok(TypeDescriptor::Float(_)) => {}
-            other => {
-                return Err(self.error(path, format!("expected float32 or float64 values, found {}", text(&other))));
-            }
-        }
+        self.square_at(path, rank, rank - 2)
+    }
+
+    /// The same with N × N at the dimensions `axis` and `axis` + 1.
+    pub fn square_at(&self, path: &str, rank: usize, axis: usize) -> Result<(hdf5::Dataset, Vec<usize>)> {
+        let dataset = self.float_dataset(path)?;
         let shape = dataset.shape();
-        let wanted = if rank == 2 { "(N, N)" } else { "(K, N, N)" };
-        let square = shape.len() == rank && shape[rank - 1] == shape[rank - 2] && !shape.contains(&0);
+        let wanted = match (rank, axis) {
+            (2, _) => "(N, N)",
+            (3, 0) => "(N, N, K)",
+            (3, _) => "(K, N, N)",
+            _ => "(T, K, N, N)",
+        };
+        let square = shape.len() == rank && shape[axis] == shape[axis + 1] && !shape.contains(&0);
         if !square {
             return Err(self.error(path, format!("expected the shape {wanted}, found {}", shape_text(&shape))));
         }
@@ -177,20 +258,15 @@ pub(super) fn read_frames(
     into: &mut TwoTime,
 ) -> std::result::Result<(), String> {
     let n = frames.len();
-    into.n = n;
     let chunked = Chunked::new(dataset, index);
     if chunked.is_some() || (index.is_none() && dataset.shape() == [n, n]) {
-        if into.values.len() != n * n {
-            // the old buffer goes before its successor comes: never two matrices at once
-            into.values = Vec::new();
-            into.values = vec![0.0; n * n];
-        }
+        into.resize(n);
         return match chunked {
             Some(chunked) => chunked.read(&frames, &mut into.values),
             None => dataset.as_reader().read_into_raw(&mut into.values).map(|_| ()).map_err(reason),
         };
     }
-    into.values = Vec::new();
+    (into.n, into.values) = (n, Vec::new());
     let selection = match index {
         None => Hyperslab::from((frames.clone(), frames)),
         Some(k) => Hyperslab::from((k, frames.clone(), frames)),

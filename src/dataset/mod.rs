@@ -4,9 +4,15 @@
 //! checked without reading them. Matrices are then read one at a time into a buffer that is reused: beyond it nothing
 //! here grows with the data.
 
+mod aged;
+mod aps_matlab;
 mod aps_old;
 mod aps_u;
+mod bands;
 mod chunks;
+mod chx;
+mod esrf_id02;
+mod euxfel;
 mod filters;
 mod fingerprint;
 mod hdf;
@@ -15,11 +21,14 @@ mod native;
 pub mod noise;
 mod npy;
 mod npz;
+mod nxxpcs;
 mod open;
 pub mod quantiles;
 mod selection;
 mod squares;
 mod triangle;
+mod units;
+mod wavevectors;
 mod whole;
 pub mod write;
 mod zipped;
@@ -43,6 +52,16 @@ pub enum Layout {
     ApsU,
     /// APS 8-ID-I before the upgrade.
     ApsOld,
+    /// APS 8-ID-I of the time when MATLAB wrote the results.
+    ApsMatlab,
+    /// The NeXus application definition for XPCS.
+    Nxxpcs,
+    /// CHX at NSLS-II, written by pyCHX.
+    Chx,
+    /// ID02 at the ESRF.
+    EsrfId02,
+    /// MID at the European XFEL, written by midtools.
+    Euxfel,
     /// Ours, for large runs.
     Native,
     /// Cache of the Python package.
@@ -50,15 +69,77 @@ pub enum Layout {
 }
 
 impl Layout {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::ApsU,
+        Self::ApsOld,
+        Self::ApsMatlab,
+        Self::Nxxpcs,
+        Self::Chx,
+        Self::EsrfId02,
+        Self::Euxfel,
+        Self::Native,
+        Self::Npz,
+    ];
+
     /// The name for people.
     pub fn name(self) -> &'static str {
         match self {
             Self::ApsU => "APS-U",
             Self::ApsOld => "APS 8-ID-I (old)",
+            Self::ApsMatlab => "APS 8-ID-I (MATLAB)",
+            Self::Nxxpcs => "NXxpcs",
+            Self::Chx => "CHX",
+            Self::EsrfId02 => "ESRF ID02",
+            Self::Euxfel => "European XFEL",
             Self::Native => "native",
             Self::Npz => "NPZ cache",
         }
     }
+
+    /// The word for `experimental_data.file_format`.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::ApsU => "aps_u",
+            Self::ApsOld => "aps_old",
+            Self::ApsMatlab => "aps_matlab",
+            Self::Nxxpcs => "nxxpcs",
+            Self::Chx => "chx",
+            Self::EsrfId02 => "esrf_id02",
+            Self::Euxfel => "euxfel",
+            Self::Native => "native",
+            Self::Npz => "npz",
+        }
+    }
+}
+
+/// What c2 has become in a file where nothing is left of a correlation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Baseline {
+    /// The file holds c2 − 1.
+    Zero,
+    /// The file holds c2.
+    One,
+}
+
+/// Which pulse train of a file that holds matrices of several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Train {
+    /// Their mean.
+    Mean,
+    /// One of them, from 1 in the order of the file.
+    One(usize),
+}
+
+/// What some files leave open, as the configuration says it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Unsaid {
+    /// φ in degree where a file holds none: one for every matrix of the file, in its order, or one for all of them.
+    pub phi: Option<Vec<f64>>,
+    /// What full decorrelation is in a file that should say so, but doesn't.
+    pub baseline: Option<Baseline>,
+    /// The train where there are several.
+    pub train: Option<Train>,
 }
 
 /// What the configuration asks of a file.
@@ -70,8 +151,10 @@ pub struct Selection {
     pub q: Option<f64>,
     /// How far the q of a bin may be from `q`, as a fraction of it, in layouts where every bin has a q of its own.
     pub q_tolerance: f64,
-    /// Group of the results in APS 8-ID-I files that don't name it.
+    /// Group of the results in APS 8-ID-I files that don't name it, the analysis in ESRF ID02 files that hold several.
     pub exchange_key: Option<String>,
+    /// What the file may leave open.
+    pub unsaid: Unsaid,
     /// First frame, from 1.
     pub start_frame: usize,
     /// Last frame, inclusive; `None` = the last of the file.
@@ -91,6 +174,7 @@ impl Default for Selection {
             q: None,
             q_tolerance: 0.1,
             exchange_key: None,
+            unsaid: Unsaid::default(),
             start_frame: 1,
             end_frame: None,
             dt: None,
@@ -109,7 +193,7 @@ pub struct Slot {
     pub bin: Option<i64>,
     /// Wavevector magnitude, Å⁻¹.
     pub q: f64,
-    /// Azimuthal angle, degree.
+    /// Azimuthal angle, degree; NaN where inspection found none.
     pub phi: f64,
     /// Whether the selection keeps it.
     pub selected: bool,
@@ -145,6 +229,16 @@ impl TwoTime {
         Self { values, n }
     }
 
+    /// Makes room for N × N values, whose contents are anything.
+    pub(crate) fn resize(&mut self, n: usize) {
+        if self.values.len() != n * n {
+            // the old buffer goes before its successor comes: never two matrices at once
+            self.values = Vec::new();
+            self.values = vec![0.0; n * n];
+        }
+        self.n = n;
+    }
+
     /// Number of selected frames N.
     pub fn n_frames(&self) -> usize {
         self.n
@@ -168,6 +262,17 @@ impl TwoTime {
 pub(crate) trait MatrixReader: Send + Sync {
     /// Reads frames `frames` (from 0 in the file) of slot `slot` (an index into [`Dataset::slots`]) as they are stored.
     fn read(&self, slot: usize, frames: Range<usize>, into: &mut TwoTime) -> Result<()>;
+
+    /// What full decorrelation is in the file. Readers of files that hold c2 − 1 add the 1 to all but exact zeros, which
+    /// may stand for nothing.
+    fn baseline(&self) -> Baseline {
+        Baseline::One
+    }
+
+    /// What may be behind a matrix of no use in this layout, for the end of the message; may be empty.
+    fn hint(&self) -> &'static str {
+        ""
+    }
 }
 
 /// An opened file with its selection made.

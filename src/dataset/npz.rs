@@ -320,13 +320,7 @@ impl Reader {
         let (element, n) = (self.header.element, self.header.shape[1]);
         let row_bytes = element.size() * n;
         let start = self.header.length + slot as u64 * n as u64 * row_bytes as u64;
-        let size = frames.len() * frames.len();
-        if into.values.len() != size {
-            // the old buffer goes before its successor comes: never two matrices at once
-            into.values = Vec::new();
-            into.values = vec![0.0; size];
-        }
-        into.n = frames.len();
+        into.resize(frames.len());
         let mut place = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
         let mut stream = match place.take() {
             Some(stream) if stream.at <= start => stream,

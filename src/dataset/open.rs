@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::hdf::Source;
 use super::selection::{Found, Purpose, select};
-use super::{Dataset, Layout, Selection, aps_old, aps_u, native, npz};
+use super::{Dataset, Layout, Selection, aps_matlab, aps_old, aps_u, chx, esrf_id02, euxfel, native, npz, nxxpcs};
 use crate::error::hdf5_reason as reason;
 use crate::{Error, Result};
 
@@ -16,24 +16,55 @@ const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
 /// First bytes of a zip file with members, and of one without.
 const ZIP: [[u8; 4]; 2] = [*b"PK\x03\x04", *b"PK\x05\x06"];
 
-/// A layout of HDF5 files, objects one of which only it has, and how to read its metadata.
+/// A layout of HDF5 files, objects one of which it has, and how to read its metadata.
 struct Known {
     layout: Layout,
     markers: &'static [&'static str],
-    find: fn(Source, &Selection) -> Result<Found>,
+    /// What tells it from other layouts with the same markers.
+    is_it: fn(Source, &Selection) -> bool,
+    find: fn(Source, &Selection, Purpose) -> Result<Found>,
 }
 
-const KNOWN: [Known; 3] = [
-    Known { layout: Layout::ApsU, markers: &[aps_u::MAP], find: |source, _| aps_u::find(source) },
+const KNOWN: [Known; 8] = [
+    Known::new(Layout::ApsU, &[aps_u::MAP], |source, _, _| aps_u::find(source)),
     Known {
-        layout: Layout::ApsOld,
-        markers: &[aps_old::Q_LIST, aps_old::DEFAULT_MATRICES],
-        find: |source, selection| aps_old::find(source, selection.exchange_key.as_deref()),
+        // also where there are no matrices at all: its reader says so
+        is_it: |source, selection| {
+            let key = selection.exchange_key.as_deref();
+            aps_old::is_there(source, key) || !aps_matlab::is_there(source, key)
+        },
+        ..Known::new(Layout::ApsOld, &[aps_old::Q_LIST, aps_old::DEFAULT_MATRICES], |source, selection, _| {
+            aps_old::find(source, selection.exchange_key.as_deref())
+        })
     },
-    Known { layout: Layout::Native, markers: &[native::C2], find: |source, _| native::find(source) },
+    Known {
+        is_it: |source, selection| aps_matlab::is_there(source, selection.exchange_key.as_deref()),
+        ..Known::new(Layout::ApsMatlab, &[aps_old::DEFAULT_MATRICES, aps_old::Q_LIST], |source, selection, _| {
+            aps_matlab::find(source, selection.exchange_key.as_deref())
+        })
+    },
+    Known::new(Layout::Nxxpcs, &[nxxpcs::C2], |source, selection, purpose| {
+        nxxpcs::find(source, &selection.unsaid, purpose)
+    }),
+    Known::new(Layout::Chx, &[chx::C2], |source, _, _| chx::find(source)),
+    Known::new(Layout::EsrfId02, &[esrf_id02::ANALYSES], |source, selection, purpose| {
+        esrf_id02::find(source, selection.exchange_key.as_deref(), purpose)
+    }),
+    Known::new(Layout::Euxfel, &[euxfel::C2], |source, selection, purpose| {
+        euxfel::find(source, selection.unsaid.train, purpose)
+    }),
+    Known::new(Layout::Native, &[native::C2], |source, _, _| native::find(source)),
 ];
 
 impl Known {
+    const fn new(
+        layout: Layout,
+        markers: &'static [&'static str],
+        find: fn(Source, &Selection, Purpose) -> Result<Found>,
+    ) -> Self {
+        Self { layout, markers, is_it: |_, _| true, find }
+    }
+
     fn text(&self) -> String {
         format!("{} ({})", self.layout.name(), self.markers[0])
     }
@@ -71,8 +102,8 @@ impl Dataset {
         }
         let h5 = open_hdf5(file)?;
         let source = Source { file, h5: &h5 };
-        let known = detect(source, selection.layout)?;
-        let found = (known.find)(source, selection)?;
+        let known = detect(source, selection)?;
+        let found = (known.find)(source, selection, purpose)?;
         select(file, known.layout, found, selection, purpose)
     }
 }
@@ -86,14 +117,14 @@ fn other_kind(file: &Path, layout: Layout, found: &str) -> Error {
     Error::data(file, message)
 }
 
-fn detect(source: Source, wanted: Option<Layout>) -> Result<&'static Known> {
-    let there: Vec<&Known> = KNOWN.iter().filter(|k| k.markers.iter().any(|m| source.exists(m))).collect();
+fn detect(source: Source, selection: &Selection) -> Result<&'static Known> {
+    let mut there: Vec<&Known> = KNOWN.iter().filter(|k| k.markers.iter().any(|m| source.exists(m))).collect();
     let listing = || {
         let mut names = source.h5.member_names().unwrap_or_default();
         names.sort_unstable();
         if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
     };
-    if let Some(layout) = wanted {
+    if let Some(layout) = selection.layout {
         return there.into_iter().find(|k| k.layout == layout).ok_or_else(|| {
             let marker = KNOWN.iter().find(|k| k.layout == layout).map_or("", |k| k.markers[0]);
             let message = format!(
@@ -105,6 +136,7 @@ fn detect(source: Source, wanted: Option<Layout>) -> Result<&'static Known> {
             Error::data(source.file, message)
         });
     }
+    there.retain(|known| (known.is_it)(source, selection));
     match there[..] {
         [one] => Ok(one),
         [] => {

@@ -21,6 +21,8 @@ const MIN_FRAMES: usize = 3;
 const Q_KEY: &str = "analyzer_parameters.scattering.wavevector_q";
 const TOLERANCE_KEY: &str = "q_tolerance_fraction";
 const DT_KEY: &str = "analyzer_parameters.dt";
+/// φ of matrices in files that hold none.
+pub(super) const PHI_KEY: &str = "experimental_data.phi_angles";
 
 /// What a layout found in a file.
 pub(super) struct Found {
@@ -91,6 +93,7 @@ pub(super) fn select(
             ring
         }
     };
+    missing_angles(file, &mut found, selection, purpose)?;
     filter_angles(file, &mut found, selection)?;
     let frames_before = found.cut.as_ref().and_then(|cut| cut.frames).map_or(0, |(start, _)| start - 1);
     let (first_frame, n_frames) = match found.cut.take() {
@@ -234,6 +237,38 @@ fn only_ring(file: &Path, found: &Found, purpose: Purpose) -> Result<Option<f64>
             Err(Error::data(file, message))
         }
     }
+}
+
+/// Takes φ from the configuration where the file has none.
+fn missing_angles(file: &Path, found: &mut Found, selection: &Selection, purpose: Purpose) -> Result<()> {
+    let n = found.slots.len();
+    let is_missing = found.slots.iter().any(|slot| slot.phi.is_nan());
+    match &selection.unsaid.phi {
+        Some(_) if !is_missing => found.warnings.push(format!("{PHI_KEY} isn't used: the file holds φ")),
+        Some(phi) if phi.len() == 1 || phi.len() == n => {
+            found.slots.iter_mut().enumerate().for_each(|(k, slot)| slot.phi = phi[k % phi.len()]);
+            found.notes.push(format!("φ is that of {PHI_KEY}: the file holds none"));
+        }
+        Some(phi) => {
+            let message = format!(
+                "holds {n} matrices, but {PHI_KEY} has {} angles; give one for each, in the order of the file, or one for all",
+                phi.len()
+            );
+            return Err(Error::data(file, message));
+        }
+        None if !is_missing => {}
+        None if purpose == Purpose::Inspect => {
+            found.warnings.push(format!("the file holds no φ; a fit needs {PHI_KEY}"));
+        }
+        None => {
+            let message = format!(
+                "holds no φ for its {n} matrices; give it with {PHI_KEY} (degree): one for each, in the order of the file, \
+                 or one for all, as for whole rings"
+            );
+            return Err(Error::data(file, message));
+        }
+    }
+    Ok(())
 }
 
 /// Whether φ lies in a range, edges included, all in degree and modulo 360; a range whose end is below its start wraps.

@@ -1,37 +1,97 @@
-//! Matrices that are datasets of their own, all of one size.
+//! Matrices of one size that are datasets of their own or lie one behind the other in a dataset, read as they are stored or
+//! brought to c2(t1, t2) on the way.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use hdf5::Hyperslab;
+
+use super::bands::read_rows;
+use super::chunks::narrow;
 use super::hdf::{Source, read_frames};
-use super::{MatrixReader, TwoTime};
+use super::{Baseline, MatrixReader, TwoTime};
 use crate::{Error, Result};
 
 /// The matrices of a file, in the order in which they were added: that of its slots.
 pub(super) struct Squares {
     file: PathBuf,
-    datasets: Vec<(String, hdf5::Dataset)>,
+    matrices: Vec<Matrix>,
     n_frames: usize,
+    /// What full decorrelation is in the file.
+    pub baseline: Baseline,
+    /// The first row holds the last t1: the origin of time is at the lower left.
+    pub from_bottom: bool,
+    /// Added to the message about a matrix that isn't symmetric.
+    pub hint: &'static str,
+}
+
+struct Matrix {
+    path: String,
+    dataset: hdf5::Dataset,
+    place: Place,
+}
+
+/// Where a matrix is in its dataset.
+#[derive(Clone, Copy)]
+enum Place {
+    /// All of (N, N).
+    Whole,
+    /// Index in (K, N, N).
+    First(usize),
+    /// Index in (N, N, K).
+    Last(usize),
+}
+
+/// Which dimension of a stack counts the matrices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// (K, N, N).
+    First,
+    /// (N, N, K).
+    Last,
 }
 
 impl Squares {
     pub fn new(file: &Path) -> Self {
-        Self { file: file.to_path_buf(), datasets: Vec::new(), n_frames: 0 }
+        Self {
+            file: file.to_path_buf(),
+            matrices: Vec::new(),
+            n_frames: 0,
+            baseline: Baseline::One,
+            from_bottom: false,
+            hint: "",
+        }
     }
 
     /// Opens the next matrix. Errors where it isn't a square of floating-point numbers as large as the first.
     pub fn add(&mut self, source: Source, path: &str) -> Result<()> {
         let (dataset, shape) = source.square(path, 2)?;
-        match self.datasets.first() {
+        match self.matrices.first() {
             None => self.n_frames = shape[0],
-            Some((first, _)) if shape[0] != self.n_frames => {
+            Some(first) if shape[0] != self.n_frames => {
                 let n = self.n_frames;
-                let message = format!("expected {n} × {n} as {first}, found {} × {}", shape[0], shape[1]);
+                let message = format!("expected {n} × {n} as {}, found {} × {}", first.path, shape[0], shape[1]);
                 return Err(source.error(path, message));
             }
             Some(_) => {}
         }
-        self.datasets.push((path.to_owned(), dataset));
+        self.matrices.push(Matrix { path: path.to_owned(), dataset, place: Place::Whole });
+        Ok(())
+    }
+
+    /// Opens all matrices of a stack, the only dataset of the reader. Errors where they aren't squares of floating-point
+    /// numbers.
+    pub fn add_stack(&mut self, source: Source, path: &str, order: Order) -> Result<()> {
+        let (dataset, shape) = source.square_at(path, 3, if order == Order::First { 1 } else { 0 })?;
+        let n_matrices = if order == Order::First { shape[0] } else { shape[2] };
+        self.n_frames = shape[1];
+        self.matrices = (0..n_matrices)
+            .map(|k| match order {
+                Order::First => (format!("{path}[{k}]"), Place::First(k)),
+                Order::Last => (format!("{path}[:, :, {k}]"), Place::Last(k)),
+            })
+            .map(|(path, place)| Matrix { path, dataset: dataset.clone(), place })
+            .collect();
         Ok(())
     }
 
@@ -40,12 +100,58 @@ impl Squares {
         self.n_frames
     }
 
+    /// Where every matrix is, for people.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.matrices.iter().map(|m| m.path.as_str())
+    }
+
     /// What to say where values are stored with more digits than they are kept with.
     pub fn rounding(&self) -> Option<String> {
-        let is_wide = |(_, dataset): &&(String, hdf5::Dataset)| dataset.dtype().is_ok_and(|d| d.size() > 4);
-        let n_wide = self.datasets.iter().filter(is_wide).count();
-        (n_wide > 0).then(|| rounding(n_wide, self.datasets.len()))
+        let n_wide = self.matrices.iter().filter(|m| is_wide(&m.dataset)).count();
+        (n_wide > 0).then(|| rounding(n_wide, self.matrices.len()))
     }
+
+    fn fill(&self, matrix: &Matrix, frames: Range<usize>, into: &mut TwoTime) -> std::result::Result<(), String> {
+        let index = match matrix.place {
+            Place::Whole => None,
+            Place::First(k) => Some(k),
+            Place::Last(_) => return self.fill_rows(matrix, frames, into),
+        };
+        // what is computed with float64 must be so before it is rounded
+        if self.from_bottom || (self.baseline == Baseline::Zero && is_wide(&matrix.dataset)) {
+            return self.fill_rows(matrix, frames, into);
+        }
+        read_frames(&matrix.dataset, index, frames, into)?;
+        if self.baseline == Baseline::Zero {
+            into.values.iter_mut().for_each(|v| *v = self.baseline.c2(f64::from(*v)));
+        }
+        Ok(())
+    }
+
+    /// Reads a matrix row by row.
+    fn fill_rows(&self, matrix: &Matrix, frames: Range<usize>, into: &mut TwoTime) -> std::result::Result<(), String> {
+        let n = frames.len();
+        into.resize(n);
+        let stored = |i: usize| if self.from_bottom { self.n_frames - 1 - i } else { i };
+        let (first, last) = (stored(frames.start), stored(frames.end - 1));
+        let (rows, columns) = (first.min(last)..first.max(last) + 1, frames.clone());
+        let (axis, place) = (if matches!(matrix.place, Place::First(_)) { 1 } else { 0 }, matrix.place);
+        let part = |rows: Range<usize>| match place {
+            Place::Whole => Hyperslab::from((rows, columns.clone())),
+            Place::First(k) => Hyperslab::from((k, rows, columns.clone())),
+            Place::Last(k) => Hyperslab::from((rows, columns.clone(), k)),
+        };
+        read_rows(&matrix.dataset, axis, rows, n, part, |row, values| {
+            let target = &mut into.values[(stored(row) - frames.start) * n..][..n];
+            target.iter_mut().zip(values).for_each(|(to, &from)| *to = self.baseline.c2(from));
+            Ok(())
+        })
+    }
+}
+
+/// Whether values are stored with more digits than they are kept with.
+fn is_wide(dataset: &hdf5::Dataset) -> bool {
+    dataset.dtype().is_ok_and(|stored| stored.size() > size_of::<f32>())
 }
 
 /// A note on matrices that are stored in float64.
@@ -54,10 +160,32 @@ pub(super) fn rounding(n_wide: usize, n: usize) -> String {
     format!("{which}c2 is stored as float64; every value is rounded once, to float32")
 }
 
+impl Baseline {
+    /// c2 of a stored value. An exact zero stays one, as it may stand for nothing; [`Dataset::read`](super::Dataset::read)
+    /// knows more then.
+    pub(super) fn c2(self, stored: f64) -> f32 {
+        match self {
+            Self::One => narrow(stored),
+            Self::Zero if stored == 0.0 => 0.0,
+            // a c2 of exactly 0 is a value: it must not become the zero that may stand for nothing
+            Self::Zero if stored == -1.0 => f32::MIN_POSITIVE,
+            Self::Zero => narrow(stored + 1.0),
+        }
+    }
+}
+
 impl MatrixReader for Squares {
     fn read(&self, slot: usize, frames: Range<usize>, into: &mut TwoTime) -> Result<()> {
-        let (path, dataset) = &self.datasets[slot];
-        read_frames(dataset, None, frames, into).map_err(|e| unreadable(&self.file, path, &e))
+        let matrix = &self.matrices[slot];
+        self.fill(matrix, frames, into).map_err(|e| unreadable(&self.file, &matrix.path, &e))
+    }
+
+    fn baseline(&self) -> Baseline {
+        self.baseline
+    }
+
+    fn hint(&self) -> &'static str {
+        self.hint
     }
 }
 

@@ -3,7 +3,7 @@
 //! Files hold the upper half, the lower half or both, the unused half filled with zeros (or NaN), which mean nothing
 //! there. In the used half a frame whose whole row and column are exact zeros was dead. All loops run along rows.
 
-use super::{Dataset, MatrixReport, TwoTime};
+use super::{Baseline, Dataset, MatrixReport, TwoTime};
 use crate::{Error, Result};
 
 /// Largest difference between the two halves of a full matrix, relative to max(1, |c2|).
@@ -23,7 +23,20 @@ impl Dataset {
     pub fn read(&self, k: usize, buffer: &mut TwoTime) -> Result<MatrixReport> {
         let slot = self.selected[k];
         self.reader.read(slot, self.first_frame..self.first_frame + self.n_frames, buffer)?;
-        prepare(buffer, self.first_frame).map_err(|message| Error::data_at(&self.file, &self.slots[slot].path, message))
+        let report = prepare(buffer, self.first_frame).map_err(|message| {
+            Error::data_at(&self.file, &self.slots[slot].path, format!("{message}{}", self.reader.hint()))
+        })?;
+        if self.reader.baseline() == Baseline::Zero {
+            raise_zeros(buffer);
+        }
+        Ok(report)
+    }
+}
+
+/// Where a file holds c2 − 1, a zero that is left in the used half is a value: c2 = 1.
+fn raise_zeros(m: &mut TwoTime) {
+    for i in 0..m.n {
+        row_mut(m, i)[i + 1..].iter_mut().filter(|v| **v == 0.0).for_each(|v| *v = 1.0);
     }
 }
 

@@ -176,11 +176,11 @@ fn bad_contents_are_named() {
         h5.new_dataset::<f64>().create("xpcs/output_data").unwrap();
     };
     refused(folder, number, &["/xpcs/output_data", "expected text"]);
-    let older = |h5: &hdf5::File| {
+    let other = |h5: &hdf5::File| {
         h5.unlink("exchange/C2T_all").unwrap();
-        h5.new_dataset::<f32>().shape((20, 20)).create("exchange/C2T_all/C2T_00001").unwrap();
+        h5.new_dataset::<f32>().shape((20, 20)).create("exchange/C2T_all/c2_00001").unwrap();
     };
-    refused(folder, older, &["/exchange/C2T_all", "g2_00001", "found C2T_00001"]);
+    refused(folder, other, &["/exchange/C2T_all", "g2_00001", "found c2_00001"]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use homodyne_mpi::dataset::{Dataset, Layout, TwoTime};
+use homodyne_mpi::dataset::{Dataset, Layout, Selection, TwoTime, Unsaid};
 
 use super::python::layouts;
 use super::support::{chosen, shown};
@@ -13,9 +13,20 @@ fn all_layouts_give_the_same_matrices() {
     for stem in ["lam", "sta"] {
         let original = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/{stem}_3x100_apsu.hdf"));
         let original = Dataset::open(&original, &chosen()).unwrap();
-        for (name, layout) in [("old.hdf", Layout::ApsOld), ("cache.npz", Layout::Npz)] {
+        for (name, layout, has_angles) in [
+            ("old.hdf", Layout::ApsOld, true),
+            ("cache.npz", Layout::Npz, true),
+            ("matlab.hdf", Layout::ApsMatlab, true),
+            ("nxxpcs.h5", Layout::Nxxpcs, true),
+            ("chx.h5", Layout::Chx, true),
+            ("id02.h5", Layout::EsrfId02, false),
+            ("id02_aged.h5", Layout::EsrfId02, false),
+            ("xfel.h5", Layout::Euxfel, false),
+        ] {
             let file = folder.join(format!("{stem}_{name}"));
-            let other = Dataset::open(&file, &chosen()).unwrap();
+            let phi = (!has_angles).then(|| vec![0.0, 45.0, 90.0]);
+            let selection = Selection { unsaid: Unsaid { phi, ..Unsaid::default() }, ..chosen() };
+            let other = Dataset::open(&file, &selection).unwrap();
             assert_eq!((other.layout, other.n_frames), (layout, 100));
             assert_eq!((other.q, other.dt, other.phi()), (original.q, original.dt, original.phi()));
             let (mut a, mut b) = (TwoTime::default(), TwoTime::default());

@@ -65,7 +65,7 @@ fn facts(file: &Path, wanted: &Wanted) -> Result<DataFacts> {
         q: dataset.q,
         dt: (!dataset.dt.is_nan()).then(|| (dataset.dt, dataset.dt_source.clone())),
         gap: dataset.gap,
-        phi: dataset.phi(),
+        phi: dataset.phi().into_iter().filter(|phi| phi.is_finite()).collect(),
         n_frames: dataset.n_file_frames,
     })
 }
@@ -87,6 +87,9 @@ fn warn(wanted: &Wanted, data: Option<&DataFacts>) {
         None => yours.extend(["dt", "wavevector_q", "file_path"]),
         Some(d) if d.dt.is_none() => yours.push("dt"),
         Some(_) => {}
+    }
+    if data.is_some_and(|d| d.phi.is_empty()) {
+        yours.push("phi_angles");
     }
     if wanted.mode.has_shear() && data.and_then(|d| d.gap).is_none() {
         yours.push("stator_rotor_gap");

@@ -131,6 +131,17 @@ fn what_init_writes_is_without_a_flaw() {
 }
 
 #[test]
+fn what_init_writes_asks_for_angles_that_no_file_holds() {
+    let facts = DataFacts { phi: Vec::new(), ..data_facts() };
+    for full in [false, true] {
+        let text = template(AnalysisMode::LaminarFlow, full, Some(&facts));
+        assert_eq!(load_text(&text).unwrap().selection.unsaid.phi, Some(vec![0.0]), "{text}");
+        assert!(!text.contains("inf") && text.lines().all(|line| line.chars().count() <= 120), "{text}");
+        assert_eq!(text.matches("phi_angles").count(), 1);
+    }
+}
+
+#[test]
 fn the_full_file_explains_every_key_that_is_read() {
     let text = template(AnalysisMode::LaminarFlow, true, None);
     for (path, _) in keys().filter(|(_, known)| matches!(known, Known::Used(_))) {
