@@ -4,13 +4,14 @@ use std::io::Write;
 use std::path::Path;
 
 use super::reading;
+use super::sigma::sigma;
 use crate::cluster::{Driver, MemoryLimit, Setup, Strategy, World};
 use crate::config::{Config, TimeOrigin};
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, LeftOut};
 use crate::gram::{Level, Objective};
 use crate::model::{Experiment, ScalingMode};
 use crate::output::{DataSummary, Folder, Report, Truth, closing_report, write};
-use crate::solver::{self, Task};
+use crate::solver::{self, Task, Weighted};
 use crate::telemetry::{Phases, Progress};
 use crate::{Error, Result};
 
@@ -139,29 +140,44 @@ impl Run<'_> {
         let mut progress = Progress::new(self.config.performance.progress);
         let data = self.read(&mut driver, &progress, &mut warnings, phases);
         let scaling = self.config.fit.scaling.unwrap_or_else(|| ScalingMode::automatic(self.experiment.n_angles()));
-        let data =
-            data.and_then(|data| self.check_size(&data, scaling).map(|()| data)).inspect_err(|_| progress.finish())?;
+        let (data, pairs) = data
+            .and_then(|(data, pairs)| self.check_size(&data, &pairs, scaling).map(|()| (data, pairs)))
+            .inspect_err(|_| progress.finish())?;
+        let (sigma, about_sigma) =
+            sigma(self.config, self.dataset, &data.noise, &pairs).inspect_err(|_| progress.finish())?;
+        about_sigma.iter().for_each(|warning| log::warn!("{warning}"));
+        warnings.extend(about_sigma);
         folder.begin()?;
         if let Some(report) = progress.batches() {
             driver.on_batch(report);
         }
-        let task = Task { space: &self.config.parameters, config: &self.config.fit, mode: scaling, sigma: None };
-        let fit = phases.time("fitting", || solver::fit(&task, &mut driver, &mut |event| progress.solver(event)));
+        let task =
+            Task { space: &self.config.parameters, config: &self.config.fit, mode: scaling, sigma: sigma.for_errors() };
+        let level_pairs = level_pairs(driver.levels(), &self.dataset.left_out);
+        let n_levels = useful_levels(&level_pairs, &self.dataset.left_out);
+        let fit = phases.time("fitting", || {
+            let mut objective = Weighted::new(&mut driver, sigma.weights(), n_levels);
+            solver::fit(&task, &mut objective, &mut |event| progress.solver(event))
+        });
         progress.finish();
-        let fit = fit?;
-        let (pairs_evaluated, busy) = driver.work();
+        let mut fit = fit?;
+        sigma.count_pairs(&mut fit);
+        let busy = driver.work().1;
+        let of_level = driver.passes().iter().zip(&level_pairs);
+        let pairs_evaluated = of_level.map(|(&passes, &pairs)| passes as f64 * pairs as f64).sum();
         let mut report = Report {
             config: self.config,
             experiment: &self.experiment,
             space: &self.config.parameters,
             data: &data,
+            sigma: &sigma,
             fit: &fit,
             scaling,
             strategy: self.strategy,
             ranks: driver.status(),
             instruction_set: driver.instruction_set(),
             passes: driver.passes().to_vec(),
-            level_pairs: driver.levels().iter().map(|l| l.plan.n_pairs()).collect(),
+            level_pairs,
             pairs_evaluated,
             pass_seconds: busy.as_secs_f64(),
             finest_seconds: driver.finest_seconds(),
@@ -182,8 +198,8 @@ impl Run<'_> {
     }
 
     /// Refuses data that leave no degree of freedom.
-    fn check_size(&self, data: &DataSummary, scaling: ScalingMode) -> Result<()> {
-        let pairs = self.experiment.n_pairs() - data.n_missing;
+    fn check_size(&self, data: &DataSummary, pairs: &[u64], scaling: ScalingMode) -> Result<()> {
+        let pairs: u64 = pairs.iter().sum();
         let groups = match scaling {
             ScalingMode::Individual => self.experiment.n_angles(),
             ScalingMode::Averaged => 1,
@@ -201,14 +217,14 @@ impl Run<'_> {
         ))
     }
 
-    /// Reads all matrices and deals them.
+    /// Reads all matrices and deals them. The second part of the answer is how many pairs of each angle are fitted.
     fn read(
         &self,
         driver: &mut Driver,
         progress: &Progress,
         warnings: &mut Vec<String>,
         phases: &mut Phases,
-    ) -> Result<DataSummary> {
+    ) -> Result<(DataSummary, Vec<u64>)> {
         let dataset = self.dataset;
         let found = reading::read_all(dataset, &self.experiment, driver, progress, phases, |angle, report| {
             if !report.dead_frames.is_empty() {
@@ -218,18 +234,45 @@ impl Run<'_> {
                 warnings.push(text);
             }
         })?;
-        Ok(DataSummary {
+        let of_angle = self.experiment.n_pairs() / self.experiment.n_angles() as u64;
+        let out = found.n_missing.iter().zip(&found.n_excluded);
+        let pairs = out.map(|(missing, excluded)| of_angle - missing - excluded).collect();
+        let data = DataSummary {
             file: dataset.file.clone(),
             layout: dataset.layout.name(),
             dt_source: dataset.dt_source.clone(),
             n_file_frames: dataset.n_file_frames,
             first_frame: dataset.first_frame + 1,
             bins: dataset.selected.iter().map(|&s| dataset.slots[s].bin).collect(),
-            n_missing: found.n_missing,
+            n_missing: found.n_missing.iter().sum(),
+            n_excluded: found.n_excluded.iter().sum(),
+            left_out: dataset.left_out.text(),
             noise: found.noise,
             hash: found.hash,
-        })
+        };
+        Ok((data, pairs))
     }
+}
+
+/// Pairs of every level that the configuration leaves in.
+pub(super) fn level_pairs(levels: &[Level], left_out: &LeftOut) -> Vec<usize> {
+    let kept = |level: &Level| {
+        if left_out.is_nothing() {
+            return level.plan.n_pairs();
+        }
+        level.plan.n_angles * left_out.pairs_kept(&level.frames) as usize
+    };
+    levels.iter().map(kept).collect()
+}
+
+/// Fewest pairs with which a coarse level of a filtered fit is worth its passes: with fewer, noise may hide the minimum, or
+/// no pair of the level may have a lag that is fitted.
+const FEWEST_PAIRS: usize = 2000;
+
+/// How many levels, the finest first, have enough pairs left.
+fn useful_levels(pairs: &[usize], left_out: &LeftOut) -> usize {
+    let enough = |&&pairs: &&usize| left_out.is_nothing() || pairs >= FEWEST_PAIRS;
+    1 + pairs[1..].iter().take_while(enough).count()
 }
 
 /// Most dead frames that a warning names.

@@ -6,6 +6,7 @@ pub mod dry_run;
 pub mod fit;
 pub mod inspect;
 mod reading;
+mod sigma;
 pub mod simulate;
 
 pub use benchmark::benchmark;

@@ -40,8 +40,10 @@ fn matrix_bytes(experiment: &Experiment) -> f64 {
 
 /// What was found in the data.
 pub(super) struct Found {
-    /// Pairs of fitted frames without a value.
-    pub n_missing: u64,
+    /// Pairs of fitted frames without a value, by angle.
+    pub n_missing: Vec<u64>,
+    /// Pairs of fitted frames that the configuration leaves out, by angle.
+    pub n_excluded: Vec<u64>,
     /// Estimated noise of every angle.
     pub noise: Vec<f64>,
     /// See [`Fingerprint`].
@@ -71,7 +73,7 @@ pub(super) fn read_all(
     let n_angles = experiment.n_angles();
     let mut fingerprint = Fingerprint::new(experiment.q, experiment.dt, &experiment.phi);
     let mut noise = Vec::with_capacity(n_angles);
-    let mut n_missing = 0;
+    let (mut n_missing, mut n_excluded) = (Vec::with_capacity(n_angles), Vec::with_capacity(n_angles));
     let pool = driver.pool();
     // one is being dealt while every thread works on another
     let on_their_way = most_on_their_way(experiment, driver.data_bytes()).min(pool.current_num_threads() + 1);
@@ -93,7 +95,8 @@ pub(super) fn read_all(
         for angle in 0..n_angles {
             let arrived = phases.time("reading", || wait_for(angle, &arrivals, &mut early))?;
             let (report, estimate) = arrived.found.unwrap_or_else(|panic: Box<dyn Any + Send>| resume_unwind(panic))?;
-            n_missing += report.n_missing;
+            n_missing.push(report.n_missing);
+            n_excluded.push(report.n_excluded);
             noise.push(estimate);
             tell(angle, &report);
             let matrix = arrived.matrix;
@@ -108,7 +111,7 @@ pub(super) fn read_all(
                 read(angle + on_their_way, matrix);
             }
         }
-        Ok(Found { n_missing, noise, hash: fingerprint.finish() })
+        Ok(Found { n_missing, n_excluded, noise, hash: fingerprint.finish() })
     })
 }
 

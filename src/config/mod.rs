@@ -133,6 +133,8 @@ pub struct Config {
     pub selection: Selection,
     /// Names, bounds, start, fixed values.
     pub parameters: ParameterSpace,
+    /// Whether σ is estimated from the data where the file has none.
+    pub estimate_noise: bool,
     /// Solver settings.
     pub fit: FitConfig,
     /// Memory and processors.

@@ -1,10 +1,11 @@
 //! The native layout: `/c2` (K, N, N) float32, chunked by row blocks, `/phi` (K) in degree, root attributes `q` (Å⁻¹),
-//! `dt` (s) and `gap` (Å). Written by `simulate` and `convert`.
+//! `dt` (s) and `gap` (Å). `/sigma` may hold the standard deviation of c2, one for all matrices or (K). Written by
+//! `simulate` and `convert`.
 
 use std::ops::Range;
 use std::path::PathBuf;
 
-use super::hdf::{Source, read_frames};
+use super::hdf::{Source, read_frames, shape_text};
 use super::selection::{Found, Rings};
 use super::squares::{rounding, unreadable};
 use super::{MatrixReader, Slot, TwoTime};
@@ -29,15 +30,15 @@ pub(super) fn find(source: Source) -> Result<Found> {
     };
     let dt = positive(source, "dt", "s")?.map(|dt| (dt, "file: attribute dt".to_owned()));
     let gap = positive(source, "gap", "Å")?;
-    let mut warnings = Vec::new();
-    if source.exists(SIGMA) {
-        warnings.push(format!("{SIGMA} is there but isn't used yet: all pairs weigh the same"));
-    }
+    let sigma = sigma(source, shape[0])?;
     let slot = |(k, phi): (usize, f64)| Slot { path: format!("{C2}[{k}]"), bin: None, q, phi, selected: false };
     let slots = phi.into_iter().enumerate().map(slot).collect();
     let is_wide = dataset.dtype().is_ok_and(|stored| stored.size() > size_of::<f32>());
-    let notes = is_wide.then(|| rounding(shape[0], shape[0])).into_iter().collect();
-    let reader = Reader { file: source.file.to_path_buf(), dataset };
+    let mut notes: Vec<String> = is_wide.then(|| rounding(shape[0], shape[0])).into_iter().collect();
+    if sigma.is_some() {
+        notes.push(format!("σ of c2 is taken from {SIGMA}"));
+    }
+    let reader = Reader { file: source.file.to_path_buf(), dataset, sigma };
     Ok(Found {
         slots,
         rings: Rings::Map(vec![q]),
@@ -46,9 +47,41 @@ pub(super) fn find(source: Source) -> Result<Found> {
         dt,
         gap,
         notes,
-        warnings,
+        warnings: Vec::new(),
         reader: Box::new(reader),
     })
+}
+
+/// σ by matrix, where the file has it.
+fn sigma(source: Source, n_matrices: usize) -> Result<Option<Vec<f64>>> {
+    if !source.exists(SIGMA) {
+        return Ok(None);
+    }
+    let shape = source.dataset(SIGMA)?.shape();
+    let values = match shape[..] {
+        [] => vec![source.number(SIGMA)?.unwrap_or(f64::NAN); n_matrices],
+        [n] if n == n_matrices => source.floats(SIGMA)?,
+        [1] => vec![source.number(SIGMA)?.unwrap_or(f64::NAN); n_matrices],
+        [k, n, m] if k == n_matrices && n == m && n > 1 => {
+            let message = "holds a σ for every entry of c2, which isn't available yet; \
+                           give one per matrix or a single one, or remove it to weigh all pairs the same";
+            return Err(source.error(SIGMA, message));
+        }
+        _ => {
+            let message = format!(
+                "expected one σ per matrix, {n_matrices} of them, or a single one, found {}",
+                shape_text(&shape)
+            );
+            return Err(source.error(SIGMA, message));
+        }
+    };
+    match values.iter().position(|sigma| !(sigma.is_finite() && *sigma > 0.0)) {
+        Some(at) => {
+            Err(source
+                .error(SIGMA, format!("expected positive standard deviations, found {} at index {at}", values[at])))
+        }
+        None => Ok(Some(values)),
+    }
 }
 
 fn positive(source: Source, name: &str, unit: &str) -> Result<Option<f64>> {
@@ -65,11 +98,16 @@ fn positive(source: Source, name: &str, unit: &str) -> Result<Option<f64>> {
 struct Reader {
     file: PathBuf,
     dataset: hdf5::Dataset,
+    sigma: Option<Vec<f64>>,
 }
 
 impl MatrixReader for Reader {
     fn read(&self, slot: usize, frames: Range<usize>, into: &mut TwoTime) -> Result<()> {
         read_frames(&self.dataset, Some(slot), frames, into)
             .map_err(|e| unreadable(&self.file, &format!("{C2}[{slot}]"), &e))
+    }
+
+    fn sigma(&self) -> Option<&[f64]> {
+        self.sigma.as_deref()
     }
 }

@@ -172,6 +172,14 @@ fn data(page: &mut Page, report: &Report) {
             grouped(e.n_points())
         ),
     );
+    if !d.left_out.is_empty() {
+        page.entry("left out", &wrapped(&left_out(&d.left_out, d.n_excluded), 74, &" ".repeat(24)));
+    }
+}
+
+/// What the configuration leaves out, with the pairs that this costs.
+pub fn left_out(what: &str, n_pairs: u64) -> String {
+    format!("{what}: {} pairs (data_filtering)", grouped(n_pairs))
 }
 
 fn choices(page: &mut Page, report: &Report) {
@@ -250,7 +258,7 @@ fn statistics(page: &mut Page, report: &Report) {
     page.heading("Statistics");
     page.entry(
         "χ²",
-        &format!("{:.8e} with σ = {} (default: the file has none)", report.chi_squared(), super::report::DEFAULT_SIGMA),
+        &format!("{:.8e} with σ = {} ({})", report.chi_squared(), report.sigma.text(), report.sigma.source.words()),
     );
     page.entry(
         "χ²/DOF",
@@ -258,7 +266,12 @@ fn statistics(page: &mut Page, report: &Report) {
     );
     page.entry("noise in the data", &format!("{:.4e} (from second differences along the lag)", report.noise()));
     page.entry("χ²/DOF against it", &plain(report.reduced_against_noise()));
-    page.entry("errors scaled by", &format!("{:.4e} (the residuals' own deviation)", report.fit.covariance.s2.sqrt()));
+    if report.sigma.is_default() {
+        let own = report.fit.covariance.s2.sqrt();
+        page.entry("errors scaled by", &format!("{own:.4e} (the residuals' own deviation)"));
+    } else {
+        page.entry("errors from", "σ as it is, whatever the residuals");
+    }
 }
 
 fn times(page: &mut Page, report: &Report) {

@@ -9,7 +9,7 @@ mod report;
 mod table;
 mod truth;
 
-pub use console::grouped;
+pub use console::{grouped, left_out};
 pub use folder::Folder;
 pub use report::{DataSummary, Report};
 pub use table::Table;

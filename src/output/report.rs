@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::model::{
     CONTRAST, Experiment, OFFSET, PHYSICAL, ParameterInfo, ParameterSpace, RATE_FLOOR, ScalingMode, TimeAxis,
 };
-use crate::solver::Fit;
+use crate::solver::{Fit, Sigma, SigmaSource};
 use crate::telemetry::Phase;
 
 /// Excess χ² (in units of the residual variance) below which another minimum is worth a warning.
@@ -17,9 +17,6 @@ const NEAR_MINIMUM: f64 = 25.0;
 const TWIN: f64 = 1.0;
 /// Most other minima named in warnings.
 const MOST_MINIMA: usize = 3;
-
-/// σ of the data where the file has none.
-pub const DEFAULT_SIGMA: f64 = 0.01;
 
 /// What was read.
 #[derive(Debug, Clone)]
@@ -38,6 +35,10 @@ pub struct DataSummary {
     pub bins: Vec<Option<i64>>,
     /// Pairs without a value, all angles.
     pub n_missing: u64,
+    /// Pairs that the configuration leaves out, all angles.
+    pub n_excluded: u64,
+    /// What it leaves out, for people; empty where nothing is.
+    pub left_out: String,
     /// Estimated noise per angle.
     pub noise: Vec<f64>,
     /// Hash of what is fitted: q, dt, φ and all pairs.
@@ -54,7 +55,9 @@ pub struct Report<'a> {
     pub space: &'a ParameterSpace,
     /// What was read.
     pub data: &'a DataSummary,
-    /// The answer.
+    /// σ of every angle.
+    pub sigma: &'a Sigma,
+    /// The answer; its χ² are in units of `sigma.reference` squared.
     pub fit: &'a Fit,
     /// Scaling mode in use.
     pub scaling: ScalingMode,
@@ -91,7 +94,12 @@ pub struct Report<'a> {
 impl Report<'_> {
     /// Σ(r/σ)² over the pairs.
     pub fn chi_squared(&self) -> f64 {
-        self.fit.projected.chi2 / (DEFAULT_SIGMA * DEFAULT_SIGMA)
+        self.in_sigma(self.fit.projected.chi2)
+    }
+
+    /// A sum of squares as the solver gives it, with residuals in units of σ.
+    pub fn in_sigma(&self, sum: f64) -> f64 {
+        sum / (self.sigma.reference * self.sigma.reference)
     }
 
     /// χ² per degree of freedom with the σ in use.
@@ -103,7 +111,7 @@ impl Report<'_> {
     pub fn reduced_of_angle(&self, angle: usize) -> f64 {
         let p = &self.fit.projected;
         let share = self.fit.degrees_of_freedom * p.pairs_per_angle[angle] / p.n_pairs();
-        p.chi2_per_angle[angle] / (DEFAULT_SIGMA * DEFAULT_SIGMA) / share
+        self.in_sigma(p.chi2_per_angle[angle]) / share
     }
 
     /// χ² per degree of freedom against the noise estimated from the data, angle by angle.
@@ -112,7 +120,7 @@ impl Report<'_> {
         let p = &self.fit.projected;
         let (mut chi2, mut pairs) = (0.0, 0.0);
         for (angle, noise) in self.data.noise.iter().enumerate().filter(|(_, n)| n.is_finite()) {
-            chi2 += p.chi2_per_angle[angle] / (noise * noise);
+            chi2 += self.in_sigma(p.chi2_per_angle[angle]) * (self.sigma.per_angle[angle] / noise).powi(2);
             pairs += p.pairs_per_angle[angle];
         }
         chi2 / (self.fit.degrees_of_freedom * pairs / p.n_pairs())
@@ -176,11 +184,17 @@ impl Report<'_> {
         self.fit.other_minima.iter().any(|o| o.refined && o.excess < TWIN)
     }
 
+    /// χ² per degree of freedom that quality is judged by: with the σ in use, or with a default one against the estimated
+    /// noise.
+    fn judged_by(&self) -> f64 {
+        if self.sigma.is_default() { self.reduced_against_noise() } else { self.reduced_chi_squared() }
+    }
+
     /// `good`, `marginal` or `poor`; with a default σ judged against the estimated noise.
     pub fn quality_flag(&self) -> &'static str {
         Evidence {
             converged: self.convergence_status() == "converged",
-            reduced: self.reduced_against_noise(),
+            reduced: self.judged_by(),
             at_bounds: self.at_bounds().len(),
             undetermined: self.fit.covariance.undetermined.len() + self.floored().len() + usize::from(self.has_twin()),
             has_errors: self.fit.covariance.s2.is_finite(),
@@ -198,13 +212,18 @@ impl Report<'_> {
                 at_bounds.join(", ")
             ));
         }
-        let reduced = self.reduced_against_noise();
+        let reduced = self.judged_by();
         if reduced.is_nan() {
             out.push("the noise can't be estimated from so few values, so the fit can't be judged against it".into());
         } else if reduced >= GOOD {
             out.push(format!(
-                "the residuals are {:.2} times the noise estimated from the data: the model doesn't describe them",
-                reduced.sqrt()
+                "the residuals are {:.2} times {}: the model doesn't describe them",
+                reduced.sqrt(),
+                if self.sigma.source == SigmaSource::File {
+                    "σ in the file"
+                } else {
+                    "the noise estimated from the data"
+                }
             ));
         }
         for (name, share) in self.floored() {

@@ -9,9 +9,11 @@ pub mod covariance;
 mod scaled;
 pub mod scaling;
 pub mod search;
+mod sigma;
 #[cfg(test)]
 mod tests;
 pub mod trust;
+mod weighted;
 
 use crate::Result;
 use crate::gram::{Gram, Objective, Pass, Point};
@@ -20,6 +22,9 @@ use coordinates::Chart;
 use covariance::Covariance;
 use scaling::{Projected, ScalingBounds, project};
 use trust::{Goal, Outcome, Problem, Trust};
+
+pub use sigma::{Sigma, SigmaSource};
+pub use weighted::Weighted;
 
 /// Damping at which searching begins.
 const SEARCH_DAMPING: f64 = 1e-2;
