@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
+use super::differences::{in_fitting, in_full_matrices};
 use super::reading;
 use super::sigma::sigma;
 use crate::cluster::{Driver, MemoryLimit, Setup, Strategy, World};
@@ -28,6 +29,7 @@ pub fn fit(world: &World, config: &Config, truth: Option<&Path>, out: &mut impl 
     let truth = truth.map(Truth::read).transpose()?;
     let dataset = phases.time("opening", || open(config))?;
     let experiment = experiment(config, &dataset)?;
+    in_fitting(&experiment).iter().for_each(|line| log::info!("{line}"));
     let strategy = config.performance.strategy.unwrap_or_else(|| Strategy::by_size(experiment.n_points()));
     check_memory(world, config, &experiment)?;
     let folder = Folder::probe(&config.output.directory)?;
@@ -226,7 +228,9 @@ impl Run<'_> {
         phases: &mut Phases,
     ) -> Result<(DataSummary, Vec<u64>)> {
         let dataset = self.dataset;
+        let mut any_full = false;
         let found = reading::read_all(dataset, &self.experiment, driver, progress, phases, |angle, report| {
+            any_full |= report.triangle == "full";
             if !report.dead_frames.is_empty() {
                 let path = &dataset.slots[dataset.selected[angle]].path;
                 let text = dead_frames(path, &report.dead_frames, dataset.first_frame);
@@ -234,6 +238,9 @@ impl Run<'_> {
                 warnings.push(text);
             }
         })?;
+        if let Some(line) = in_full_matrices(dataset.layout).filter(|_| any_full) {
+            log::info!("{line}");
+        }
         let of_angle = self.experiment.n_pairs() / self.experiment.n_angles() as u64;
         let out = found.n_missing.iter().zip(&found.n_excluded);
         let pairs = out.map(|(missing, excluded)| of_angle - missing - excluded).collect();

@@ -2,6 +2,7 @@
 
 pub mod benchmark;
 pub mod config;
+mod differences;
 pub mod dry_run;
 pub mod fit;
 pub mod inspect;
