@@ -152,11 +152,11 @@ fn native(file: &Path, noise: &[f64], sigma: Option<&[f64]>, scalar: bool) {
         let c2 = Array3::from_shape_fn((noise.len(), n, n), |(k, i, j)| {
             let (a, b) = (i.min(j), i.max(j));
             // a fixed noise of unit variance: uniform numbers from the mixing of SplitMix64
-            let mut state = (k.min(1) << 40 | a << 20 | b) as u64 ^ 0x9E37_79B9_7F4A_7C15;
+            let mut state = ((k.min(1) << 40) | (a << 20) | b) as u64 ^ 0x9E37_79B9_7F4A_7C15;
             for (shift, factor) in
                 [(30, 0xBF58_476D_1CE4_E5B9), (27, 0x94D0_49BB_1331_11EB), (31, 0xBF58_476D_1CE4_E5B9)]
             {
-                state = (state ^ state >> shift).wrapping_mul(factor);
+                state = (state ^ (state >> shift)).wrapping_mul(factor);
             }
             let uniform = (state >> 11) as f64 / (1u64 << 53) as f64 - 0.5;
             (1.0 + 0.3 * (-((b - a) as f64) / 10.0).exp() + noise[k] * uniform * 12f64.sqrt()) as f32

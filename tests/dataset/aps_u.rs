@@ -32,6 +32,7 @@ fn the_mapping_skips_masked_bins() {
     let dataset = open(&file).unwrap();
     assert_eq!((dataset.q, dataset.phi()), (0.0054, vec![45.0, 90.0]));
     assert!(dataset.notes.iter().any(|n| n.contains("gives 2 of these 2 matrices another q or φ")));
+    drop(dataset);
     // a mapping that masks nothing is no difference
     ApsU { mapping: Some((0..6).collect()), ..ApsU::default() }.write(&file);
     assert!(!open(&file).unwrap().notes.iter().any(|n| n.contains("Python")));

@@ -57,6 +57,7 @@ fn sigma_is_one_number_or_one_per_matrix() {
     assert!(dataset.notes.iter().any(|n| n.contains("/sigma")));
     let second = Selection { phi_ranges: Some(vec![(60.0, 80.0)]), ..Selection::default() };
     assert_eq!(Dataset::open(&file, &second).unwrap().sigma(), Some(vec![0.03]));
+    drop(dataset);
     assert_data_error(list(&[0.02, 0.0]), &file, &["/sigma", "positive", "index 1"]);
     assert_data_error(scalar(f64::NAN), &file, &["/sigma", "positive"]);
     assert_data_error(list(&[0.02; 3]), &file, &["/sigma", "one σ per matrix, 2 of them", "(3,)"]);
