@@ -257,7 +257,11 @@ fn wrong_parameters_in_the_configuration_are_shown_in_place() {
             &["initial_parameters.values", "2 items"],
         ),
         ("optimization:\n  method: nuts\n", (11, "method: nuts"), &["method: nuts", "isn't available"]),
-        ("noise_estimation:\n  enabled: true\n", (11, "enabled: true"), &["noise estimation", "isn't available"]),
+        (
+            "data_filtering:\n  exclude_frames: [0]\n",
+            (11, "exclude_frames: [0]"),
+            &["data_filtering.exclude_frames[0]", "a frame from 1"],
+        ),
     ] {
         let refused = Refused::new();
         refused.config_more(more);

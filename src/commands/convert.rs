@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::cluster::MemoryLimit;
-use crate::dataset::{Dataset, Layout, Selection, TwoTime, WriteSpec, rings, short, sigma_of_matrices, write_from};
+use crate::dataset::{Dataset, Layout, Selection, TwoTime, WriteSpec, rings, short, write_from};
 use crate::output::grouped;
 use crate::telemetry::Progress;
 use crate::{Error, Result};
@@ -43,7 +43,7 @@ pub fn convert(c: &Conversion, out: &mut impl Write) -> Result<()> {
     let mut remarks = Remarks { notes: dataset.notes.clone(), warnings: dataset.warnings.clone() };
     let q = common_q(&dataset, &mut remarks)?;
     let phi = dataset.phi();
-    let sigma = sigma(&dataset, &mut remarks);
+    let sigma = dataset.sigma();
     let spec = WriteSpec {
         layout: c.layout,
         q,
@@ -106,20 +106,6 @@ fn common_q(dataset: &Dataset, remarks: &mut Remarks) -> Result<f64> {
     }
     remarks.warnings.push(format!("matrices at q = {list} Å⁻¹ are written as one ring at {} Å⁻¹", short(dataset.q)));
     Ok(dataset.q)
-}
-
-/// σ of the selected matrices, where the input has it.
-fn sigma(dataset: &Dataset, remarks: &mut Remarks) -> Option<Vec<f64>> {
-    if dataset.layout != Layout::Native {
-        return None;
-    }
-    match sigma_of_matrices(&dataset.file, dataset.slots.len()) {
-        Ok(sigma) => sigma.map(|sigma| dataset.selected.iter().map(|&s| sigma[s]).collect()),
-        Err(error) => {
-            remarks.warnings.push(format!("σ isn't carried over: {error}"));
-            None
-        }
-    }
 }
 
 /// What a user should know about the new file.

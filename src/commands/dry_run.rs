@@ -6,7 +6,7 @@
 use std::io::Write;
 use std::time::Instant;
 
-use super::fit::{check_memory, experiment, memory_needed, open};
+use super::fit::{check_memory, experiment, level_pairs, memory_needed, open};
 use super::scaling::Choice;
 use crate::Result;
 use crate::cluster::{GB, MemoryLimit, Setup, Share, Strategy, Survey, World, survey};
@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::dataset::{Dataset, Fingerprint, TwoTime, noise};
 use crate::gram::Pass;
 use crate::model::Experiment;
-use crate::output::{Table, grouped};
+use crate::output::{self, Table, grouped};
 use crate::solver::search::{REFINED, SCREENED};
 
 /// Most ranks that get a line of their own.
@@ -109,6 +109,8 @@ impl Printed<'_> {
     fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
         let e = self.experiment;
         let (strategy, why) = strategy(self.config, e);
+        let left_out = &self.dataset.left_out;
+        let kept = level_pairs(&self.survey.levels, left_out);
         let mut line = |name: &str, value: String| writeln!(out, "  {name:<20}{value}");
         line("Plan", "nothing is computed or written".into())?;
         line("data", self.dataset.file.display().to_string())?;
@@ -119,10 +121,14 @@ impl Printed<'_> {
                 e.n_angles(),
                 e.n_frames,
                 e.mode.name(),
-                grouped(e.n_pairs())
+                grouped(kept[0] as u64)
             ),
         )?;
         line("scaling mode", format!("{}: {}", self.scaling.mode.name(), self.scaling.reason))?;
+        if !left_out.is_nothing() {
+            let pairs = e.n_pairs() - kept[0] as u64;
+            line("left out", format!("{}; times are as if nothing were", output::left_out(&left_out.text(), pairs)))?;
+        }
         line("strategy", format!("{}, {why} ({})", strategy.name(), grouped(e.n_points())))?;
         if let Some(pairs) = strategy.batch_pairs() {
             line("batches", format!("{} pairs of a rank in each", grouped(pairs as u64)))?;

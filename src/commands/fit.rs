@@ -3,15 +3,17 @@
 use std::io::Write;
 use std::path::Path;
 
+use super::differences::{in_fitting, in_full_matrices};
 use super::reading;
 use super::scaling::Choice;
+use super::sigma::sigma;
 use crate::cluster::{Driver, MemoryLimit, Setup, Strategy, World};
 use crate::config::{Config, TimeOrigin};
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, LeftOut};
 use crate::gram::{Level, Objective};
 use crate::model::Experiment;
-use crate::output::{DEFAULT_SIGMA, DataSummary, Folder, Report, Truth, closing_report, write};
-use crate::solver::{self, Robust, Task};
+use crate::output::{DataSummary, Folder, Report, Truth, closing_report, write};
+use crate::solver::{self, Robust, Sigma, Task, Weighted};
 use crate::telemetry::{Phases, Progress};
 use crate::{Error, Result};
 
@@ -28,6 +30,7 @@ pub fn fit(world: &World, config: &Config, truth: Option<&Path>, out: &mut impl 
     let truth = truth.map(Truth::read).transpose()?;
     let dataset = phases.time("opening", || open(config))?;
     let experiment = experiment(config, &dataset)?;
+    in_fitting(&experiment).iter().for_each(|line| log::info!("{line}"));
     let strategy = config.performance.strategy.unwrap_or_else(|| Strategy::by_size(experiment.n_points()));
     check_memory(world, config, &experiment)?;
     let scaling = Choice::new(config, &experiment)?;
@@ -143,29 +146,39 @@ impl Run<'_> {
             warnings.push(warning.clone());
         }
         let mut progress = Progress::new(self.config.performance.progress);
-        let data = self
+        let (data, pairs) = self
             .read(&mut driver, &progress, &mut warnings, phases, &mut scaling)
-            .and_then(|data| self.check_size(&data, &scaling).map(|()| data))
+            .and_then(|(data, pairs)| self.check_size(&data, &pairs, &scaling).map(|()| (data, pairs)))
             .inspect_err(|_| progress.finish())?;
         let space = &scaling.space;
+        let (sigma, about_sigma) =
+            sigma(self.config, self.dataset, &data.noise, &pairs).inspect_err(|_| progress.finish())?;
+        about_sigma.iter().for_each(|warning| log::warn!("{warning}"));
+        warnings.extend(about_sigma);
         folder.begin()?;
         if let Some(report) = progress.batches() {
             driver.on_batch(report);
         }
-        let robust = self.robust(&data, &mut warnings);
-        if let Some(robust) = robust {
-            driver.set_sigma(&vec![robust.sigma; self.experiment.n_angles()]);
-        }
-        let task = Task { space, config: &self.config.fit, mode: scaling.mode, sigma: None, robust };
-        let fit = phases.time("fitting", || solver::fit(&task, &mut driver, &mut |event| progress.solver(event)));
+        let robust = self.robust(&data, &sigma, &mut driver, &mut warnings);
+        let task = Task { space, config: &self.config.fit, mode: scaling.mode, sigma: sigma.for_errors(), robust };
+        let level_pairs = level_pairs(driver.levels(), &self.dataset.left_out);
+        let n_levels = useful_levels(&level_pairs, &self.dataset.left_out);
+        let fit = phases.time("fitting", || {
+            let mut objective = Weighted::new(&mut driver, sigma.weights(), n_levels);
+            solver::fit(&task, &mut objective, &mut |event| progress.solver(event))
+        });
         progress.finish();
-        let fit = fit?;
-        let (pairs_evaluated, busy) = driver.work();
+        let mut fit = fit?;
+        sigma.count_pairs(&mut fit);
+        let busy = driver.work().1;
+        let of_level = driver.passes().iter().zip(&level_pairs);
+        let pairs_evaluated = of_level.map(|(&passes, &pairs)| passes as f64 * pairs as f64).sum();
         let mut report = Report {
             config: self.config,
             experiment: &self.experiment,
             space,
             data: &data,
+            sigma: &sigma,
             fit: &fit,
             scaling: scaling.mode,
             scaling_reason: scaling.reason.clone(),
@@ -173,7 +186,7 @@ impl Run<'_> {
             ranks: driver.status(),
             instruction_set: driver.instruction_set(),
             passes: driver.passes().to_vec(),
-            level_pairs: driver.levels().iter().map(|l| l.plan.n_pairs()).collect(),
+            level_pairs,
             pairs_evaluated,
             pass_seconds: busy.as_secs_f64(),
             finest_seconds: driver.finest_seconds(),
@@ -193,25 +206,36 @@ impl Run<'_> {
         Ok(if report.convergence_status() == "converged" { 0 } else { NOT_CONVERGED })
     }
 
-    /// The loss asked for, by the estimated noise: one σ for all angles, so that each counts as in least squares.
-    fn robust(&self, data: &DataSummary, warnings: &mut Vec<String>) -> Option<Robust> {
+    /// The loss asked for, and σ for it on all ranks: the σ in use or, while that is a default, the estimated noise, one for all
+    /// angles so that each counts as in least squares.
+    fn robust(
+        &self,
+        data: &DataSummary,
+        known: &Sigma,
+        driver: &mut Driver,
+        warnings: &mut Vec<String>,
+    ) -> Option<Robust> {
         let loss = self.config.fit.loss?;
-        let mut sigma = data.noise();
-        if !(sigma.is_finite() && sigma > 0.0) {
+        let (mut per_angle, mut sigma) = (known.per_angle.clone(), known.reference);
+        let noise = data.noise();
+        if known.is_default() && noise.is_finite() && noise > 0.0 {
+            sigma = noise;
+            per_angle.fill(noise);
+        } else if known.is_default() {
             let text = format!(
-                "the noise can't be estimated, so loss `{}` measures residuals in units of {DEFAULT_SIGMA}",
+                "the noise can't be estimated, so loss `{}` measures residuals in units of {sigma}",
                 loss.name()
             );
             log::warn!("{text}");
             warnings.push(text);
-            sigma = DEFAULT_SIGMA;
         }
+        driver.set_sigma(&per_angle);
         Some(Robust { loss, sigma })
     }
 
     /// Refuses data that leave no degree of freedom.
-    fn check_size(&self, data: &DataSummary, scaling: &Choice) -> Result<()> {
-        let pairs = self.experiment.n_pairs() - data.n_missing;
+    fn check_size(&self, data: &DataSummary, pairs: &[u64], scaling: &Choice) -> Result<()> {
+        let pairs: u64 = pairs.iter().sum();
         let parameters = scaling.space.n_free() + scaling.mode.n_parameters(self.experiment.n_angles());
         if pairs > parameters as u64 {
             return Ok(());
@@ -225,7 +249,7 @@ impl Run<'_> {
         ))
     }
 
-    /// Reads all matrices and deals them.
+    /// Reads all matrices and deals them. The second part of the answer is how many pairs of each angle are fitted.
     fn read(
         &self,
         driver: &mut Driver,
@@ -233,8 +257,9 @@ impl Run<'_> {
         warnings: &mut Vec<String>,
         phases: &mut Phases,
         scaling: &mut Choice,
-    ) -> Result<DataSummary> {
+    ) -> Result<(DataSummary, Vec<u64>)> {
         let dataset = self.dataset;
+        let mut any_full = false;
         let found = reading::read_all(
             dataset,
             &self.experiment,
@@ -243,6 +268,7 @@ impl Run<'_> {
             phases,
             scaling.needs_plateaus(),
             |angle, report| {
+                any_full |= report.triangle == "full";
                 if !report.dead_frames.is_empty() {
                     let path = &dataset.slots[dataset.selected[angle]].path;
                     let text = dead_frames(path, &report.dead_frames, dataset.first_frame);
@@ -252,18 +278,48 @@ impl Run<'_> {
             },
         )?;
         scaling.hold(dataset, &self.experiment.phi, &found.plateaus)?;
-        Ok(DataSummary {
+        if let Some(line) = in_full_matrices(dataset.layout).filter(|_| any_full) {
+            log::info!("{line}");
+        }
+        let of_angle = self.experiment.n_pairs() / self.experiment.n_angles() as u64;
+        let out = found.n_missing.iter().zip(&found.n_excluded);
+        let pairs = out.map(|(missing, excluded)| of_angle - missing - excluded).collect();
+        let data = DataSummary {
             file: dataset.file.clone(),
             layout: dataset.layout.name(),
             dt_source: dataset.dt_source.clone(),
             n_file_frames: dataset.n_file_frames,
             first_frame: dataset.first_frame + 1,
             bins: dataset.selected.iter().map(|&s| dataset.slots[s].bin).collect(),
-            n_missing: found.n_missing,
+            n_missing: found.n_missing.iter().sum(),
+            n_excluded: found.n_excluded.iter().sum(),
+            left_out: dataset.left_out.text(),
             noise: found.noise,
             hash: found.hash,
-        })
+        };
+        Ok((data, pairs))
     }
+}
+
+/// Pairs of every level that the configuration leaves in.
+pub(super) fn level_pairs(levels: &[Level], left_out: &LeftOut) -> Vec<usize> {
+    let kept = |level: &Level| {
+        if left_out.is_nothing() {
+            return level.plan.n_pairs();
+        }
+        level.plan.n_angles * left_out.pairs_kept(&level.frames) as usize
+    };
+    levels.iter().map(kept).collect()
+}
+
+/// Fewest pairs with which a coarse level of a filtered fit is worth its passes: with fewer, noise may hide the minimum, or
+/// no pair of the level may have a lag that is fitted.
+const FEWEST_PAIRS: usize = 2000;
+
+/// How many levels, the finest first, have enough pairs left.
+fn useful_levels(pairs: &[usize], left_out: &LeftOut) -> usize {
+    let enough = |&&pairs: &&usize| left_out.is_nothing() || pairs >= FEWEST_PAIRS;
+    1 + pairs[1..].iter().take_while(enough).count()
 }
 
 /// Most dead frames that a warning names.

@@ -39,6 +39,13 @@ fn print(d: &Dataset, file: &Path, trouble: &mut Option<Error>, out: &mut impl W
     if let Some(gap) = d.gap {
         writeln!(out, "gap       {gap} Å")?;
     }
+    if !d.left_out.is_nothing() {
+        writeln!(out, "left out  {} (data_filtering)", d.left_out.text())?;
+    }
+    if let Some(sigma) = d.sigma() {
+        let texts: Vec<String> = sigma.into_iter().map(short).collect();
+        writeln!(out, "sigma     {} (of the selected matrices)", texts.join(", "))?;
+    }
     let ring = |q: f64| {
         let count = d.slots.iter().filter(|s| short(s.q) == short(q)).count();
         format!("{} Å⁻¹ ({count} {})", short(q), if count == 1 { "matrix" } else { "matrices" })

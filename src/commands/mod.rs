@@ -4,11 +4,13 @@ pub mod benchmark;
 pub mod compare;
 pub mod config;
 pub mod convert;
+mod differences;
 pub mod dry_run;
 pub mod fit;
 pub mod inspect;
 mod reading;
 mod scaling;
+mod sigma;
 pub mod simulate;
 
 pub use benchmark::benchmark;

@@ -40,8 +40,10 @@ fn matrix_bytes(experiment: &Experiment) -> f64 {
 
 /// What was found in the data.
 pub(super) struct Found {
-    /// Pairs of fitted frames without a value.
-    pub n_missing: u64,
+    /// Pairs of fitted frames without a value, by angle.
+    pub n_missing: Vec<u64>,
+    /// Pairs of fitted frames that the configuration leaves out, by angle.
+    pub n_excluded: Vec<u64>,
     /// Estimated noise of every angle.
     pub noise: Vec<f64>,
     /// c2 at long and short lags of every angle, where asked for.
@@ -83,7 +85,7 @@ pub(super) fn read_all(
     let mut fingerprint = Fingerprint::new(experiment.q, experiment.dt, &experiment.phi);
     let mut noise = Vec::with_capacity(n_angles);
     let mut found_plateaus = Vec::with_capacity(n_angles);
-    let mut n_missing = 0;
+    let (mut n_missing, mut n_excluded) = (Vec::with_capacity(n_angles), Vec::with_capacity(n_angles));
     let pool = driver.pool();
     // one is being dealt while every thread works on another
     let on_their_way = most_on_their_way(experiment, driver.data_bytes()).min(pool.current_num_threads() + 1);
@@ -109,7 +111,8 @@ pub(super) fn read_all(
         for angle in 0..n_angles {
             let arrived = phases.time("reading", || wait_for(angle, &arrivals, &mut early))?;
             let judged = arrived.found.unwrap_or_else(|panic: Box<dyn Any + Send>| resume_unwind(panic))?;
-            n_missing += judged.report.n_missing;
+            n_missing.push(judged.report.n_missing);
+            n_excluded.push(judged.report.n_excluded);
             noise.push(judged.noise);
             found_plateaus.push(judged.plateaus);
             tell(angle, &judged.report);
@@ -125,7 +128,7 @@ pub(super) fn read_all(
                 read(angle + on_their_way, matrix);
             }
         }
-        Ok(Found { n_missing, noise, plateaus: found_plateaus, hash: fingerprint.finish() })
+        Ok(Found { n_missing, n_excluded, noise, plateaus: found_plateaus, hash: fingerprint.finish() })
     })
 }
 

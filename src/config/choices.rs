@@ -92,24 +92,6 @@ impl Document {
         for choice in CHOICES {
             self.choice(choice.path)?;
         }
-        let refuse = |path: &str, what: &str, remedy: &str| match self.get(path) {
-            Some(node) => Err(self.later(node.place, what, remedy)),
-            None => Ok(()),
-        };
-        if self.flag("noise_estimation.enabled", false)? {
-            refuse("noise_estimation.enabled", "noise estimation", "set `enabled: false`")?;
-        }
-        if self.list("data_filtering.exclude_frames")?.is_some_and(|frames| !frames.is_empty()) {
-            let remedy = "remove the key, or choose other frames by `start_frame` and `end_frame`";
-            refuse("data_filtering.exclude_frames", "leaving out frames", remedy)?;
-        }
-        // A lag of one frame is the shortest there is: the diagonal never takes part.
-        if self.whole("data_filtering.min_lag_frames", 0, i64::MAX)?.is_some_and(|lag| lag.value > 1) {
-            refuse("data_filtering.min_lag_frames", "leaving out short lags", "remove the key")?;
-        }
-        if self.whole("data_filtering.max_lag_frames", 1, i64::MAX)?.is_some() {
-            refuse("data_filtering.max_lag_frames", "leaving out long lags", "remove the key")?;
-        }
         Ok(())
     }
 }

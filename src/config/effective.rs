@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{Config, ScalingMode, SimulationConfig, Strategy};
-use crate::dataset::{Baseline, Layout, Train};
+use crate::dataset::{Baseline, DataFilter, Layout, Train};
 use crate::model::PHYSICAL;
 
 /// The configuration in force, defaults and command line included: as YAML (which JSON is) it gives the same fit again.
@@ -33,6 +33,8 @@ pub(super) fn effective(config: &Config) -> Value {
         },
         "q_tolerance_fraction": selection.q_tolerance,
         "phi_filtering": phi_filtering(config),
+        "noise_estimation": { "enabled": config.estimate_noise },
+        "data_filtering": data_filtering(&selection.filter),
         "initial_parameters": initial_parameters(config),
         "parameter_space": { "bounds": bounds(config) },
         "optimization": {
@@ -62,6 +64,7 @@ pub(super) fn effective(config: &Config) -> Value {
             "strategy_override": config.performance.strategy.map(Strategy::name),
             "memory_limit_gb": config.performance.memory_limit_gb,
             "enable_progress": config.performance.progress,
+            "fast_mode": !selection.compare_halves,
             "computation": { "cpu_threads": config.performance.threads.map_or(json!("auto"), |n| json!(n)) },
         },
         "device": { "precision": config.performance.precision.name() },
@@ -87,6 +90,17 @@ fn phi_filtering(config: &Config) -> Value {
         "enabled": ranges.is_some(),
         "target_ranges": ranges.unwrap_or_default().iter().map(range).collect::<Vec<_>>(),
         "fallback_to_all_angles": config.selection.fallback_to_all_angles,
+    })
+}
+
+fn data_filtering(filter: &DataFilter) -> Value {
+    let range = |&(from, to): &(usize, usize)| {
+        if from == to { json!(from) } else { json!(format!("{from}-{to}")) }
+    };
+    json!({
+        "exclude_frames": filter.frames.iter().map(range).collect::<Vec<_>>(),
+        "min_lag_frames": filter.min_lag,
+        "max_lag_frames": filter.max_lag,
     })
 }
 

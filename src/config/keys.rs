@@ -31,6 +31,7 @@ pub(super) const GROUPS: &[Group] = &[
     used("analyzer_parameters", Kind::Number, "dt geometry.stator_rotor_gap scattering.wavevector_q"),
     used("analyzer_parameters", Kind::Whole, "start_frame end_frame"),
     used("analyzer_parameters", Kind::Text, "time_origin"),
+    used("data_filtering", Kind::Flag, "enabled"),
     used("data_filtering", Kind::List, "exclude_frames"),
     used("data_filtering", Kind::Whole, "min_lag_frames max_lag_frames"),
     used("device", Kind::Text, "kind precision"),
@@ -57,7 +58,7 @@ pub(super) const GROUPS: &[Group] = &[
     used("output", Kind::Whole, "compression_level max_npz_entries"),
     used("parameter_space", Kind::List, "bounds"),
     used("performance", Kind::Any, "computation.cpu_threads"),
-    used("performance", Kind::Flag, "enable_progress"),
+    used("performance", Kind::Flag, "enable_progress fast_mode"),
     used("performance", Kind::Number, "memory_limit_gb"),
     used("performance", Kind::Text, "strategy_override"),
     used("phi_filtering", Kind::Flag, "enabled fallback_to_all_angles"),
@@ -73,7 +74,6 @@ pub(super) const GROUPS: &[Group] = &[
         "sampling is not available in this version",
         "max_tree_depth num_chains num_samples num_warmup seed target_accept_prob",
     ),
-    idle("performance", "numbers are always checked in this version", "fast_mode"),
     idle(
         "metadata",
         "describes the file, not the analysis",
@@ -98,8 +98,13 @@ pub(super) const GROUPS: &[Group] = &[
          file.backup_count file.enabled file.filename file.level file.max_size_mb file.path modules",
     ),
     idle(
+        "data_filtering",
+        "q and angles are chosen by `wavevector_q` and `phi_filtering`, frames by `start_frame` and `end_frame`",
+        "combine_criteria fallback_on_empty frame_filtering phi_range q_range quality_threshold validation_level",
+    ),
+    idle(
         "noise_estimation",
-        "noise estimation is not available in this version",
+        "noise is estimated in closed form, angle by angle; `enabled` alone says whether σ is taken from it",
         "adam_config.convergence_threshold adam_config.early_stopping adam_config.learning_rate \
          adam_config.max_epochs model per_angle.min_angles_required per_angle.validate_coverage \
          posterior_samples validation.check_convergence validation.reasonable_range validation.warn_outliers",

@@ -69,6 +69,7 @@ pub(super) fn typed(document: &Document) -> Result<Config> {
         },
         data_file: selection::data_file(document)?,
         selection: selection::selection(document)?,
+        estimate_noise: document.flag("noise_estimation.enabled", false)?,
         fit: fit(document, parameters.start.is_none())?,
         performance: performance(document)?,
         output: output(document)?,

@@ -141,6 +141,8 @@ pub struct Config {
     pub parameters: ParameterSpace,
     /// Contrast and offset of single angles.
     pub scaling: AngleScaling,
+    /// Whether σ is estimated from the data where the file has none.
+    pub estimate_noise: bool,
     /// Solver settings.
     pub fit: FitConfig,
     /// Memory and processors.

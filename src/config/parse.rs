@@ -14,6 +14,10 @@ use super::node::{Entry, Node, Place, Value};
 use super::source::Source;
 use crate::{ConfigProblem, Error, Result};
 
+/// Most values that aliases may stand for, all together: ten times as many as there are keys. A few lines of aliases of
+/// aliases could stand for millions.
+const MOST_FROM_ALIASES: usize = 4000;
+
 /// Reads a whole file; it must hold a section.
 pub(super) fn parse(source: &Source) -> Result<Node> {
     let root = read(source.text()).map_err(|(place, message)| match place {
@@ -48,6 +52,7 @@ pub(super) fn parse_option(text: &str, option: &'static str) -> Result<Node> {
 fn read(text: &str) -> std::result::Result<Node, (Option<Place>, String)> {
     let options = serde_yaml::options! {
         strict_booleans: true,
+        alias_limits: serde_yaml::alias_limits! { max_total_replayed_events: MOST_FROM_ALIASES },
         with_snippet: false,
         // Judged where they are used, by a message that names the key.
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::document::{Document, figure};
 use super::node::{Node, Place, Value};
 use crate::Result;
-use crate::dataset::{Baseline, Layout, Selection, Train, Unsaid};
+use crate::dataset::{Baseline, DataFilter, Layout, Selection, Train, Unsaid};
 
 /// The selection that the document describes.
 ///
@@ -44,6 +44,8 @@ pub(super) fn selection(document: &Document) -> Result<Selection> {
         dt: document.positive("analyzer_parameters.dt", " (in seconds), or null to take the file's")?,
         phi_ranges: phi_ranges(document)?,
         fallback_to_all_angles: document.flag("phi_filtering.fallback_to_all_angles", false)?,
+        filter: filter(document)?,
+        compare_halves: !document.flag("performance.fast_mode", false)?,
     })
 }
 
@@ -70,6 +72,58 @@ fn unsaid(document: &Document) -> Result<Unsaid> {
     let baseline = document.whole("experimental_data.baseline_reference", 0, 1)?;
     let baseline = baseline.map(|spot| if spot.value == 0 { Baseline::Zero } else { Baseline::One });
     Ok(Unsaid { phi: phi.filter(|phi: &Vec<f64>| !phi.is_empty()), baseline, train })
+}
+
+/// Frames and lags to leave out.
+fn filter(document: &Document) -> Result<DataFilter> {
+    const FRAMES: &str = "data_filtering.exclude_frames";
+    let items = document.list(FRAMES)?.unwrap_or_default();
+    let range = |(i, item): (usize, &Node)| {
+        if item.is_reported() {
+            return Ok(None);
+        }
+        match frame_range(item) {
+            Some((from, to)) if from >= 1 && from <= to => Ok(Some((from, to))),
+            Some((from, to)) if from > to => {
+                Err(document.error(item.place, format!("`{FRAMES}[{i}]` runs backwards: write `{to}-{from}`")))
+            }
+            _ => {
+                let expected = "a frame from 1, such as `57`, or a range of frames, such as `120-140`";
+                Err(document.wrong(&format!("{FRAMES}[{i}]"), item, expected))
+            }
+        }
+    };
+    let frames = items.iter().enumerate().filter_map(|item| range(item).transpose()).collect::<Result<_>>()?;
+    // a lag of one frame is the shortest there is: the diagonal never takes part
+    let min_lag = document.whole("data_filtering.min_lag_frames", 0, i64::MAX)?;
+    let max_lag = document.whole("data_filtering.max_lag_frames", 1, i64::MAX)?;
+    if let (Some(min), Some(max)) = (min_lag, max_lag)
+        && min.value > max.value
+    {
+        let message = format!(
+            "`data_filtering.min_lag_frames` ({}) must not be greater than `max_lag_frames` ({})",
+            min.value, max.value
+        );
+        return Err(document.error(min.place, message));
+    }
+    if !document.flag("data_filtering.enabled", true)? {
+        return Ok(DataFilter::default());
+    }
+    Ok(DataFilter {
+        frames,
+        min_lag: min_lag.map_or(1, |spot| spot.value.max(1) as usize),
+        max_lag: max_lag.map(|spot| spot.value as usize),
+    })
+}
+
+/// A frame or a range of frames; `None` where it is neither.
+fn frame_range(item: &Node) -> Option<(usize, usize)> {
+    if let Some(frame) = item.as_whole() {
+        let frame = usize::try_from(frame).ok()?;
+        return Some((frame, frame));
+    }
+    let (from, to) = item.as_text()?.split_once('-')?;
+    Some((from.trim().parse().ok()?, to.trim().parse().ok()?))
 }
 
 /// The ranges of φ to keep, degree; `None` while the filter is off. A range may run across ±180 and so end below its

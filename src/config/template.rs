@@ -276,6 +276,7 @@ impl Text {
             ("  strategy_override: null", "standard, large, chunked; null: by size"),
             ("  memory_limit_gb: null", "of a node; null: what the machine or the job allows"),
             ("  enable_progress: true", ""),
+            ("  fast_mode: false", "true: halves of full matrices aren't compared"),
             ("  computation:", ""),
             ("    cpu_threads: auto", "of a rank"),
             ("", ""),
@@ -287,12 +288,13 @@ impl Text {
             ("  io: root", "the first rank reads and deals"),
             ("", ""),
             ("noise_estimation:", ""),
-            ("  enabled: false", ""),
+            ("  enabled: false", "true: σ per angle from the data, unless the file has it"),
             ("", ""),
             ("data_filtering:", ""),
-            ("  exclude_frames: []", ""),
-            ("  min_lag_frames: 1", ""),
-            ("  max_lag_frames: null", ""),
+            ("  enabled: true", ""),
+            ("  exclude_frames: []", "such as [57, 120-140], from 1"),
+            ("  min_lag_frames: 1", "shorter lags are left out"),
+            ("  max_lag_frames: null", "longer ones; null: none"),
         ]);
     }
 

@@ -10,7 +10,7 @@ use super::schema::{Known, keys};
 use super::source::Source;
 use super::*;
 use crate::Error;
-use crate::dataset::{Baseline, Train, Unsaid};
+use crate::dataset::{Baseline, DataFilter, Train, Unsaid};
 
 /// The shortest file for a fit under shear.
 const FLOW: &str = "\
@@ -107,6 +107,7 @@ fn every_setting_arrives() {
         dt: Some(1e-3),
         phi_ranges: Some(vec![(-10.0, 10.0), (170.0, -170.0)]),
         fallback_to_all_angles: true,
+        ..Selection::default()
     };
     assert_eq!(config.selection, selection);
     assert_eq!((config.convention, config.time_origin), (ShearConvention::Theory, TimeOrigin::Acquisition));
@@ -207,10 +208,6 @@ fn what_would_be_ignored_to_the_result_is_refused() {
     for (more, expected) in [
         ("optimization: {method: cmc}", "`method: cmc` isn't available yet; set `method: nlsq`"),
         ("optimization: {method: both}", "`method: both` isn't available yet"),
-        ("data_filtering: {exclude_frames: [3]}", "leaving out frames isn't available yet"),
-        ("data_filtering: {min_lag_frames: 2}", "leaving out short lags isn't"),
-        ("data_filtering: {max_lag_frames: 50}", "leaving out long lags isn't"),
-        ("noise_estimation: {enabled: true}", "noise estimation isn't available yet; set `enabled: false`"),
         ("device: {kind: cuda}", "`kind: cuda` isn't"),
         ("performance: {strategy_override: Streaming}", "`strategy_override: Streaming` isn't"),
         ("distributed: {io: parallel}", "`io: parallel` isn't"),
@@ -222,10 +219,38 @@ fn what_would_be_ignored_to_the_result_is_refused() {
     let harmless = "optimization: {method: nlsq, nlsq: {anti_degeneracy: \
                     {per_angle_mode: averaged, constant_scaling_threshold: 5}, x_scale_map: {D0: 1}}}\n\
                     data_filtering: {exclude_frames: [], min_lag_frames: 1, max_lag_frames: null}\n\
-                    noise_estimation: {enabled: false}\ndevice: {kind: cpu, precision: mixed, memory_fraction: 0.5}\n\
+                    noise_estimation: {enabled: true}\ndevice: {kind: cpu, precision: mixed, memory_fraction: 0.5}\n\
                     performance: {strategy_override: null, fast_mode: true}\ndistributed: {io: root}\n\
                     experimental_data: {file_format: HDF5}\n";
     assert_eq!(load_static(harmless).unwrap().warnings, Vec::<String>::new());
+}
+
+#[test]
+fn frames_and_lags_to_leave_out() {
+    let filter = |more: &str| load_static(more).map(|config| (config.selection.filter.clone(), config));
+    let (found, config) = filter(
+        "data_filtering:\n  exclude_frames: [57, 120-140, \"3 - 5\"]\n  min_lag_frames: 2\n  max_lag_frames: 900\n",
+    )
+    .unwrap();
+    let frames = vec![(57, 57), (120, 140), (3, 5)];
+    assert_eq!(found, DataFilter { frames, min_lag: 2, max_lag: Some(900) });
+    // what the results keep says the same again
+    let again = filter(&format!("data_filtering: {}", config.effective["data_filtering"])).unwrap().0;
+    assert_eq!(again, found);
+    assert_eq!(filter("data_filtering: {enabled: false, max_lag_frames: 9}").unwrap().0, DataFilter::default());
+    assert_eq!(filter("data_filtering: {min_lag_frames: 0}").unwrap().0, DataFilter::default());
+    for (keys, expected) in [
+        ("exclude_frames: [0]", "`data_filtering.exclude_frames[0]` must be a frame from 1, such as `57`"),
+        ("exclude_frames: [4, 9-7]", "`data_filtering.exclude_frames[1]` runs backwards: write `7-9`"),
+        ("exclude_frames: [[120, 140]]", "such as `120-140`, found a list of 2"),
+        ("exclude_frames: [1-]", "a range of frames"),
+        ("exclude_frames: 120-140", "must be a list"),
+        ("min_lag_frames: 9, max_lag_frames: 3", "`data_filtering.min_lag_frames` (9) must not be greater than"),
+        ("max_lag_frames: 0", "must be at least 1"),
+    ] {
+        let text = message(load_static(&format!("data_filtering: {{{keys}}}")), keys);
+        assert!(text.starts_with("c.yaml:2:") && text.contains(expected), "{keys}: {text}");
+    }
 }
 
 #[test]

@@ -43,6 +43,14 @@ pub(super) fn find(source: Source) -> Result<Found> {
         slots.push(Slot { path, bin: Some(bin), q, phi, selected: false });
     }
     notes.extend(squares.rounding());
+    let moved = bins.iter().filter(|&&bin| map.is_moved(bin)).count();
+    if moved > 0 {
+        notes.push(format!(
+            "the map is masked: the Python package takes bin b for point b − 1 of it, which gives {moved} of these {} matrices \
+             another q or φ than here",
+            bins.len()
+        ));
+    }
     let dt = frame_spacing(source, &mut warnings)?;
     Ok(Found {
         slots,
@@ -98,6 +106,12 @@ impl BinMap {
             }
         });
         Ok(Self { q, phi, mapping })
+    }
+
+    /// Whether masked bins before a bin make its point another than its number says.
+    fn is_moved(&self, bin: i64) -> bool {
+        let position = usize::try_from(bin - 1).ok();
+        position.is_some_and(|p| self.mapping.as_ref().is_some_and(|m| m.get(p).is_some_and(|&flat| flat != bin - 1)))
     }
 
     fn point(&self, source: Source, bin: i64) -> Result<(f64, f64)> {

@@ -150,7 +150,7 @@ impl Reader {
             if into.values.iter().all(|v| *v == 0.0 || v.is_nan()) {
                 continue;
             }
-            prepare(into, frames.start).map_err(|why| format!("train {}: {why}", train + 1))?;
+            prepare(into, frames.start, true).map_err(|why| format!("train {}: {why}", train + 1))?;
             for i in 0..n {
                 for at in i * n + i + 1..(i + 1) * n {
                     let v = into.values[at];

@@ -13,6 +13,10 @@ use crate::{Error, Result};
 
 /// Longest fixed-size string read from metadata, bytes; names in q maps are a few letters long.
 const MAX_NAME: usize = 256;
+/// Entries of a list that any file may have, 1 MB of them …
+const ANY_FILE: u64 = 1 << 17;
+/// … and bytes of it per byte of a larger file: an HDF5 file can promise a list of any length without holding it.
+const PER_BYTE: u64 = 4;
 
 /// An open HDF5 file together with the name that its errors carry.
 #[derive(Clone, Copy)]
@@ -90,7 +94,18 @@ impl Source<'_> {
         if shape.is_empty() || shape.len() > 2 || shape.iter().product::<usize>() != longest || longest == 0 {
             return Err(self.error(path, format!("expected a list, found {}", shape_text(&shape))));
         }
+        self.check_length(path, longest)?;
         dataset.read_raw().map_err(|e| self.error(path, format!("cannot be read: {}", reason(e))))
+    }
+
+    /// Refuses a list that the file can't hold, before there is memory for it.
+    fn check_length(&self, path: &str, n: usize) -> Result<()> {
+        let size = std::fs::metadata(self.file).map_or(0, |m| m.len());
+        if n as u64 <= ANY_FILE.max(PER_BYTE * size / size_of::<f64>() as u64) {
+            return Ok(());
+        }
+        let message = format!("promises {n} values, more than a file of {size} bytes can hold; it is damaged");
+        Err(self.error(path, message))
     }
 
     /// One number of any type, where the dataset exists.
@@ -195,6 +210,8 @@ impl Source<'_> {
         fn read<T: hdf5::H5Type + AsRef<str>>(container: &Container) -> hdf5::Result<Vec<String>> {
             Ok(container.read_raw::<T>()?.iter().map(|s| s.as_ref().to_owned()).collect())
         }
+        // a name takes the memory of many numbers
+        self.check_length(path, container.size().saturating_mul(MAX_NAME / size_of::<f64>()))?;
         let strings = match type_of(container) {
             Ok(TypeDescriptor::VarLenUnicode) => read::<VarLenUnicode>(container),
             Ok(TypeDescriptor::VarLenAscii) => read::<VarLenAscii>(container),

@@ -16,6 +16,7 @@ mod euxfel;
 mod filters;
 mod fingerprint;
 mod hdf;
+mod left_out;
 mod lzf;
 mod native;
 pub mod noise;
@@ -39,7 +40,7 @@ use std::path::PathBuf;
 use crate::Result;
 
 pub use fingerprint::Fingerprint;
-pub(crate) use native::sigma_of_matrices;
+pub use left_out::{DataFilter, LeftOut};
 pub(crate) use npy::f64_header;
 pub use quantiles::Plateaus;
 pub(crate) use selection::{rings, short};
@@ -165,6 +166,10 @@ pub struct Selection {
     pub phi_ranges: Option<Vec<(f64, f64)>>,
     /// Keep all angles when no angle lies in the ranges, instead of failing.
     pub fallback_to_all_angles: bool,
+    /// Frames and lags to leave out.
+    pub filter: DataFilter,
+    /// Whether the halves of a full matrix are compared (`performance.fast_mode` leaves that out).
+    pub compare_halves: bool,
 }
 
 impl Default for Selection {
@@ -180,6 +185,8 @@ impl Default for Selection {
             dt: None,
             phi_ranges: None,
             fallback_to_all_angles: false,
+            filter: DataFilter::default(),
+            compare_halves: true,
         }
     }
 }
@@ -204,10 +211,14 @@ pub struct Slot {
 pub struct MatrixReport {
     /// "upper", "lower" or "full".
     pub triangle: &'static str,
-    /// Selected frames (from 0 in the selection) whose whole row and column are exact zeros: left out as missing.
+    /// Selected frames (from 0 in the selection) whose whole row and column are exact zeros: left out as missing. Those
+    /// that the configuration leaves out aren't listed.
     pub dead_frames: Vec<usize>,
-    /// Pairs i < j of fitted frames (all but the selection's first) without a finite value, dead frames included.
+    /// Pairs i < j of fitted frames (all but the selection's first) without a finite value, dead frames included, and
+    /// not excluded.
     pub n_missing: u64,
+    /// Pairs of fitted frames that the configuration leaves out (see [`LeftOut`]), with a value or without.
+    pub n_excluded: u64,
 }
 
 /// The strict upper triangle of one matrix over the selected frames, in a buffer that is reused from matrix to matrix.
@@ -273,6 +284,11 @@ pub(crate) trait MatrixReader: Send + Sync {
     fn hint(&self) -> &'static str {
         ""
     }
+
+    /// Standard deviation of c2 by slot, where the file has it: positive numbers, checked.
+    fn sigma(&self) -> Option<&[f64]> {
+        None
+    }
 }
 
 /// An opened file with its selection made.
@@ -302,6 +318,10 @@ pub struct Dataset {
     pub n_frames: usize,
     /// Frames of the measurement before the file's first, where the file says that it was cut.
     pub frames_before: usize,
+    /// Frames and lags that the configuration leaves out.
+    pub left_out: LeftOut,
+    /// Whether the halves of a full matrix are compared when it is read.
+    pub compare_halves: bool,
     /// One line per thing a user should know: how bins were mapped, how far q is, what was clamped.
     pub notes: Vec<String>,
     /// The same for things that may be wrong; also logged as warnings.
@@ -320,6 +340,12 @@ impl std::fmt::Debug for Dataset {
 }
 
 impl Dataset {
+    /// Standard deviation of c2 in each selected matrix, where the file has it.
+    pub fn sigma(&self) -> Option<Vec<f64>> {
+        let all = self.reader.sigma()?;
+        Some(self.selected.iter().map(|&s| all[s]).collect())
+    }
+
     /// φ of the selected matrices, degree.
     pub fn phi(&self) -> Vec<f64> {
         self.selected.iter().map(|&s| self.slots[s].phi).collect()

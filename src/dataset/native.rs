@@ -1,11 +1,11 @@
 //! The native layout: `/c2` (K, N, N) float32, chunked by row blocks, `/phi` (K) in degree, root attributes `q` (Å⁻¹),
-//! `dt` (s), `gap` (Å) and, where the file was cut from a longer measurement, `first_frame` (from 1). Written by `simulate`
-//! and `convert`.
+//! `dt` (s), `gap` (Å) and, where the file was cut from a longer measurement, `first_frame` (from 1). `/sigma` may hold the
+//! standard deviation of c2, one for all matrices or (K). Written by `simulate` and `convert`.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::hdf::{Source, read_frames};
+use super::hdf::{Source, read_frames, shape_text};
 use super::selection::{Cut, Found, Rings};
 use super::squares::{rounding, unreadable};
 use super::{MatrixReader, Slot, TwoTime};
@@ -31,15 +31,15 @@ pub(super) fn find(source: Source) -> Result<Found> {
     let dt = positive(source, "dt", "s")?.map(|dt| (dt, "file: attribute dt".to_owned()));
     let gap = positive(source, "gap", "Å")?;
     let cut = first_frame(source)?.map(|first| Cut { frames: Some((first, first + shape[1] - 1)), q: None });
-    let mut warnings = Vec::new();
-    if source.exists(SIGMA) {
-        warnings.push(format!("{SIGMA} is there but isn't used yet: all pairs weigh the same"));
-    }
+    let sigma = sigma(source, shape[0])?;
     let slot = |(k, phi): (usize, f64)| Slot { path: format!("{C2}[{k}]"), bin: None, q, phi, selected: false };
     let slots = phi.into_iter().enumerate().map(slot).collect();
     let is_wide = dataset.dtype().is_ok_and(|stored| stored.size() > size_of::<f32>());
-    let notes = is_wide.then(|| rounding(shape[0], shape[0])).into_iter().collect();
-    let reader = Reader { file: source.file.to_path_buf(), dataset };
+    let mut notes: Vec<String> = is_wide.then(|| rounding(shape[0], shape[0])).into_iter().collect();
+    if sigma.is_some() {
+        notes.push(format!("σ of c2 is taken from {SIGMA}"));
+    }
+    let reader = Reader { file: source.file.to_path_buf(), dataset, sigma };
     Ok(Found {
         slots,
         rings: Rings::Map(vec![q]),
@@ -48,9 +48,41 @@ pub(super) fn find(source: Source) -> Result<Found> {
         dt,
         gap,
         notes,
-        warnings,
+        warnings: Vec::new(),
         reader: Box::new(reader),
     })
+}
+
+/// σ by matrix, where the file has it.
+fn sigma(source: Source, n_matrices: usize) -> Result<Option<Vec<f64>>> {
+    if !source.exists(SIGMA) {
+        return Ok(None);
+    }
+    let shape = source.dataset(SIGMA)?.shape();
+    let values = match shape[..] {
+        [] => vec![source.number(SIGMA)?.unwrap_or(f64::NAN); n_matrices],
+        [n] if n == n_matrices => source.floats(SIGMA)?,
+        [1] => vec![source.number(SIGMA)?.unwrap_or(f64::NAN); n_matrices],
+        [k, n, m] if k == n_matrices && n == m && n > 1 => {
+            let message = "holds a σ for every entry of c2, which isn't available yet; \
+                           give one per matrix or a single one, or remove it to weigh all pairs the same";
+            return Err(source.error(SIGMA, message));
+        }
+        _ => {
+            let message = format!(
+                "expected one σ per matrix, {n_matrices} of them, or a single one, found {}",
+                shape_text(&shape)
+            );
+            return Err(source.error(SIGMA, message));
+        }
+    };
+    match values.iter().position(|sigma| !(sigma.is_finite() && *sigma > 0.0)) {
+        Some(at) => {
+            Err(source
+                .error(SIGMA, format!("expected positive standard deviations, found {} at index {at}", values[at])))
+        }
+        None => Ok(Some(values)),
+    }
 }
 
 fn positive(source: Source, name: &str, unit: &str) -> Result<Option<f64>> {
@@ -77,36 +109,19 @@ fn first_frame(source: Source) -> Result<Option<usize>> {
     }
 }
 
-/// σ of every matrix of a native file, where it has one for each or one for all; `None` also where the file is none.
-///
-/// # Errors
-/// [`crate::Error::Data`] where `/sigma` is anything else.
-pub(crate) fn sigma_of_matrices(file: &Path, n: usize) -> Result<Option<Vec<f64>>> {
-    let Ok(h5) = hdf5::File::open(file) else { return Ok(None) };
-    let source = Source { file, h5: &h5 };
-    if !source.exists(SIGMA) {
-        return Ok(None);
-    }
-    let values = match source.dataset(SIGMA)?.shape()[..] {
-        [] => source.number(SIGMA)?.into_iter().collect(),
-        _ => source.floats(SIGMA)?,
-    };
-    let sigma = if values.len() == 1 { vec![values[0]; n] } else { values };
-    if sigma.len() != n || sigma.iter().any(|s| !(s.is_finite() && *s > 0.0)) {
-        let message = format!("expected one positive σ for all of the {n} matrices of {C2}, or one for each");
-        return Err(source.error(SIGMA, message));
-    }
-    Ok(Some(sigma))
-}
-
 struct Reader {
     file: PathBuf,
     dataset: hdf5::Dataset,
+    sigma: Option<Vec<f64>>,
 }
 
 impl MatrixReader for Reader {
     fn read(&self, slot: usize, frames: Range<usize>, into: &mut TwoTime) -> Result<()> {
         read_frames(&self.dataset, Some(slot), frames, into)
             .map_err(|e| unreadable(&self.file, &format!("{C2}[{slot}]"), &e))
+    }
+
+    fn sigma(&self) -> Option<&[f64]> {
+        self.sigma.as_deref()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Dataset, Layout, MatrixReader, Selection, Slot};
+use super::{Dataset, Layout, LeftOut, MatrixReader, Selection, Slot};
 use crate::{Error, Result};
 
 /// Values of q closer than this, relatively, are the same ring.
@@ -11,6 +11,8 @@ const SAME_RING: f64 = 1e-6;
 const SINGLE_RING_TOLERANCE: f64 = 0.1;
 /// A ring farther than this from the q asked for, relatively, is worth a warning: D would be off by twice as much.
 const FAR_RING: f64 = 0.01;
+/// With fewer bins of a ring than this, the Python package takes those of others, too.
+const FEW_BINS: usize = 5;
 /// Time steps in configuration and file farther apart than this, relatively, are worth a warning.
 const SAME_DT: f64 = 1e-6;
 /// Angles closer than this, degree, count as lying on the edge of a range.
@@ -100,6 +102,7 @@ pub(super) fn select(
         Some(cut) => cut_frames(file, &mut found, &cut, selection)?,
         None => frames(file, &mut found, selection)?,
     };
+    let left_out = left_out(&mut found, selection, n_frames, frames_before + first_frame + 1)?;
     let (dt, dt_source) = time_step(file, &mut found, selection, purpose)?;
     Ok(Dataset {
         file: file.to_path_buf(),
@@ -114,6 +117,8 @@ pub(super) fn select(
         first_frame,
         n_frames,
         frames_before,
+        left_out,
+        compare_halves: selection.compare_halves,
         notes: found.notes,
         warnings: found.warnings,
         reader: found.reader,
@@ -208,6 +213,11 @@ fn bins_within_tolerance(file: &Path, found: &mut Found, q: f64, tolerance: f64)
         found.warnings.push(text);
     } else {
         found.notes.push(text);
+    }
+    if n_matched < FEW_BINS && n > n_matched && found.cut.is_none() {
+        found.notes.push(format!(
+            "bins of other q are left alone; where fewer than {FEW_BINS} match, the Python package takes the 10 nearest of any q"
+        ));
     }
     Ok(())
 }
@@ -366,7 +376,30 @@ fn cut_frames(file: &Path, found: &mut Found, cut: &Cut, selection: &Selection) 
         return Err(Error::data(file, message));
     }
     found.notes.push(format!("already cut to frames {start} to {end} of the measurement, all of which are used"));
+    if asked != (1, None) {
+        found.notes.push(
+            "frames count in the measurement, and a range other than the file's is refused; the Python package takes a cache \
+             as it is, whatever frames its metadata name"
+                .to_owned(),
+        );
+    }
     Ok((0, n))
+}
+
+/// What the configuration leaves out of `n` frames, the first of which has the number `first`.
+fn left_out(found: &mut Found, selection: &Selection, n: usize, first: usize) -> Result<LeftOut> {
+    let (left_out, warnings) = LeftOut::new(&selection.filter, n, first);
+    found.warnings.extend(warnings);
+    if left_out.pairs_of_fit() > 0 {
+        return Ok(left_out);
+    }
+    let message = format!(
+        "data_filtering leaves no pair of the frames {first} to {} to be fitted (left out: {}); \
+         exclude fewer frames or widen min_lag_frames to max_lag_frames",
+        first + n - 1,
+        left_out.text()
+    );
+    Err(Error::Usage(message))
 }
 
 fn time_step(file: &Path, found: &mut Found, selection: &Selection, purpose: Purpose) -> Result<(f64, String)> {

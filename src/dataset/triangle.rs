@@ -3,7 +3,7 @@
 //! Files hold the upper half, the lower half or both, the unused half filled with zeros (or NaN), which mean nothing
 //! there. In the used half a frame whose whole row and column are exact zeros was dead. All loops run along rows.
 
-use super::{Baseline, Dataset, MatrixReport, TwoTime};
+use super::{Baseline, Dataset, LeftOut, MatrixReport, TwoTime};
 use crate::{Error, Result};
 
 /// Largest difference between the two halves of a full matrix, relative to max(1, |c2|).
@@ -23,13 +23,14 @@ impl Dataset {
     pub fn read(&self, k: usize, buffer: &mut TwoTime) -> Result<MatrixReport> {
         let slot = self.selected[k];
         self.reader.read(slot, self.first_frame..self.first_frame + self.n_frames, buffer)?;
-        let report = prepare(buffer, self.first_frame).map_err(|message| {
-            Error::data_at(&self.file, &self.slots[slot].path, format!("{message}{}", self.reader.hint()))
-        })?;
+        let at =
+            |message| Error::data_at(&self.file, &self.slots[slot].path, format!("{message}{}", self.reader.hint()));
+        let report = prepare(buffer, self.first_frame, self.compare_halves).map_err(at)?;
         if self.reader.baseline() == Baseline::Zero {
             raise_zeros(buffer);
         }
-        Ok(report)
+        leave_out(buffer, &self.left_out, report)
+            .map_err(|message| Error::data_at(&self.file, &self.slots[slot].path, message))
     }
 }
 
@@ -40,9 +41,32 @@ fn raise_zeros(m: &mut TwoTime) {
     }
 }
 
+/// Makes NaN of what the configuration leaves out and counts it apart from what is missing.
+fn leave_out(m: &mut TwoTime, left_out: &LeftOut, report: MatrixReport) -> std::result::Result<MatrixReport, String> {
+    if left_out.is_nothing() {
+        return Ok(report);
+    }
+    let (finite, kept) = (left_out.apply(m), left_out.pairs_of_fit());
+    if finite == 0 {
+        return Err("no finite value: every pair that data_filtering leaves is missing".to_owned());
+    }
+    let dead_frames = report.dead_frames.into_iter().filter(|&f| !left_out.has_frame(f)).collect();
+    Ok(MatrixReport { dead_frames, n_missing: kept - finite, n_excluded: pairs_of_fit(m.n) - kept, ..report })
+}
+
+/// Pairs of N frames without the first.
+fn pairs_of_fit(n: usize) -> u64 {
+    (n as u64 - 1) * (n as u64 - 2) / 2
+}
+
 /// Brings the buffer's matrix into the upper triangle, marks dead frames and infinities as NaN and counts what is
-/// missing. `first_frame` is the file's index of frame 0, for messages.
-pub(super) fn prepare(m: &mut TwoTime, first_frame: usize) -> std::result::Result<MatrixReport, String> {
+/// missing. `first_frame` is the file's index of frame 0, for messages; `compare_halves` says whether the halves of a full
+/// matrix must agree.
+pub(super) fn prepare(
+    m: &mut TwoTime,
+    first_frame: usize,
+    compare_halves: bool,
+) -> std::result::Result<MatrixReport, String> {
     let n = m.n;
     let upper = (0..n).any(|i| holds_data(&row(m, i)[i + 1..]));
     let lower = (1..n).any(|i| holds_data(&row(m, i)[..i]));
@@ -54,7 +78,9 @@ pub(super) fn prepare(m: &mut TwoTime, first_frame: usize) -> std::result::Resul
             "lower"
         }
         (true, true) => {
-            check_symmetry(m, first_frame)?;
+            if compare_halves {
+                check_symmetry(m, first_frame)?;
+            }
             "full"
         }
     };
@@ -77,10 +103,10 @@ pub(super) fn prepare(m: &mut TwoTime, first_frame: usize) -> std::result::Resul
             n_missing += u64::from(missing);
         }
     }
-    if n_missing == (n as u64 - 1) * (n as u64 - 2) / 2 {
+    if n_missing == pairs_of_fit(n) {
         return Err("no finite value: every pair of the fitted frames is missing".to_owned());
     }
-    Ok(MatrixReport { triangle, dead_frames, n_missing })
+    Ok(MatrixReport { triangle, dead_frames, n_missing, n_excluded: 0 })
 }
 
 fn row(m: &TwoTime, i: usize) -> &[f32] {
@@ -183,8 +209,8 @@ mod tests {
             ("full", |i, j| i != j),
         ] {
             let mut m = matrix(N, keep);
-            let report = prepare(&mut m, 0).unwrap();
-            assert_eq!(report, MatrixReport { triangle: name, dead_frames: vec![], n_missing: 0 });
+            let report = prepare(&mut m, 0, true).unwrap();
+            assert_eq!(report, MatrixReport { triangle: name, dead_frames: vec![], ..MatrixReport::default() });
             assert_filled(&m);
         }
     }
@@ -193,7 +219,10 @@ mod tests {
     fn an_unused_half_of_nan_means_nothing() {
         let mut m = matrix(N, |i, j| i >= j);
         (0..N).for_each(|i| m.values[i * N + i + 1..(i + 1) * N].fill(f32::NAN));
-        assert_eq!(prepare(&mut m, 0).unwrap(), MatrixReport { triangle: "lower", dead_frames: vec![], n_missing: 0 });
+        assert_eq!(
+            prepare(&mut m, 0, true).unwrap(),
+            MatrixReport { triangle: "lower", dead_frames: vec![], ..MatrixReport::default() }
+        );
         assert_filled(&m);
     }
 
@@ -203,7 +232,7 @@ mod tests {
         let alive = |i, j| !dead.contains(&i) && !dead.contains(&j);
         for keep in [(|i, j| i <= j) as fn(usize, usize) -> bool, |i, j| i >= j, |_, _| true] {
             let mut m = matrix(N, |i, j| keep(i, j) && alive(i, j));
-            let report = prepare(&mut m, 0).unwrap();
+            let report = prepare(&mut m, 0, true).unwrap();
             assert_eq!(report.dead_frames, dead);
             let missing: usize = (1..N).map(|i| (i + 1..N).filter(|&j| !alive(i, j)).count()).sum();
             assert_eq!(report.n_missing, missing as u64);
@@ -218,7 +247,7 @@ mod tests {
     #[test]
     fn a_zero_diagonal_alone_kills_no_frame() {
         let mut m = matrix(N, |i, j| i < j && (i, j) != (3, 4));
-        assert_eq!(prepare(&mut m, 0).unwrap().dead_frames, Vec::<usize>::new());
+        assert_eq!(prepare(&mut m, 0, true).unwrap().dead_frames, Vec::<usize>::new());
     }
 
     #[test]
@@ -229,7 +258,7 @@ mod tests {
         m.values[4 * N + 9] = f32::NAN;
         m.values[9] = f32::INFINITY;
         m.values[5 * N + 5] = f32::NAN;
-        let report = prepare(&mut m, 0).unwrap();
+        let report = prepare(&mut m, 0, true).unwrap();
         assert_eq!(report.n_missing, 3);
         assert!([0, 2, 3, 4].iter().all(|&i| m.at(i, 9).is_nan()));
     }
@@ -243,7 +272,7 @@ mod tests {
         let mut only_frame_0 = matrix(N, |i, j| i == 0 || i == j);
         (1..N).for_each(|i| only_frame_0.values[i * N + i + 1..(i + 1) * N].fill(f32::INFINITY));
         for m in [&mut zeros, &mut diagonal, &mut nan, &mut only_frame_0] {
-            assert!(prepare(m, 0).unwrap_err().contains("no finite value"));
+            assert!(prepare(m, 0, true).unwrap_err().contains("no finite value"));
         }
     }
 
@@ -251,12 +280,13 @@ mod tests {
     fn asymmetry_is_found_and_named() {
         let mut m = matrix(N, |_, _| true);
         m.values[40 * N + 12] += 1e-5;
-        let message = prepare(&mut m, 100).unwrap_err();
+        let message = prepare(&mut m, 100, true).unwrap_err();
+        assert!(prepare(&mut m, 100, false).is_ok(), "compared although it shouldn't be");
         assert!(message.contains("c2[112, 140]") && message.contains("c2[140, 112]"), "{message}");
         // rounding of a float32 writer isn't asymmetry
         let mut m = matrix(N, |_, _| true);
         m.values[40 * N + 12] += 5e-7;
-        assert!(prepare(&mut m, 0).is_ok());
+        assert!(prepare(&mut m, 0, true).is_ok());
     }
 
     #[test]
@@ -265,6 +295,6 @@ mod tests {
         let mut m = matrix(n, |_, _| true);
         // one frame's column in the lower half is off: the sample meets it
         (0..300).for_each(|i| m.values[300 * n + i] += 0.1);
-        assert!(prepare(&mut m, 0).is_err());
+        assert!(prepare(&mut m, 0, true).is_err());
     }
 }

@@ -193,9 +193,16 @@ impl CpuEngine {
                     let TileData { lanes, marks } = shard.store.tile(angle * n + tile);
                     AngleData { angle, data: lanes, marks }
                 });
-                let angles: Vec<AngleData> = own.collect();
-                let job = Job { tile: &plan.tiles[tile], angles: &angles, tables, pass, scratch };
-                for (leaves, gram) in leaves.iter_mut().zip(set.run(job)) {
+                // a tile without a value, beyond the longest lag to be fitted for instance, takes no time
+                let angles: Vec<AngleData> = own.filter(|own| own.marks.n_finite > 0).collect();
+                let mut grams = vec![Gram::default(); task.angles.len()];
+                if !angles.is_empty() {
+                    let job = Job { tile: &plan.tiles[tile], angles: &angles, tables, pass, scratch };
+                    for (own, gram) in angles.iter().zip(set.run(job)) {
+                        grams[own.angle - task.angles.start] = gram;
+                    }
+                }
+                for (leaves, gram) in leaves.iter_mut().zip(grams) {
                     leaves.push((Node { height: 0, index: tile }, gram));
                 }
             }

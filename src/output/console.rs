@@ -172,6 +172,14 @@ fn data(page: &mut Page, report: &Report) {
             grouped(e.n_points())
         ),
     );
+    if !d.left_out.is_empty() {
+        page.entry("left out", &wrapped(&left_out(&d.left_out, d.n_excluded), 74, &" ".repeat(24)));
+    }
+}
+
+/// What the configuration leaves out, with the pairs that this costs.
+pub fn left_out(what: &str, n_pairs: u64) -> String {
+    format!("{what}: {} pairs (data_filtering)", grouped(n_pairs))
 }
 
 fn choices(page: &mut Page, report: &Report) {
@@ -256,7 +264,7 @@ fn statistics(page: &mut Page, report: &Report) {
     page.heading("Statistics");
     page.entry(
         "χ²",
-        &format!("{:.8e} with σ = {} (default: the file has none)", report.chi_squared(), super::report::DEFAULT_SIGMA),
+        &format!("{:.8e} with σ = {} ({})", report.chi_squared(), report.sigma.text(), report.sigma.source.words()),
     );
     page.entry(
         "χ²/DOF",
@@ -273,8 +281,12 @@ fn statistics(page: &mut Page, report: &Report) {
         );
         page.entry("loss minimised", &text);
     }
-    let of = if report.fit.robust.is_some() { "what outliers leave of it" } else { "the residuals' own deviation" };
-    page.entry("errors scaled by", &format!("{:.4e} ({of})", report.fit.covariance.s2.sqrt()));
+    if report.sigma.is_default() || report.fit.robust.is_some() {
+        let of = if report.fit.robust.is_some() { "what outliers leave of it" } else { "the residuals' own deviation" };
+        page.entry("errors scaled by", &format!("{:.4e} ({of})", report.fit.covariance.s2.sqrt()));
+    } else {
+        page.entry("errors from", "σ as it is, whatever the residuals");
+    }
 }
 
 fn times(page: &mut Page, report: &Report) {

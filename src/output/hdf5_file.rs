@@ -6,7 +6,7 @@
 //! | `/parameters/<name>` | physical parameters; attributes `unit`, `uncertainty`, `at_bound`, `fixed`, `min`, `max` |
 //! | `/parameters/{contrast, offset}` | means over the angles; the same attributes but `fixed` |
 //! | `/at_reference/<name>` | rates and slopes at `t_ref`; attributes `unit`, `uncertainty`, `t_ref` (s) |
-//! | `/angles/<name>` | per angle: `phi`, `contrast`, `offset` with `…_uncertainty`, `chi_squared`, `reduced_chi_squared`, `n_pairs`, `noise` |
+//! | `/angles/<name>` | per angle: `phi`, `contrast`, `offset` with `…_uncertainty`, `chi_squared`, `reduced_chi_squared`, `n_pairs`, `noise`, `sigma` |
 //! | `/fourier/<name>` | in the mode `fourier`: coefficients of contrast and offset; attributes `unit`, `uncertainty` |
 //! | `/covariance` | physical parameters, then contrast and offset of every angle; attribute `names` |
 //! | `/time/{t, D, gamma_dot}` | the rates on the time axis |
@@ -20,7 +20,6 @@ use hdf5::types::VarLenUnicode;
 use hdf5::{Group, H5Type};
 
 use super::Report;
-use super::report::DEFAULT_SIGMA;
 use crate::model::{PHYSICAL, TimeAxis};
 use crate::{Result, files};
 
@@ -127,7 +126,7 @@ impl Writer {
         let split = |v: &[(f64, f64)]| -> (Vec<f64>, Vec<f64>) { v.iter().copied().unzip() };
         let (contrast, offset) = split(&fit.projected.scaling);
         let (contrast_error, offset_error) = split(&c.scaling);
-        let chi2: Vec<f64> = fit.projected.chi2_per_angle.iter().map(|v| v / (DEFAULT_SIGMA * DEFAULT_SIGMA)).collect();
+        let chi2: Vec<f64> = fit.projected.chi2_per_angle.iter().map(|&sum| report.in_sigma(sum)).collect();
         self.list(group, "phi", &report.experiment.phi, "degree", "azimuthal angle")?;
         self.list(group, "contrast", &contrast, "1", "contrast")?;
         self.list(group, "contrast_uncertainty", &contrast_error, "1", "standard error of contrast")?;
@@ -137,7 +136,14 @@ impl Writer {
         let reduced: Vec<f64> = (0..report.experiment.n_angles()).map(|a| report.reduced_of_angle(a)).collect();
         self.list(group, "reduced_chi_squared", &reduced, "1", "chi_squared per degree of freedom")?;
         self.list(group, "n_pairs", &fit.projected.pairs_per_angle, "1", "pairs fitted")?;
-        self.list(group, "noise", &report.data.noise, "1", "noise estimated from second differences along the lag")
+        self.list(group, "noise", &report.data.noise, "1", "noise estimated from second differences along the lag")?;
+        self.list(
+            group,
+            "sigma",
+            &report.sigma.per_angle,
+            "1",
+            "standard deviation of c2 that residuals are divided by",
+        )
     }
 
     /// The series in φ, in the mode that has them.
@@ -187,7 +193,7 @@ impl Writer {
         let column = |f: fn(&crate::solver::Iteration) -> f64| report.fit.iterations.iter().map(f).collect::<Vec<_>>();
         self.list(group, "level", &column(|i| i.level as f64), "1", "resolution level, 0 the finest")?;
         self.list(group, "pass", &column(|i| i.pass as f64), "1", "pass on the level, from 1")?;
-        let chi2 = column(|i| i.chi2 / (DEFAULT_SIGMA * DEFAULT_SIGMA));
+        let chi2: Vec<f64> = report.fit.iterations.iter().map(|i| report.in_sigma(i.chi2)).collect();
         self.list(group, "chi_squared", &chi2, "1", "sum of squared residuals over sigma squared")?;
         self.list(group, "residual_variance", &column(|i| i.residual_variance), "1", "squared residuals per dof")?;
         self.list(group, "decrement", &column(|i| i.decrement), "1", "distance to the minimum in standard errors")
@@ -205,6 +211,7 @@ impl Writer {
             ("shear_convention", report.experiment.convention.name()),
             ("scaling_mode", report.scaling.name()),
             ("scaling_mode_reason", &report.scaling_reason),
+            ("sigma_source", report.sigma.source.name()),
             ("time_origin", report.config.time_origin.name()),
             ("convergence_status", report.convergence_status()),
             ("convergence_reason", report.fit.outcome.reason()),
@@ -220,7 +227,7 @@ impl Writer {
             ("reduced_chi_squared", report.reduced_chi_squared()),
             ("reduced_chi_squared_against_noise", report.reduced_against_noise()),
             ("degrees_of_freedom", report.fit.degrees_of_freedom),
-            ("sigma", DEFAULT_SIGMA),
+            ("sigma", report.sigma.reference),
             ("noise_estimate", report.noise()),
             ("loss_value", report.loss_value()),
             ("n_pairs", report.fit.projected.n_pairs()),

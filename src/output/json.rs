@@ -3,7 +3,6 @@
 use serde_json::{Map, Value, json};
 
 use super::Report;
-use super::report::DEFAULT_SIGMA;
 use crate::model::{PHYSICAL, ScalingMode};
 
 /// A number, or null where it isn't finite.
@@ -121,8 +120,10 @@ fn analysis(report: &Report) -> Value {
             "reduced_chi_squared": number(report.reduced_chi_squared()),
             "reduced_chi_squared_against_noise": number(report.reduced_against_noise()),
             "degrees_of_freedom": fit.degrees_of_freedom as u64,
-            "sigma": DEFAULT_SIGMA,
-            "sigma_is_default": true,
+            "sigma": number(report.sigma.reference),
+            "sigma_per_angle": report.sigma.per_angle.iter().map(|&s| number(s)).collect::<Vec<_>>(),
+            "sigma_source": report.sigma.source.name(),
+            "sigma_is_default": report.sigma.is_default(),
             "noise_estimate": number(report.noise()),
             "noise_estimate_per_angle": report.data.noise.iter().map(|&n| number(n)).collect::<Vec<_>>(),
             "loss": report.config.fit.loss_name(),
@@ -140,6 +141,8 @@ fn analysis(report: &Report) -> Value {
             "n_points": e.n_points(),
             "n_pairs": fit.projected.n_pairs() as u64,
             "n_missing": report.data.n_missing,
+            "n_excluded": report.data.n_excluded,
+            "excluded": report.data.left_out,
             "q_value": number(e.q),
             "dt": number(e.dt),
             "dt_source": report.data.dt_source,
@@ -186,7 +189,7 @@ fn convergence(report: &Report) -> Value {
             "n_pairs": report.level_pairs[i.level],
             "pass": i.pass,
             "residual_variance": number(i.residual_variance),
-            "chi_squared": number(i.chi2 / (DEFAULT_SIGMA * DEFAULT_SIGMA)),
+            "chi_squared": number(report.in_sigma(i.chi2)),
             "decrement": number(i.decrement),
             "damping": number(i.damping),
         })).collect::<Vec<_>>(),

@@ -14,9 +14,9 @@ mod table;
 mod truth;
 
 pub use comparison::Comparison;
-pub use console::grouped;
+pub use console::{grouped, left_out};
 pub use folder::Folder;
-pub use report::{DEFAULT_SIGMA, DataSummary, Report};
+pub use report::{DataSummary, Report};
 pub use results::{Estimate, Results};
 pub use table::Table;
 pub use truth::Truth;

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::model::{
     CONTRAST, Experiment, OFFSET, PHYSICAL, ParameterInfo, ParameterSpace, RATE_FLOOR, ScalingMode, TimeAxis,
 };
-use crate::solver::Fit;
+use crate::solver::{Fit, Sigma, SigmaSource};
 use crate::telemetry::Phase;
 
 /// Excess χ² (in units of the residual variance) below which another minimum is worth a warning.
@@ -17,9 +17,6 @@ const NEAR_MINIMUM: f64 = 25.0;
 const TWIN: f64 = 1.0;
 /// Most other minima named in warnings.
 const MOST_MINIMA: usize = 3;
-
-/// σ of the data where the file has none.
-pub const DEFAULT_SIGMA: f64 = 0.01;
 
 /// What was read.
 #[derive(Debug, Clone)]
@@ -38,6 +35,10 @@ pub struct DataSummary {
     pub bins: Vec<Option<i64>>,
     /// Pairs without a value, all angles.
     pub n_missing: u64,
+    /// Pairs that the configuration leaves out, all angles.
+    pub n_excluded: u64,
+    /// What it leaves out, for people; empty where nothing is.
+    pub left_out: String,
     /// Estimated noise per angle.
     pub noise: Vec<f64>,
     /// Hash of what is fitted: q, dt, φ and all pairs.
@@ -62,7 +63,9 @@ pub struct Report<'a> {
     pub space: &'a ParameterSpace,
     /// What was read.
     pub data: &'a DataSummary,
-    /// The answer.
+    /// σ of every angle.
+    pub sigma: &'a Sigma,
+    /// The answer; its χ² are in units of `sigma.reference` squared.
     pub fit: &'a Fit,
     /// Scaling mode in use.
     pub scaling: ScalingMode,
@@ -101,7 +104,12 @@ pub struct Report<'a> {
 impl Report<'_> {
     /// Σ(r/σ)² over the pairs.
     pub fn chi_squared(&self) -> f64 {
-        self.fit.projected.chi2 / (DEFAULT_SIGMA * DEFAULT_SIGMA)
+        self.in_sigma(self.fit.projected.chi2)
+    }
+
+    /// A sum of squares as the solver gives it, with residuals in units of σ.
+    pub fn in_sigma(&self, sum: f64) -> f64 {
+        sum / (self.sigma.reference * self.sigma.reference)
     }
 
     /// χ² per degree of freedom with the σ in use.
@@ -113,7 +121,7 @@ impl Report<'_> {
     pub fn reduced_of_angle(&self, angle: usize) -> f64 {
         let p = &self.fit.projected;
         let share = self.fit.degrees_of_freedom * p.pairs_per_angle[angle] / p.n_pairs();
-        p.chi2_per_angle[angle] / (DEFAULT_SIGMA * DEFAULT_SIGMA) / share
+        self.in_sigma(p.chi2_per_angle[angle]) / share
     }
 
     /// χ² per degree of freedom against the noise estimated from the data, angle by angle.
@@ -122,7 +130,7 @@ impl Report<'_> {
         let p = &self.fit.projected;
         let (mut chi2, mut pairs) = (0.0, 0.0);
         for (angle, noise) in self.data.noise.iter().enumerate().filter(|(_, n)| n.is_finite()) {
-            chi2 += p.chi2_per_angle[angle] / (noise * noise);
+            chi2 += self.in_sigma(p.chi2_per_angle[angle]) * (self.sigma.per_angle[angle] / noise).powi(2);
             pairs += p.pairs_per_angle[angle];
         }
         chi2 / (self.fit.degrees_of_freedom * pairs / p.n_pairs())
@@ -141,12 +149,6 @@ impl Report<'_> {
     /// The same per degree of freedom.
     pub fn reduced_loss(&self) -> f64 {
         self.loss_value() / self.fit.degrees_of_freedom
-    }
-
-    /// What the quality is judged by: χ² per degree of freedom against the estimated noise, or with a robust loss, which grants
-    /// that some values are outliers, the loss.
-    fn judged_by(&self) -> f64 {
-        if self.fit.robust.is_some() { self.reduced_loss() } else { self.reduced_against_noise() }
     }
 
     /// Share of the frames in which each rate is at its floor.
@@ -209,6 +211,16 @@ impl Report<'_> {
         self.fit.other_minima.iter().any(|o| o.refined && o.excess < TWIN)
     }
 
+    /// What quality is judged by, per degree of freedom: χ² with the σ in use, or with a default one against the estimated noise;
+    /// with a robust loss, which grants that some values are outliers, the loss.
+    fn judged_by(&self) -> f64 {
+        match (&self.fit.robust, self.sigma.is_default()) {
+            (Some(_), _) => self.reduced_loss(),
+            (None, true) => self.reduced_against_noise(),
+            (None, false) => self.reduced_chi_squared(),
+        }
+    }
+
     /// `good`, `marginal` or `poor`; with a default σ judged against the estimated noise.
     pub fn quality_flag(&self) -> &'static str {
         Evidence {
@@ -236,8 +248,13 @@ impl Report<'_> {
             out.push("the noise can't be estimated from so few values, so the fit can't be judged against it".into());
         } else if reduced >= GOOD {
             out.push(format!(
-                "the residuals are {:.2} times the noise estimated from the data: the model doesn't describe them",
-                reduced.sqrt()
+                "the residuals are {:.2} times {}: the model doesn't describe them",
+                reduced.sqrt(),
+                if self.sigma.source == SigmaSource::File {
+                    "σ in the file"
+                } else {
+                    "the noise estimated from the data"
+                }
             ));
         }
         for (name, share) in self.floored() {

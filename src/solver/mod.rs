@@ -13,9 +13,11 @@ mod robust;
 mod scaled;
 pub mod scaling;
 pub mod search;
+mod sigma;
 #[cfg(test)]
 mod tests;
 pub mod trust;
+mod weighted;
 
 use std::sync::Arc;
 
@@ -29,6 +31,9 @@ use robust::Plain;
 pub use robust::{Robust, RobustFit};
 use scaling::{Projected, project};
 use trust::{Goal, Outcome, Problem, Trust};
+
+pub use sigma::{Sigma, SigmaSource};
+pub use weighted::Weighted;
 
 /// Damping at which searching begins.
 const SEARCH_DAMPING: f64 = 1e-2;

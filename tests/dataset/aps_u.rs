@@ -31,6 +31,11 @@ fn the_mapping_skips_masked_bins() {
     ApsU { bins: vec![3, 4], mapping: Some(vec![0, 2, 4, 5]), ..ApsU::default() }.write(&file);
     let dataset = open(&file).unwrap();
     assert_eq!((dataset.q, dataset.phi()), (0.0054, vec![45.0, 90.0]));
+    assert!(dataset.notes.iter().any(|n| n.contains("gives 2 of these 2 matrices another q or φ")));
+    drop(dataset);
+    // a mapping that masks nothing is no difference
+    ApsU { mapping: Some((0..6).collect()), ..ApsU::default() }.write(&file);
+    assert!(!open(&file).unwrap().notes.iter().any(|n| n.contains("Python")));
 }
 
 #[test]

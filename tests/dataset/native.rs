@@ -37,12 +37,32 @@ fn a_native_file_is_read() {
 }
 
 #[test]
-fn sigma_is_announced_as_unused() {
+fn sigma_is_one_number_or_one_per_matrix() {
     let (_folder, file) = scratch("x.h5");
-    let h5 = native(&file);
-    h5.new_dataset::<f32>().shape((2, 12, 12)).create("sigma").unwrap();
-    drop(h5);
-    assert!(open(&file).unwrap().warnings.iter().any(|w| w.contains("/sigma")));
+    let with = |sigma: &dyn Fn(&hdf5::File)| {
+        sigma(&native(&file));
+        open(&file)
+    };
+    let list = |values: &[f64]| {
+        let values = values.to_vec();
+        with(&move |h5| drop(h5.new_dataset_builder().with_data(&values).create("sigma").unwrap()))
+    };
+    let scalar =
+        |value: f64| with(&move |h5| h5.new_dataset::<f64>().create("sigma").unwrap().write_scalar(&value).unwrap());
+    assert_eq!(with(&|_| ()).unwrap().sigma(), None);
+    assert_eq!(scalar(0.02).unwrap().sigma(), Some(vec![0.02, 0.02]));
+    assert_eq!(list(&[0.02]).unwrap().sigma(), Some(vec![0.02, 0.02]));
+    let dataset = list(&[0.02, 0.03]).unwrap();
+    assert_eq!(dataset.sigma(), Some(vec![0.02, 0.03]));
+    assert!(dataset.notes.iter().any(|n| n.contains("/sigma")));
+    let second = Selection { phi_ranges: Some(vec![(60.0, 80.0)]), ..Selection::default() };
+    assert_eq!(Dataset::open(&file, &second).unwrap().sigma(), Some(vec![0.03]));
+    drop(dataset);
+    assert_data_error(list(&[0.02, 0.0]), &file, &["/sigma", "positive", "index 1"]);
+    assert_data_error(scalar(f64::NAN), &file, &["/sigma", "positive"]);
+    assert_data_error(list(&[0.02; 3]), &file, &["/sigma", "one σ per matrix, 2 of them", "(3,)"]);
+    let whole = with(&|h5| drop(h5.new_dataset::<f32>().shape((2, 12, 12)).create("sigma").unwrap()));
+    assert_data_error(whole, &file, &["/sigma", "every entry of c2", "isn't available yet"]);
 }
 
 #[test]

@@ -21,6 +21,7 @@ fn config(mode: AnalysisMode, noise: f64) -> Config {
         gap: Some(2e6),
         time_origin: TimeOrigin::Selection,
         data_file: None,
+        estimate_noise: false,
         selection: Selection { q: Some(0.0054), dt: Some(0.1), ..Selection::default() },
         parameters: ParameterSpace::for_mode(mode),
         fit: FitConfig {

@@ -60,6 +60,8 @@ fn the_tolerance_decides_which_bins_are_taken() {
     let narrow = with(0.0054, 0.001).unwrap();
     assert!(narrow.notes.iter().any(|n| n.contains("1 of 5 bins lie within q_tolerance_fraction = 0.001")));
     assert!(narrow.warnings.is_empty());
+    assert!(narrow.notes.iter().any(|n| n.contains("the Python package takes the 10 nearest of any q")));
+    assert!(!with(0.0054, 0.6).unwrap().notes.iter().any(|n| n.contains("Python")));
     let wide = with(0.0054, 0.1).unwrap();
     assert!(wide.warnings.iter().any(|w| w.contains("3 of 5 bins") && w.contains("0.0053 to 0.0055")));
     // never the nearest ones of any q

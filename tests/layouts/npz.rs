@@ -82,6 +82,9 @@ fn frames_are_not_cut_again_and_must_be_those_asked_for() {
         assert_eq!(dataset.frames_before, if name == "cache_bare.npz" { 0 } else { 9 });
         assert_values(&dataset, 1, 1);
     }
+    let says =
+        |start| with("cache.npz", start, None).unwrap().notes.iter().any(|n| n.contains("takes a cache as it is"));
+    assert!(says(10) && !says(1));
     let cache = folder.join("cache.npz");
     for (start, end) in [(2, None), (10, Some(20)), (1, Some(12)), (11, Some(21)), (10, Some(8000))] {
         assert_data_error(with("cache.npz", start, end), &cache, &["already cut to frames 10 to 21", "start_frame"]);
