@@ -222,7 +222,7 @@ impl Text {
                 (&format!("    gtol: {}", decimal(fit.gtol)), "stop: scaled projected gradient"),
                 (
                     "    loss: linear",
-                    "least squares; or soft_l1, huber, cauchy, in units of the noise, where there are outliers",
+                    "least squares; with outliers soft_l1, huber or cauchy, in units of σ",
                 ),
             ]);
         }

@@ -126,6 +126,8 @@ pub enum Event {
         n_pairs: usize,
         /// Minima carried.
         carried: usize,
+        /// A robust loss, where it is what is minimised there.
+        loss: Option<Loss>,
     },
     /// A pass was judged.
     Iteration(Iteration),
@@ -299,7 +301,7 @@ impl Solver<'_, '_> {
             })
             .collect();
         if !search {
-            (self.observe)(&Event::Level { level, n_pairs, carried: 1 });
+            (self.observe)(&Event::Level { level, n_pairs, carried: 1, loss: None });
             let mut starts: Vec<Trust> = user
                 .into_iter()
                 .map(|p| self.start(p, unscaled.clone(), goal, COARSE_PASSES, SEARCH_DAMPING))
@@ -368,7 +370,7 @@ impl Solver<'_, '_> {
     fn refine(&mut self, level: usize, carried: &[Trust]) -> Result<Vec<Trust>> {
         let (goal, passes) = if level == 0 { self.finish() } else { (Goal::Approach(COARSE_DECREMENT), COARSE_PASSES) };
         let n_pairs = self.n_pairs(level);
-        (self.observe)(&Event::Level { level, n_pairs, carried: carried.len() });
+        (self.observe)(&Event::Level { level, n_pairs, carried: carried.len(), loss: None });
         let mut starts: Vec<Trust> = carried
             .iter()
             .map(|c| self.start(c.physical().to_vec(), c.reference().to_vec(), goal, passes, REFINE_DAMPING))

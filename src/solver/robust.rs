@@ -71,7 +71,7 @@ impl Solver<'_, '_> {
             let Some(best) = carried.first() else { break };
             let plain = self.plain(level, &best.clone())?;
             let n_pairs = self.n_pairs(level);
-            (self.observe)(&Event::Level { level, n_pairs, carried: carried.len() });
+            (self.observe)(&Event::Level { level, n_pairs, carried: carried.len(), loss: Some(loss) });
             let mut doublings = 0;
             if level == coarsest {
                 let spread = (plain.chi2() / plain.pairs().max(1.0)).sqrt();

@@ -86,9 +86,10 @@ impl Progress {
                 self.log(&format!("{}: {screened} points screened, the best {refined} refined", self.level));
                 self.show(format!("{}: {screened} points screened, {refined} refined", self.level));
             }
-            Event::Level { level, n_pairs, carried } => {
+            Event::Level { level, n_pairs, carried, loss } => {
                 let name = if *level == 0 { "full resolution".into() } else { format!("level {level}") };
-                self.level = format!("{name}, {n_pairs} pairs");
+                let loss = loss.map_or(String::new(), |loss| format!(", loss {}", loss.name()));
+                self.level = format!("{name}, {n_pairs} pairs{loss}");
                 self.log(&format!(
                     "{}: {carried} minim{} to refine",
                     self.level,
