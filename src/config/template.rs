@@ -220,10 +220,7 @@ impl Text {
                 (&format!("    tolerance: {}", decimal(fit.ftol)), "stop: relative decrease of χ²"),
                 (&format!("    xtol: {}", decimal(fit.xtol)), "stop: step relative to the parameters' scale"),
                 (&format!("    gtol: {}", decimal(fit.gtol)), "stop: scaled projected gradient"),
-                (
-                    "    loss: linear",
-                    "least squares; with outliers soft_l1, huber or cauchy, in units of σ",
-                ),
+                ("    loss: linear", "least squares; with outliers soft_l1, huber or cauchy, in units of σ"),
             ]);
         }
         let threshold = ScalingMode::AVERAGED_FROM;

@@ -31,6 +31,8 @@ const MAX_NODES: usize = 128;
 /// Most panels of nodes of a span, and of the spans of a tile's columns.
 const MAX_PANELS: usize = MAX_NODES / LANES;
 pub(super) const MAX_COLUMN_PANELS: usize = TILE_COLUMNS / TILE_ROWS * MAX_ROW_NODES / LANES;
+/// Strips that a thread takes at a time: to wake another one takes as long as a few of them.
+const AT_A_TIME: usize = 2 * TILE_COLUMNS / TILE_ROWS;
 /// What interpolation may leave of F's largest value.
 const TOLERANCE: f64 = 1e-13;
 
@@ -181,9 +183,12 @@ impl Source<'_> {
 
     /// The spans of a run of strips, which are a node of the tree over all of them that would hold `room`: by length.
     fn tree(&self, n: usize, strips: Range<usize>, room: usize, crew: Crew) -> Vec<Vec<Span>> {
+        if room <= AT_A_TIME && !crew.is_alone() {
+            return crew.task(|| self.tree(n, strips, room, Crew::ALONE));
+        }
         if room == 1 {
             let frames = strips.start * TILE_ROWS..(strips.end * TILE_ROWS).min(n);
-            return vec![vec![crew.task(|| self.strip(frames))]];
+            return vec![vec![self.strip(frames)]];
         }
         let half = room / 2;
         let middle = (strips.start + half).min(strips.end);
@@ -197,7 +202,7 @@ impl Source<'_> {
             own.extend(others);
         }
         if let (true, Some([.., one, other])) = (full, all.last().map(|top| &top[..])) {
-            let whole = crew.task(|| self.merged([one, other]));
+            let whole = self.merged([one, other]);
             all.push(vec![whole]);
         }
         all

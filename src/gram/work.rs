@@ -70,6 +70,11 @@ impl Crew<'_> {
     /// One thread; the others are busy elsewhere, and so is the clock.
     pub const ALONE: Crew<'static> = Crew(None);
 
+    /// Whether there is but one thread.
+    pub fn is_alone(self) -> bool {
+        self.0.is_none()
+    }
+
     /// Does a piece of work that is not divided further, and counts its time.
     pub fn task<T>(self, task: impl FnOnce() -> T) -> T {
         match self.0 {
