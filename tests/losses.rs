@@ -71,6 +71,7 @@ fn minima_are_those_of_scipy() {
         let theirs: Value = serde_json::from_str(&theirs).unwrap();
         let quality = &json(&results.join("nlsq/analysis_results_nlsq.json"))["fit_quality"];
         assert_eq!(quality["loss"], loss);
+        assert_eq!(quality["quality_flag"], "good", "{loss}: {quality}");
         let (own, other) = (quality["loss_value"].as_f64().unwrap(), theirs["loss"].as_f64().unwrap());
         assert!((own / other - 1.0).abs() < 1e-9, "{loss}: {own} against {other}");
         for (own, other) in theirs["found"].as_array().unwrap().iter().zip(theirs["parameters"].as_array().unwrap()) {
@@ -90,6 +91,8 @@ fn outliers_rule_least_squares_alone() {
     let folder = folder.path();
     make(folder, python);
     let plain = fit(folder, "linear", 0, "linear");
+    let quality = json(&folder.join("linear/nlsq/analysis_results_nlsq.json"))["fit_quality"]["quality_flag"].take();
+    assert_eq!(quality, "poor");
     // the errors that clean data of this noise have
     let clean = fit(folder, "cauchy", 0, "cauchy");
     let error = |name: &str| clean["parameters"][name]["uncertainty"].as_f64().unwrap();

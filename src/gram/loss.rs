@@ -33,7 +33,50 @@ impl Loss {
             Self::Cauchy => "cauchy",
         }
     }
+
+    /// Weight ρ' + 2z·ρ'' of a pair, no less than zero.
+    pub fn weight(self, z: f64) -> f64 {
+        match self {
+            Self::SoftL1 => (1.0 + z).powf(-1.5),
+            Self::Huber => f64::from(u8::from(z < 1.0)),
+            Self::Cauchy => (1.0 - z).max(0.0) / ((1.0 + z) * (1.0 + z)),
+        }
+    }
+
+    /// Mean weight of Gaussian residuals of variance `variance`·σ².
+    pub fn mean_weight(self, variance: f64) -> f64 {
+        let step = FARTHEST / STEPS as f64;
+        let at = |k: usize| {
+            let x = (k as f64 + 0.5) * step;
+            (-0.5 * x * x).exp() * self.weight(variance * x * x)
+        };
+        (0..STEPS).map(at).sum::<f64>() * step * (2.0 / std::f64::consts::PI).sqrt()
+    }
+
+    /// Variance, in units of σ², of Gaussian residuals that would have this mean weight: what χ² per degree of freedom would be
+    /// without outliers, for they hardly move a mean of weights.
+    pub fn variance_at(self, mean_weight: f64) -> f64 {
+        let (mut least, mut most) = (-WIDEST, WIDEST);
+        for _ in 0..BISECTIONS {
+            let middle = 0.5 * (least + most);
+            // weights fall as residuals grow
+            if self.mean_weight(f64::exp(middle)) > mean_weight {
+                least = middle;
+            } else {
+                most = middle;
+            }
+        }
+        (0.5 * (least + most)).exp()
+    }
 }
+
+/// Gaussians end here, in standard deviations,
+const FARTHEST: f64 = 8.0;
+/// and are summed in so many steps.
+const STEPS: usize = 4000;
+/// Largest |ln variance| that is looked for, and how often the range is halved.
+const WIDEST: f64 = 20.0;
+const BISECTIONS: usize = 40;
 
 /// A loss at an angle's noise.
 #[derive(Clone, Copy)]
@@ -97,6 +140,25 @@ pub(super) mod tests {
             Loss::Huber if z <= 1.0 => [z, 1.0, 0.0],
             Loss::Huber => [2.0 * z.sqrt() - 1.0, z.powf(-0.5), -0.5 * z.powf(-1.5)],
             Loss::Cauchy => [z.ln_1p(), 1.0 / (1.0 + z), -1.0 / (1.0 + z).powi(2)],
+        }
+    }
+
+    #[test]
+    fn weights_tell_the_variance_of_the_bulk() {
+        // the share of a Gaussian within one standard deviation
+        assert!((Loss::Huber.mean_weight(1.0) - 0.6827).abs() < 1e-3);
+        for loss in Loss::ALL {
+            for z in [0.0, 0.3, 0.99, 1.5, 40.0] {
+                let [_, first, second] = rho(loss, z);
+                assert!((loss.weight(z) - (first + 2.0 * z * second).max(0.0)).abs() < 1e-14, "{loss:?} {z}");
+            }
+            for variance in [0.1, 1.0, 7.0] {
+                let found = loss.variance_at(loss.mean_weight(variance));
+                assert!((found / variance - 1.0).abs() < 1e-2, "{loss:?}: {found} {variance}");
+            }
+            // one in twenty without any weight
+            let with_outliers = loss.variance_at(0.95 * loss.mean_weight(1.0));
+            assert!((1.05..1.25).contains(&with_outliers), "{loss:?}: {with_outliers}");
         }
     }
 

@@ -128,6 +128,7 @@ fn analysis(report: &Report) -> Value {
             "noise_estimate_per_angle": report.data.noise.iter().map(|&n| number(n)).collect::<Vec<_>>(),
             "loss": report.config.fit.loss_name(),
             "loss_value": number(report.loss_value()),
+            "reduced_chi_squared_without_outliers": report.reduced_without_outliers().map(number),
             "loss_sigma": fit.robust.as_ref().map(|robust| number(robust.sigma)),
             "quality_flag": report.quality_flag(),
         },

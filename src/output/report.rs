@@ -146,9 +146,10 @@ impl Report<'_> {
         self.fit.robust.as_ref().map_or(self.chi_squared(), |robust| robust.cost / robust.sigma.powi(2))
     }
 
-    /// The same per degree of freedom.
-    pub fn reduced_loss(&self) -> f64 {
-        self.loss_value() / self.fit.degrees_of_freedom
+    /// With a robust loss: variance of the residuals but for outliers, in units of σ², from the mean weight of the pairs.
+    pub fn reduced_without_outliers(&self) -> Option<f64> {
+        let robust = self.fit.robust.as_ref()?;
+        Some(robust.loss.variance_at(robust.weight / self.fit.projected.n_pairs()))
     }
 
     /// Share of the frames in which each rate is at its floor.
@@ -212,10 +213,10 @@ impl Report<'_> {
     }
 
     /// What quality is judged by, per degree of freedom: χ² with the σ in use, or with a default one against the estimated noise;
-    /// with a robust loss, which grants that some values are outliers, the loss.
+    /// with a robust loss, which grants that some values are outliers, what it would be without them.
     fn judged_by(&self) -> f64 {
-        match (&self.fit.robust, self.sigma.is_default()) {
-            (Some(_), _) => self.reduced_loss(),
+        match (self.reduced_without_outliers(), self.sigma.is_default()) {
+            (Some(reduced), _) => reduced,
             (None, true) => self.reduced_against_noise(),
             (None, false) => self.reduced_chi_squared(),
         }
