@@ -45,6 +45,7 @@ impl Aged {
     pub fn new(source: Source, path: &str, age: &str, lag: &str) -> Result<Self> {
         let (ages, lags) = (source.floats_or_nan(age)?, source.floats_or_nan(lag)?);
         let [n_matrices, n_ages, _] = dimensions(source, path, ages.len(), lags.len())?;
+        source.check_length(path, n_matrices)?;
         let dataset = source.float_dataset(path)?;
         let Some(dt) = step(&lags) else {
             return Err(source.error(lag, "expected lags that rise in steps of a frame, found none above 0"));

@@ -98,13 +98,13 @@ impl Source<'_> {
         dataset.read_raw().map_err(|e| self.error(path, format!("cannot be read: {}", reason(e))))
     }
 
-    /// Refuses a list that the file can't hold, before there is memory for it.
-    fn check_length(&self, path: &str, n: usize) -> Result<()> {
+    /// Refuses a list that the file can't hold, be it of numbers or of matrices, before there is memory for it.
+    pub fn check_length(&self, path: &str, n: usize) -> Result<()> {
         let size = std::fs::metadata(self.file).map_or(0, |m| m.len());
         if n as u64 <= ANY_FILE.max(PER_BYTE * size / size_of::<f64>() as u64) {
             return Ok(());
         }
-        let message = format!("promises {n} values, more than a file of {size} bytes can hold; it is damaged");
+        let message = format!("promises {n} entries, more than a file of {size} bytes can hold; it is damaged");
         Err(self.error(path, message))
     }
 
@@ -260,6 +260,8 @@ impl Source<'_> {
         if !square {
             return Err(self.error(path, format!("expected the shape {wanted}, found {}", shape_text(&shape))));
         }
+        let others = shape.iter().enumerate().filter(|(k, _)| *k != axis && *k != axis + 1);
+        self.check_length(path, others.fold(1, |n, (_, &length)| n.saturating_mul(length)))?;
         Ok((dataset, shape))
     }
 }
