@@ -94,7 +94,7 @@ fn constant_holds_the_quantiles_of_the_data_or_what_is_given() {
         .flat_map(|i| (i + 1..frames).map(move |j| (i, j)))
         .map(|(i, j)| (j - i, f64::from(c2[i * frames + j])))
         .collect();
-    pairs.sort_by(|a, b| a.0.cmp(&b.0));
+    pairs.sort_by_key(|pair| pair.0);
     let last = (pairs.len() - 1) as f64;
     let (short, long) = (pairs[(0.2 * last).floor() as usize].0, pairs[(0.8 * last).ceil() as usize].0);
     let percentile = |keep: &dyn Fn(usize) -> bool, share: f64| {
