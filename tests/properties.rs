@@ -353,6 +353,28 @@ fn a_list_that_is_only_promised_takes_no_memory() {
 }
 
 #[test]
+fn text_of_any_bytes_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.h5");
+    write_layout(&file, 0, &[Entry::Good]);
+    let h5 = hdf5::File::open_rw(&file).unwrap();
+    const NAMES: &str = "xpcs/qmap/map_names";
+    if h5.link_exists(NAMES) {
+        h5.unlink(NAMES).unwrap();
+    }
+    const WORD: &str = "words to be spoilt";
+    let words: hdf5::types::VarLenUnicode = WORD.parse().unwrap();
+    h5.new_dataset_builder().with_data(&[words]).create(NAMES).unwrap();
+    drop(h5);
+    let mut bytes = std::fs::read(&file).unwrap();
+    let at = bytes.windows(WORD.len()).position(|window| window == WORD.as_bytes()).unwrap();
+    bytes[at + 3] = 0xff;
+    std::fs::write(&file, bytes).unwrap();
+    let text = Dataset::open(&file, &Selection::default()).unwrap_err().to_string();
+    assert!(text.contains(NAMES) && text.contains("UTF-8"), "{text}");
+}
+
+#[test]
 fn matrices_that_are_only_promised_take_no_memory() {
     const NEXUS: &str = "entry/twotime/two_time_corr_func";
     const ID02: &str = "entry_0000/correlations/a/twotime";

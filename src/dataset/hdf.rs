@@ -207,8 +207,10 @@ impl Source<'_> {
     }
 
     fn strings_of(&self, path: &str, container: &Container) -> Result<Vec<String>> {
-        fn read<T: hdf5::H5Type + AsRef<str>>(container: &Container) -> hdf5::Result<Vec<String>> {
-            Ok(container.read_raw::<T>()?.iter().map(|s| s.as_ref().to_owned()).collect())
+        // the library hands on whatever bytes are there, and calls them a string
+        fn read<T: hdf5::H5Type + AsRef<str>>(container: &Container) -> hdf5::Result<Option<Vec<String>>> {
+            let checked = |s: &T| String::from_utf8(s.as_ref().as_bytes().to_vec()).ok();
+            Ok(container.read_raw::<T>()?.iter().map(checked).collect())
         }
         // a name takes the memory of many numbers
         self.check_length(path, container.size().saturating_mul(MAX_NAME / size_of::<f64>()))?;
@@ -219,7 +221,8 @@ impl Source<'_> {
             Ok(TypeDescriptor::FixedUnicode(n)) if n <= MAX_NAME => read::<FixedUnicode<MAX_NAME>>(container),
             other => return Err(self.error(path, format!("expected text, found {}", text(&other)))),
         };
-        strings.map_err(|e| self.error(path, format!("cannot be read: {}", reason(e))))
+        let strings = strings.map_err(|e| self.error(path, format!("cannot be read: {}", reason(e))))?;
+        strings.ok_or_else(|| self.error(path, "is no text: its bytes are not UTF-8"))
     }
 
     /// The `units` (or `unit`) of a dataset; `None` where it names none.

@@ -240,7 +240,7 @@ pub fn fit(task: &Task, objective: &mut dyn Objective, observe: &mut dyn FnMut(&
     if let Some(robust) = task.robust {
         carried = solver.robust(robust, carried)?;
         if let Some(best) = carried.first() {
-            plain = Some(solver.plain(0, &best.clone())?);
+            plain = Some(solver.plain(0, best)?);
         }
     }
     Ok(Fit { searched_instead, ..solver.conclude(carried, others, plain) })

@@ -69,7 +69,7 @@ impl Solver<'_, '_> {
         let coarsest = self.objective.levels().len() - 1;
         for level in (0..=coarsest).rev() {
             let Some(best) = carried.first() else { break };
-            let plain = self.plain(level, &best.clone())?;
+            let plain = self.plain(level, best)?;
             let n_pairs = self.n_pairs(level);
             (self.observe)(&Event::Level { level, n_pairs, carried: carried.len(), loss: Some(loss) });
             let mut doublings = 0;
