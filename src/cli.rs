@@ -1,5 +1,6 @@
 //! The command line as clap types; no logic beyond saying what isn't there yet.
 
+mod checkpoint;
 mod config;
 mod examples;
 mod results;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+pub use checkpoint::{CheckpointArgs, CheckpointCommand, ListArgs, VerifyArgs};
 pub use config::{CheckArgs, ConfigArgs, ConfigCommand, InitArgs, ModeName};
 use examples::{BENCHMARK_EXAMPLES, EXAMPLES, INSPECT_EXAMPLES, SIMULATE_EXAMPLES};
 pub use results::{CompareArgs, ConvertArgs};
@@ -44,9 +46,8 @@ pub enum Command {
     /// Show or measure devices.
     #[command(hide = true)]
     Device(Rest),
-    /// List or verify checkpoints.
-    #[command(hide = true)]
-    Checkpoint(Rest),
+    /// List the checkpoints in a folder, or verify them.
+    Checkpoint(CheckpointArgs),
     /// Measure this machine and what the program gets out of it.
     Benchmark(BenchmarkArgs),
 }
@@ -283,10 +284,9 @@ fn unavailable(cli: &Cli) -> Option<String> {
     let fit = &cli.fit;
     let asked = match &cli.command {
         Some(Command::Simulate(_) | Command::Convert(_) | Command::Compare(_)) => None,
-        Some(Command::Benchmark(_) | Command::Config(_)) => None,
+        Some(Command::Benchmark(_) | Command::Config(_) | Command::Checkpoint(_)) => None,
         Some(Command::Inspect(inspect)) => inspect.plot.then_some("inspect --plot"),
         Some(Command::Device(_)) => Some("device"),
-        Some(Command::Checkpoint(_)) => Some("checkpoint"),
         None => [
             (fit.method == Some(Method::Nuts), "--method nuts"),
             (fit.method == Some(Method::Both), "--method both"),

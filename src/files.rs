@@ -6,6 +6,9 @@ use std::path::Path;
 
 use crate::{Error, Result};
 
+/// How names of temporary files end.
+pub const TEMPORARY: &str = ".part";
+
 /// Lets `write` fill a temporary file beside `path`, syncs it and renames it to `path`.
 ///
 /// # Errors
@@ -14,13 +17,26 @@ pub fn replace<E: std::fmt::Display>(
     path: &Path,
     write: impl FnOnce(&Path) -> std::result::Result<(), E>,
 ) -> Result<()> {
+    replace_by(".homodyne-", path, write)
+}
+
+/// [`replace`] by a temporary file whose name begins with `prefix` and ends with [`TEMPORARY`]: where a killed process may
+/// leave one behind, it can be told from those of others.
+///
+/// # Errors
+/// Those of [`replace`].
+pub fn replace_by<E: std::fmt::Display>(
+    prefix: &str,
+    path: &Path,
+    write: impl FnOnce(&Path) -> std::result::Result<(), E>,
+) -> Result<()> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     let temporary = tempfile::Builder::new()
-        .prefix(".homodyne-")
-        .suffix(".part")
+        .prefix(prefix)
+        .suffix(TEMPORARY)
         .permissions(Permissions::from_mode(0o666))
         .tempfile_in(folder)
         .map_err(|e| Error::io("write", path, e))?;

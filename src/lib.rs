@@ -3,6 +3,7 @@
 //! See `ARCHITECTURE.md` for the rooms and the way of the data through them.
 
 pub mod benchmark;
+pub mod checkpoint;
 pub mod cli;
 pub mod cluster;
 pub mod commands;

@@ -10,8 +10,8 @@ use log::LevelFilter;
 
 use homodyne_mpi::benchmark::Plan;
 use homodyne_mpi::cli::{
-    BenchmarkArgs, Cli, Command, CompareArgs, ConfigCommand, ConvertArgs, FitArgs, InspectArgs, LayoutName, ModeName,
-    NO_CONFIG, SimulateArgs, Verbosity, refused,
+    BenchmarkArgs, CheckpointCommand, Cli, Command, CompareArgs, ConfigCommand, ConvertArgs, FitArgs, InspectArgs,
+    LayoutName, ModeName, NO_CONFIG, SimulateArgs, Verbosity, refused,
 };
 use homodyne_mpi::cluster::{World, stop, worker};
 use homodyne_mpi::config::{self, Config, Overrides};
@@ -42,6 +42,7 @@ fn main() -> ExitCode {
             Some(Command::Convert(args)) => convert(&args),
             Some(Command::Compare(args)) => compare(&args),
             Some(Command::Config(args)) => configuration(&args.command),
+            Some(Command::Checkpoint(args)) => checkpoint(&args.command),
             Some(_) => Err(Error::Usage("this command isn't available in this version".into())),
         },
     };
@@ -212,6 +213,15 @@ fn configuration(command: &ConfigCommand) -> Result<()> {
             // the text is the result, not talk about it
             commands::config::init(&wanted, &mut std::io::stdout())
         }
+    }
+}
+
+fn checkpoint(command: &CheckpointCommand) -> Result<()> {
+    match command {
+        CheckpointCommand::List(args) => {
+            commands::checkpoint::list(&args.folder, args.json.as_deref(), &mut std::io::stdout())
+        }
+        CheckpointCommand::Verify(args) => commands::checkpoint::verify(&args.path, &mut out(args.verbosity)),
     }
 }
 

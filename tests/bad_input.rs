@@ -338,10 +338,7 @@ fn what_is_still_to_come_is_refused_by_name() {
         refused.assert(2, &[more[0], "isn't available"]);
     }
     let folder = scratch();
-    for command in [&["device", "status"][..], &["checkpoint", "list"]] {
-        let outcome = alone(folder.path(), command).outcome();
-        outcome.assert_error(2, &[command[0], "isn't available"]);
-    }
+    alone(folder.path(), &["device", "status"]).outcome().assert_error(2, &["device", "isn't available"]);
     alone(folder.path(), &["inspect", "x.hdf", "--plot"]).outcome().assert_error(2, &["--plot", "isn't available"]);
     assert!(tree(folder.path()).is_empty());
 }

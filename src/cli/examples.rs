@@ -24,6 +24,8 @@ Examples:
       write a data file in the layout for large runs
   homodyne-mpi compare run7 run8
       put two results side by side
+  homodyne-mpi checkpoint list
+      show the checkpoints in ./checkpoints and whether they are whole
 
 Exit codes:
   0 converged   2 command line or configuration wrong   3 input data wrong or missing
@@ -90,6 +92,23 @@ Examples:
       which matrices a fit at this wavevector would take
   homodyne-mpi inspect scan7.hdf --config flow.yaml
       which ones a fit with this configuration would take";
+
+/// Below the help of `checkpoint list`.
+pub(super) const LIST_EXAMPLES: &str = "\
+Every file is read and verified; nothing is changed. Oldest first, so that a run goes on from the last valid one.
+
+Examples:
+  homodyne-mpi checkpoint list
+  homodyne-mpi checkpoint list run7/checkpoints --json checkpoints.json";
+
+/// Below the help of `checkpoint verify`.
+pub(super) const VERIFY_EXAMPLES: &str = "\
+Exit code 0: every byte is as it was written; 3: one of the files is damaged or of a newer version of the program, or there
+is none.
+
+Examples:
+  homodyne-mpi checkpoint verify checkpoints
+  homodyne-mpi checkpoint verify checkpoints/checkpoint-000012.h5";
 
 /// Below the help of `convert`.
 pub(super) const CONVERT_EXAMPLES: &str = "\

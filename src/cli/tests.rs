@@ -56,6 +56,14 @@ fn commands_take_their_arguments() {
     }
     let Some(Command::Compare(compare)) = parse("compare a b --json c").unwrap().command else { panic!() };
     assert_eq!((compare.first, compare.second, compare.json), ("a".into(), "b".into(), Some("c".into())));
+    for (line, folder) in [("checkpoint list", "checkpoints"), ("checkpoint list c", "c")] {
+        let Some(Command::Checkpoint(checkpoint)) = parse(line).unwrap().command else { panic!() };
+        let CheckpointCommand::List(list) = checkpoint.command else { panic!() };
+        assert_eq!((list.folder, list.json), (folder.into(), None));
+    }
+    let Some(Command::Checkpoint(checkpoint)) = parse("checkpoint verify c -q").unwrap().command else { panic!() };
+    let CheckpointCommand::Verify(verify) = checkpoint.command else { panic!() };
+    assert_eq!((verify.path, verify.verbosity.quiet), ("c".into(), true));
     let line = "benchmark --json b.json --threads 1,8 --quick";
     let Some(Command::Benchmark(benchmark)) = parse(line).unwrap().command else { panic!() };
     assert_eq!((benchmark.json, benchmark.threads, benchmark.quick), (Some("b.json".into()), vec![1, 8], true));
@@ -83,6 +91,9 @@ fn mistakes_exit_2() {
         "convert a b --phi 3",
         "convert a b --to old",
         "compare a",
+        "checkpoint",
+        "checkpoint list a b",
+        "checkpoint verify",
         "config",
         "config check",
         "config init",
@@ -116,7 +127,6 @@ fn what_is_not_there_yet_is_parsed_and_named() {
         ("--config a --strategy streaming", "--strategy streaming"),
         ("inspect f --plot", "inspect --plot"),
         ("device status", "device"),
-        ("checkpoint list", "checkpoint"),
     ] {
         let cli = parse(line).unwrap_or_else(|e| panic!("{line}: {e}"));
         assert_eq!(unavailable(&cli), Some(format!("`{name}` isn't available in this version")), "{line}");
@@ -127,12 +137,12 @@ fn what_is_not_there_yet_is_parsed_and_named() {
 fn the_help_shows_only_what_works() {
     let mut command = Cli::command();
     let mut help = command.render_long_help().to_string();
-    for sub in ["simulate", "inspect", "convert", "compare", "benchmark", "config"] {
+    for sub in ["simulate", "inspect", "convert", "compare", "benchmark", "config", "checkpoint"] {
         let sub = command.find_subcommand_mut(sub).unwrap();
         help += &sub.render_long_help().to_string();
         sub.get_subcommands_mut().for_each(|deeper| help += &deeper.render_long_help().to_string());
     }
-    for hidden in ["resume", "max-time", "--trace", "memory-profile", "checkpoint"] {
+    for hidden in ["resume", "max-time", "--trace", "memory-profile"] {
         assert!(!help.contains(hidden), "{hidden}");
     }
     for hidden in ["nuts", "cuda", "streaming", "--plot", "mcmc"] {
@@ -146,6 +156,7 @@ fn the_help_shows_only_what_works() {
         "simulate",
         "inspect",
         "benchmark",
+        "checkpoint",
         "--json",
         "--strict",
         "--from-data",

@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub mod benchmark;
+pub mod checkpoint;
 pub mod compare;
 pub mod config;
 pub mod convert;

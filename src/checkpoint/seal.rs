@@ -1,0 +1,95 @@
+//! The last bytes of a checkpoint, behind the HDF5 file: its format version and a digest of all bytes.
+//!
+//! libhdf5 isn't proof against damaged files, and it doesn't look at every byte either. So the digest is checked first, and
+//! it covers everything: the structures of HDF5, unused space, the seal itself. What stands behind an HDF5 file doesn't
+//! concern those who open it. Opening it for writing breaks the seal.
+//!
+//! The seal is text, for `tail -n 2`, and stays the same in all versions of the format:
+//!
+//! ```text
+//! <newline>
+//! homodyne-mpi checkpoint, format 00001
+//! blake3 <64 hexadecimal digits>
+//! ```
+//!
+//! The digest is that of the file with zeros in place of its own digits.
+
+use super::Problem;
+
+const BEGINNING: &str = "\nhomodyne-mpi checkpoint, format ";
+/// Digits of the format version.
+const VERSION_DIGITS: usize = 5;
+const BEFORE_DIGEST: &str = "\nblake3 ";
+const DIGEST_DIGITS: usize = 2 * blake3::OUT_LEN;
+const END: &str = "\n";
+/// Where the version and the digest begin in the seal.
+const VERSION_AT: usize = BEGINNING.len();
+const DIGEST_AT: usize = VERSION_AT + VERSION_DIGITS + BEFORE_DIGEST.len();
+/// Length of the seal, bytes.
+const LENGTH: usize = DIGEST_AT + DIGEST_DIGITS + END.len();
+
+/// Puts the seal behind a complete HDF5 file.
+pub(super) fn seal(mut file: Vec<u8>, version: u32) -> Vec<u8> {
+    let at = file.len();
+    let no_digest = "0".repeat(DIGEST_DIGITS);
+    file.extend(format!("{BEGINNING}{version:0VERSION_DIGITS$}{BEFORE_DIGEST}{no_digest}{END}").as_bytes());
+    let digits = digest(&file);
+    file[at + DIGEST_AT..][..DIGEST_DIGITS].copy_from_slice(digits.as_bytes());
+    file
+}
+
+/// The format version of a file that is as it was written.
+///
+/// # Errors
+/// [`Problem::Damaged`] where it isn't.
+pub(super) fn check(file: &[u8]) -> Result<u32, Problem> {
+    let damaged = |what: &str| Err(Problem::Damaged(what.to_owned()));
+    let Some(seal) = file.last_chunk::<LENGTH>() else { return damaged("it is too short") };
+    if !seal.starts_with(BEGINNING.as_bytes()) {
+        return damaged("it doesn't end as a checkpoint does");
+    }
+    if seal[DIGEST_AT..][..DIGEST_DIGITS] != *digest(file).as_bytes() {
+        return damaged("its bytes aren't those that were written (their BLAKE3 digest differs)");
+    }
+    let version = str::from_utf8(&seal[VERSION_AT..][..VERSION_DIGITS]).ok().and_then(|text| text.parse().ok());
+    version.map_or_else(|| damaged("its format version is no number"), Ok)
+}
+
+/// The digest of a file that has a seal.
+fn digest(file: &[u8]) -> String {
+    let at = file.len() - LENGTH + DIGEST_AT;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&file[..at]).update(&[b'0'; DIGEST_DIGITS]).update(&file[at + DIGEST_DIGITS..]);
+    hasher.finalize().to_hex().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_flipped_bit_and_any_other_length_is_found() {
+        let mut file = seal((0..700).map(|k| k as u8).collect(), 12);
+        assert_eq!(check(&file).unwrap(), 12);
+        for at in 0..file.len() {
+            for bit in 0..8 {
+                file[at] ^= 1 << bit;
+                assert!(matches!(check(&file), Err(Problem::Damaged(_))), "byte {at}, bit {bit}");
+                file[at] ^= 1 << bit;
+            }
+        }
+        for length in 0..file.len() {
+            assert!(matches!(check(&file[..length]), Err(Problem::Damaged(_))), "length {length}");
+        }
+        file.push(0);
+        assert!(matches!(check(&file), Err(Problem::Damaged(_))));
+    }
+
+    #[test]
+    fn the_digest_can_be_checked_by_other_tools() {
+        let file = String::from_utf8(seal(vec![b'x'; 600], 1)).unwrap();
+        let digits = file.lines().last().unwrap().strip_prefix("blake3 ").unwrap();
+        let zeroed = file.replace(digits, &"0".repeat(64));
+        assert_eq!(blake3::hash(zeroed.as_bytes()).to_hex().as_str(), digits);
+    }
+}
