@@ -16,6 +16,7 @@
 //! The file is made in memory. libhdf5 lets one thread in at a time, so it mustn't wait for a disk while others read data, and
 //! it can't close a file properly on a full disk.
 
+use std::fs::File;
 use std::path::Path;
 
 use hdf5::H5Type;
@@ -102,8 +103,9 @@ impl Problem {
 /// # Errors
 /// A [`Problem`] where it can't be used.
 pub fn load(path: &Path) -> Result<Stored, Problem> {
-    let bytes = std::fs::read(path).map_err(|e| Problem::Unreadable(e.to_string()))?;
-    let found = seal::check(&bytes)?;
+    let failed = |e: std::io::Error| Problem::Unreadable(e.to_string());
+    let mut file = File::open(path).map_err(failed)?;
+    let found = seal::check(&mut file)?;
     if found > FORMAT_VERSION {
         return Err(Problem::Newer { found });
     }
@@ -124,7 +126,7 @@ pub fn load(path: &Path) -> Result<Stored, Problem> {
         },
         created: contents.created,
         program_version: contents.program_version,
-        bytes: bytes.len() as u64,
+        bytes: file.metadata().map_err(failed)?.len(),
     })
 }
 

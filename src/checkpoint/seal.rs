@@ -14,6 +14,8 @@
 //!
 //! The digest is that of the file with zeros in place of its own digits.
 
+use std::io::{Read, Seek, SeekFrom};
+
 use super::Problem;
 
 const BEGINNING: &str = "\nhomodyne-mpi checkpoint, format ";
@@ -30,59 +32,67 @@ const LENGTH: usize = DIGEST_AT + DIGEST_DIGITS + END.len();
 
 /// Puts the seal behind a complete HDF5 file.
 pub(super) fn seal(mut file: Vec<u8>, version: u32) -> Vec<u8> {
-    let at = file.len();
     let no_digest = "0".repeat(DIGEST_DIGITS);
-    file.extend(format!("{BEGINNING}{version:0VERSION_DIGITS$}{BEFORE_DIGEST}{no_digest}{END}").as_bytes());
-    let digits = digest(&file);
-    file[at + DIGEST_AT..][..DIGEST_DIGITS].copy_from_slice(digits.as_bytes());
+    let without = format!("{BEGINNING}{version:0VERSION_DIGITS$}{BEFORE_DIGEST}{no_digest}{END}");
+    let mut hasher = blake3::Hasher::new();
+    let digits = hasher.update(&file).update(without.as_bytes()).finalize().to_hex();
+    file.extend(without.as_bytes());
+    let at = file.len() - LENGTH + DIGEST_AT;
+    file[at..][..DIGEST_DIGITS].copy_from_slice(digits.as_bytes());
     file
 }
 
-/// The format version of a file that is as it was written.
+/// The format version of a file that is as it was written. A file of any length takes the same little memory, and one
+/// without a seal no time.
 ///
 /// # Errors
-/// [`Problem::Damaged`] where it isn't.
-pub(super) fn check(file: &[u8]) -> Result<u32, Problem> {
+/// [`Problem::Damaged`] where it isn't, [`Problem::Unreadable`] where it can't be read.
+pub(super) fn check(mut file: impl Read + Seek) -> Result<u32, Problem> {
+    let failed = |e: std::io::Error| Problem::Unreadable(e.to_string());
     let damaged = |what: &str| Err(Problem::Damaged(what.to_owned()));
-    let Some(seal) = file.last_chunk::<LENGTH>() else { return damaged("it is too short") };
+    let Some(before) = file.seek(SeekFrom::End(0)).map_err(failed)?.checked_sub(LENGTH as u64) else {
+        return damaged("it is too short");
+    };
+    let mut seal = [0; LENGTH];
+    file.seek(SeekFrom::Start(before)).and_then(|_| file.read_exact(&mut seal)).map_err(failed)?;
     if !seal.starts_with(BEGINNING.as_bytes()) {
         return damaged("it doesn't end as a checkpoint does");
     }
-    if seal[DIGEST_AT..][..DIGEST_DIGITS] != *digest(file).as_bytes() {
+    let digits = &mut seal[DIGEST_AT..][..DIGEST_DIGITS];
+    let found = digits.to_vec();
+    digits.fill(b'0');
+    file.rewind().map_err(failed)?;
+    let mut hasher = blake3::Hasher::new();
+    let digest = hasher.update_reader(file.take(before)).map_err(failed)?.update(&seal).finalize();
+    if found != digest.to_hex().as_bytes() {
         return damaged("its bytes aren't those that were written (their BLAKE3 digest differs)");
     }
     let version = str::from_utf8(&seal[VERSION_AT..][..VERSION_DIGITS]).ok().and_then(|text| text.parse().ok());
     version.map_or_else(|| damaged("its format version is no number"), Ok)
 }
 
-/// The digest of a file that has a seal.
-fn digest(file: &[u8]) -> String {
-    let at = file.len() - LENGTH + DIGEST_AT;
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&file[..at]).update(&[b'0'; DIGEST_DIGITS]).update(&file[at + DIGEST_DIGITS..]);
-    hasher.finalize().to_hex().to_string()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
     use super::*;
 
     #[test]
     fn any_flipped_bit_and_any_other_length_is_found() {
         let mut file = seal((0..700).map(|k| k as u8).collect(), 12);
-        assert_eq!(check(&file).unwrap(), 12);
+        assert_eq!(check(Cursor::new(&file)).unwrap(), 12);
         for at in 0..file.len() {
             for bit in 0..8 {
                 file[at] ^= 1 << bit;
-                assert!(matches!(check(&file), Err(Problem::Damaged(_))), "byte {at}, bit {bit}");
+                assert!(matches!(check(Cursor::new(&file)), Err(Problem::Damaged(_))), "byte {at}, bit {bit}");
                 file[at] ^= 1 << bit;
             }
         }
         for length in 0..file.len() {
-            assert!(matches!(check(&file[..length]), Err(Problem::Damaged(_))), "length {length}");
+            assert!(matches!(check(Cursor::new(&file[..length])), Err(Problem::Damaged(_))), "length {length}");
         }
         file.push(0);
-        assert!(matches!(check(&file), Err(Problem::Damaged(_))));
+        assert!(matches!(check(Cursor::new(&file)), Err(Problem::Damaged(_))));
     }
 
     #[test]
