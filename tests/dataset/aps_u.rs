@@ -97,12 +97,25 @@ fn names_may_be_fixed_size_strings() {
 #[test]
 fn foreign_units_are_refused() {
     let (_folder, file) = scratch("x.hdf");
+    for (name, unit, expected) in [("dynamic_v_list_dim0", "nm⁻¹", "Å⁻¹"), ("dynamic_v_list_dim1", "rad", "degree")] {
+        let h5 = ApsU::default().write(&file);
+        let text: hdf5::types::VarLenUnicode = unit.parse().unwrap();
+        let list = h5.dataset(&format!("xpcs/qmap/{name}")).unwrap();
+        list.new_attr::<hdf5::types::VarLenUnicode>().create("unit").unwrap().write_scalar(&text).unwrap();
+        drop((list, h5));
+        assert_data_error(open(&file), &file, &[name, &format!("expected values in {expected}"), unit]);
+    }
+}
+
+#[test]
+fn what_is_no_matrix_is_left_alone_and_named() {
+    let (_folder, file) = scratch("x.hdf");
     let h5 = ApsU::default().write(&file);
-    let unit: hdf5::types::VarLenUnicode = "nm⁻¹".parse().unwrap();
-    let list = h5.dataset("xpcs/qmap/dynamic_v_list_dim0").unwrap();
-    list.new_attr::<hdf5::types::VarLenUnicode>().create("unit").unwrap().write_scalar(&unit).unwrap();
-    drop((list, h5));
-    assert_data_error(open(&file), &file, &["dynamic_v_list_dim0", "expected values in Å⁻¹", "nm⁻¹"]);
+    h5.new_dataset::<f32>().shape((7, 7)).create("xpcs/twotime/correlation_map/c2_mask").unwrap();
+    drop(h5);
+    let dataset = open(&file).unwrap();
+    (0..3).for_each(|k| assert_values(&dataset, k, k));
+    assert!(dataset.notes.iter().any(|n| n.contains("not matrices, left alone: c2_mask")), "{:?}", dataset.notes);
 }
 
 #[test]
