@@ -107,7 +107,10 @@ fn q_must_be_that_of_the_cache() {
     let file = folder.join("cache.npz");
     let with = |q, q_tolerance| Dataset::open(&file, &Selection { q: Some(q), q_tolerance, ..chosen() });
     assert_data_error(with(0.0055, 0.1), &file, &["cut for q = 0.0054", "wavevector_q is 0.0055"]);
-    assert_eq!(with(0.0054, 0.001).unwrap().phi(), [45.0]);
+    let narrow = with(0.0054, 0.001).unwrap();
+    assert_eq!(narrow.phi(), [45.0]);
+    // what the Python package would add was cut away before
+    assert!(!narrow.notes.iter().any(|n| n.contains("10 nearest")), "{:?}", narrow.notes);
     let bare = folder.join("cache_bare.npz");
     let far = Selection { q: Some(0.003), ..chosen() };
     assert_data_error(Dataset::open(&bare, &far), &bare, &["none of 3 bins"]);
