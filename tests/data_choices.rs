@@ -93,6 +93,32 @@ fn what_is_left_out_is_as_good_as_missing_and_counted_apart() {
 }
 
 #[test]
+fn the_diagonal_takes_no_part() {
+    let fitted = |diagonal: f32| {
+        let folder = scratch();
+        Sample::STILL.make(folder.path());
+        append(folder.path(), "noise_estimation: {enabled: true}\n");
+        change(&folder.path().join("data.hdf"), |h5| {
+            for slot in 0..2 {
+                let path = format!("{MAP}/c2_{:05}", slot + 1);
+                let mut c2: Array2<f32> = h5.dataset(&path).unwrap().read_2d().unwrap();
+                c2.diag_mut().fill(diagonal);
+                h5.unlink(&path).unwrap();
+                h5.new_dataset_builder().with_data(&c2).create(path.as_str()).unwrap();
+            }
+        });
+        alone(folder.path(), &["--config", "config.yaml"]).success();
+        let (parameters, analysis) = results(folder.path());
+        (parameters, analysis["fit_quality"].clone())
+    };
+    // shot noise as it is measured, a diagonal that the writer left out, one that is no number, one that would spoil any sum
+    let measured = fitted(1.9);
+    for diagonal in [0.0, f32::NAN, 1e30] {
+        assert_eq!(fitted(diagonal), measured, "{diagonal}");
+    }
+}
+
+#[test]
 fn a_band_of_lags_leaves_the_search_its_way() {
     // shear under several levels; a single lag that no coarse level has
     let folder = scratch();

@@ -251,6 +251,14 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_with_something_on_its_diagonal_is_not_dead() {
+        let mut m = matrix(N, |i, j| i <= j && (i == j || (i != 17 && j != 17)));
+        let report = prepare(&mut m, 0, true).unwrap();
+        assert_eq!((report.dead_frames, report.n_missing), (vec![], 0));
+        assert_eq!(m.at(3, 17), 0.0);
+    }
+
+    #[test]
     fn infinities_and_nan_are_counted_but_not_in_frame_0() {
         let mut m = matrix(N, |i, j| i <= j);
         m.values[2 * N + 9] = f32::INFINITY;

@@ -6,8 +6,10 @@ DATA holds the golden APS-U files, which are written again in every other layout
 peculiarity, which its name says.
 """
 
+import io
 import json
 import sys
+import zipfile
 from pathlib import Path
 
 import h5py
@@ -95,6 +97,7 @@ cache("cache.npz")
 cache("cache_packed.npz", np.savez_compressed)
 cache("cache_f32.npz", c2_exp=c2.astype("<f4"))
 cache("cache_big_endian.npz", c2_exp=c2.astype(">f8"), t1=np.linspace(0, 1.1, N).astype(">f8"))
+cache("cache_big_endian_f32.npz", c2_exp=c2.astype(">f4"))
 cache("cache_lower.npz", c2_exp=np.tril(c2))
 gap = c2.copy()
 gap[:, 4, :] = gap[:, :, 4] = 0
@@ -133,6 +136,11 @@ cache("bad_q_actual.npz", metadata={"actual_wavevector_q": 0.0027})
 cache("bad_json.npz", cache_metadata_json=np.array("{start_frame: 10"))
 cache("bad_bomb.npz", np.savez_compressed, c2_exp=np.ones((3, 600, 600)), t1=np.arange(600.0), t2=np.arange(600.0),
       metadata={"end_frame": 609})
+cache("bad_promise.npz", without=["t2"])
+whole_list = io.BytesIO()
+np.save(whole_list, np.zeros(N))
+with zipfile.ZipFile(folder / "bad_promise.npz", "a") as archive:
+    archive.writestr("t2.npy", whole_list.getvalue()[:-8])
 np.savez(folder / "bad_other.npz", g2=c2, tau=np.arange(3))
 
 # APS 8-ID-I of the time of MATLAB, whose arrays lie column by column: a reader of rows finds them transposed

@@ -92,17 +92,42 @@ fn names_may_be_fixed_size_strings() {
     h5.new_dataset_builder().with_data(&names).create("xpcs/qmap/map_names").unwrap();
     drop(h5);
     open(&file).unwrap();
+    let h5 = ApsU::default().write(&file);
+    let names = ["q", "phi"].map(|n| n.parse::<hdf5::types::FixedUnicode<5>>().unwrap());
+    h5.new_dataset_builder().with_data(&names).create("xpcs/qmap/map_names").unwrap();
+    drop(h5);
+    open(&file).unwrap();
+    // or of free length without being Unicode
+    let h5 = ApsU::default().write(&file);
+    let names = ["q", "phi"].map(|n| hdf5::types::VarLenAscii::from_ascii(n).unwrap());
+    h5.new_dataset_builder().with_data(&names).create("xpcs/qmap/map_names").unwrap();
+    drop(h5);
+    open(&file).unwrap();
 }
 
 #[test]
 fn foreign_units_are_refused() {
     let (_folder, file) = scratch("x.hdf");
+    for (name, unit, expected) in [("dynamic_v_list_dim0", "nm⁻¹", "Å⁻¹"), ("dynamic_v_list_dim1", "rad", "degree")]
+    {
+        let h5 = ApsU::default().write(&file);
+        let text: hdf5::types::VarLenUnicode = unit.parse().unwrap();
+        let list = h5.dataset(&format!("xpcs/qmap/{name}")).unwrap();
+        list.new_attr::<hdf5::types::VarLenUnicode>().create("unit").unwrap().write_scalar(&text).unwrap();
+        drop((list, h5));
+        assert_data_error(open(&file), &file, &[name, &format!("expected values in {expected}"), unit]);
+    }
+}
+
+#[test]
+fn what_is_no_matrix_is_left_alone_and_named() {
+    let (_folder, file) = scratch("x.hdf");
     let h5 = ApsU::default().write(&file);
-    let unit: hdf5::types::VarLenUnicode = "nm⁻¹".parse().unwrap();
-    let list = h5.dataset("xpcs/qmap/dynamic_v_list_dim0").unwrap();
-    list.new_attr::<hdf5::types::VarLenUnicode>().create("unit").unwrap().write_scalar(&unit).unwrap();
-    drop((list, h5));
-    assert_data_error(open(&file), &file, &["dynamic_v_list_dim0", "expected values in Å⁻¹", "nm⁻¹"]);
+    h5.new_dataset::<f32>().shape((7, 7)).create("xpcs/twotime/correlation_map/c2_mask").unwrap();
+    drop(h5);
+    let dataset = open(&file).unwrap();
+    (0..3).for_each(|k| assert_values(&dataset, k, k));
+    assert!(dataset.notes.iter().any(|n| n.contains("not matrices, left alone: c2_mask")), "{:?}", dataset.notes);
 }
 
 #[test]
@@ -186,6 +211,15 @@ fn missing_and_mistyped_metadata() {
     h5.new_dataset_builder().with_data(&[4.0, 5.0, 6.0]).create("xpcs/twotime/processed_bins").unwrap();
     drop(h5);
     assert_data_error(open(&file), &file, &["processed_bins", "expected integers", "float64"]);
+
+    for (list, values) in [("dynamic_v_list_dim0", vec![1_i64, 2]), ("dynamic_v_list_dim1", vec![0, 45, 90])] {
+        let h5 = ApsU::default().write(&file);
+        let path = format!("xpcs/qmap/{list}");
+        h5.unlink(&path).unwrap();
+        h5.new_dataset_builder().with_data(&values).create(path.as_str()).unwrap();
+        drop(h5);
+        assert_data_error(open(&file), &file, &[list, "expected floating-point numbers", "int64"]);
+    }
 
     let h5 = ApsU::default().write(&file);
     h5.unlink("xpcs/qmap/dynamic_v_list_dim0").unwrap();

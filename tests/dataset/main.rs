@@ -9,4 +9,5 @@ mod native;
 mod selection;
 mod simulate;
 mod support;
+mod traps;
 mod write;

@@ -1,6 +1,6 @@
 //! Reading matrices as they come: halves, compression, types, dead frames.
 
-use homodyne_mpi::dataset::{Dataset, Selection, TwoTime};
+use homodyne_mpi::dataset::{DataFilter, Dataset, Selection, TwoTime};
 use ndarray::Array2;
 
 use super::support::{ApsU, assert_data_error, assert_values, open, scratch, value};
@@ -45,6 +45,10 @@ fn dead_frames_of_the_selection_are_missing() {
     // 15 fitted frames (frame 0 left out), 13 of them alive
     assert_eq!(report.n_missing, 15 * 14 / 2 - 13 * 12 / 2);
     assert!(m.at(1, 2).is_nan() && m.at(3, 9).is_nan() && m.at(1, 4).is_finite());
+    // one that the configuration leaves out anyway isn't named
+    let filter = DataFilter { frames: vec![(7, 7)], ..DataFilter::default() };
+    let dataset = Dataset::open(&file, &Selection { start_frame: 5, filter, ..Selection::default() }).unwrap();
+    assert_eq!(dataset.read(0, &mut m).unwrap().dead_frames, [3]);
 }
 
 #[test]

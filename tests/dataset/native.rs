@@ -37,6 +37,26 @@ fn a_native_file_is_read() {
 }
 
 #[test]
+fn the_first_frame_and_double_precision_are_told() {
+    let (_folder, file) = scratch("x.h5");
+    let h5 = native(&file);
+    h5.unlink("c2").unwrap();
+    let c2 = Array3::from_shape_fn((2, 12, 12), |(k, i, j)| f64::from(value(k, i, j)));
+    h5.new_dataset_builder().with_data(&c2).create("c2").unwrap();
+    attribute(&h5, "first_frame", 10.0);
+    drop(h5);
+    let dataset = open(&file).unwrap();
+    assert_eq!((dataset.frames_before, dataset.n_frames), (9, 12));
+    assert!(dataset.notes.iter().any(|n| n.contains("rounded once, to float32")), "{:?}", dataset.notes);
+    (0..2).for_each(|k| assert_values(&dataset, k, k));
+    drop(dataset);
+    for first in [0.0, 1.5, -3.0, f64::NAN, 1e300] {
+        attribute(&native(&file), "first_frame", first);
+        assert_data_error(open(&file), &file, &["attribute first_frame", "counted from 1"]);
+    }
+}
+
+#[test]
 fn sigma_is_one_number_or_one_per_matrix() {
     let (_folder, file) = scratch("x.h5");
     let with = |sigma: &dyn Fn(&hdf5::File)| {

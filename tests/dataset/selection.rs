@@ -40,6 +40,8 @@ fn a_q_beyond_half_the_spacing_matches_nothing() {
     // a ring of the map that holds no matrices isn't replaced by its neighbour
     ApsU::default().write(&file);
     assert_data_error(Dataset::open(&file, &at(0.0027)), &file, &["rings in the file: 0.0054"]);
+    ApsU { q: vec![0.005, 0.0054], ..ApsU::default() }.write(&file);
+    assert_data_error(Dataset::open(&file, &at(0.005)), &file, &["rings in the file: 0.0054"]);
 }
 
 #[test]
@@ -63,11 +65,23 @@ fn angles_are_filtered_modulo_360() {
     assert_eq!(kept(&[(25.0, 35.0), (175.0, 190.0)]), [30.0, -175.0, 180.0]);
     assert_eq!(kept(&[(-180.0, 180.0)]), phi[..]);
 
+    let filtered = Dataset::open(&file, &with(&[(-10.0, 10.0)])).unwrap();
+    assert!(filtered.notes.iter().any(|n| n.contains("φ filter (-10 to 10 degree) keeps 3 of 6 angles")));
+    drop(filtered);
+
     let none = with(&[(60.0, 80.0)]);
     assert_data_error(Dataset::open(&file, &none), &file, &["phi_filtering.target_ranges", "60 to 80", "359, 5, 30"]);
     let dataset = Dataset::open(&file, &Selection { fallback_to_all_angles: true, ..none }).unwrap();
     assert_eq!(dataset.phi(), phi[..]);
     assert!(dataset.warnings.iter().any(|w| w.contains("fallback_to_all_angles")));
+}
+
+#[test]
+fn angles_of_other_rings_stay_out() {
+    let (_folder, file) = scratch("x.hdf");
+    rings(&file);
+    let dataset = Dataset::open(&file, &Selection { phi_ranges: Some(vec![(40.0, 50.0)]), ..at(0.0054) }).unwrap();
+    assert_eq!(dataset.selected, [4]);
 }
 
 #[test]
@@ -116,6 +130,13 @@ fn the_configured_time_step_wins_and_disagreement_is_told() {
     let with = |dt| Selection { dt: Some(dt), ..Selection::default() };
     let dataset = Dataset::open(&file, &with(0.1 * (1.0 + 1e-7))).unwrap();
     assert!(dataset.warnings.is_empty(), "{:?}", dataset.warnings);
+    let dataset = Dataset::open(&file, &with(0.1 * (1.0 + 1e-5))).unwrap();
+    assert!(dataset.warnings.iter().any(|w| w.contains("is used, but the file says 0.1 s")), "{:?}", dataset.warnings);
+    for dt in [0.0, -0.1, f64::NAN, f64::INFINITY] {
+        let error = Dataset::open(&file, &with(dt)).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{error}");
+        assert!(error.to_string().contains("analyzer_parameters.dt: expected a positive time"), "{error}");
+    }
     let dataset = Dataset::open(&file, &with(0.2)).unwrap();
     assert_eq!(dataset.dt, 0.2);
     assert!(dataset.dt_source.contains("analyzer_parameters.dt"));
@@ -130,6 +151,10 @@ fn a_time_step_that_makes_no_sense_is_not_used() {
         assert_data_error(open(&file), &file, &["analyzer_parameters.dt"]);
         let dataset = Dataset::open(&file, &Selection { dt: Some(0.1), ..Selection::default() }).unwrap();
         assert!(dataset.warnings.iter().any(|w| w.contains("frame_time")));
+    }
+    for (stride, average) in [(0, 1), (1, 0), (-1, 1), (1, -1)] {
+        ApsU { stride_and_average: Some((stride, average)), ..ApsU::default() }.write(&file);
+        assert_data_error(open(&file), &file, &["analyzer_parameters.dt"]);
     }
     ApsU { frame_time: None, ..ApsU::default() }.write(&file);
     assert_data_error(open(&file), &file, &["analyzer_parameters.dt"]);

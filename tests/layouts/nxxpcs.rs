@@ -160,6 +160,13 @@ fn bad_contents_are_named() {
     refused(folder, PLAIN, |h5| list(h5, q, &[0.1, 0.1, f64::NAN, 0.1]), &["dynamic_q_list", "NaN at index 2"]);
     refused(folder, PLAIN, |h5| list(h5, q, &[0.1, 0.0, 0.1, 0.1]), &["dynamic_q_list", "positive", "index 1"]);
     refused(folder, PLAIN, |h5| list(h5, q, &[0.1; 3]), &["dynamic_q_list", "expected 4 values", "found 3"]);
+    let unit = |h5: &hdf5::File| {
+        let list = h5.dataset(q).unwrap();
+        list.delete_attr("units").unwrap();
+        let text: hdf5::types::VarLenUnicode = "pixel".parse().unwrap();
+        list.new_attr::<hdf5::types::VarLenUnicode>().create("units").unwrap().write_scalar(&text).unwrap();
+    };
+    refused(folder, PLAIN, unit, &["dynamic_q_list attribute units", "1/angstrom or 1/nm", "\"pixel\""]);
     refused(folder, PLAIN, |h5| list(h5, phi, &[0.1; 3]), &["dynamic_phi_list", "expected 4 angles", "found 3"]);
     refused(folder, PLAIN, |h5| list(h5, phi, &[f64::INFINITY; 4]), &["dynamic_phi_list", "inf at index 0"]);
     refused(folder, PLAIN, |h5| say(h5, "storage_mode", "other"), &["storage_mode", "expected one of", "\"other\""]);
