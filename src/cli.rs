@@ -6,6 +6,7 @@ mod examples;
 mod results;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
@@ -82,6 +83,12 @@ pub struct FitArgs {
     /// True values written by `simulate`, printed beside the fitted ones.
     #[arg(long, value_name = "FILE")]
     pub truth: Option<PathBuf>,
+    /// Go on from a checkpoint: the newest one of the checkpoint folder, none, or this file [default: auto].
+    #[arg(long, value_name = "auto|never|PATH")]
+    pub resume: Option<String>,
+    /// Save a checkpoint and stop (exit code 75) after this time: seconds, or as `90m`, `1h30m`, `01:30:00`.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub max_time: Option<Duration>,
     /// Check everything and print the plan: tiles, pairs and bytes per rank, predicted times; write nothing.
     #[arg(long)]
     pub dry_run: bool,
@@ -173,12 +180,6 @@ pub struct Verbosity {
 /// Options of the contract that this version parses only to refuse them by name.
 #[derive(Debug, Clone, Args)]
 pub struct LaterArgs {
-    /// Go on from a checkpoint.
-    #[arg(long, value_name = "auto|never|PATH", hide = true)]
-    pub resume: Option<String>,
-    /// Stop with a checkpoint after this time.
-    #[arg(long, value_name = "TIME", hide = true)]
-    pub max_time: Option<String>,
     /// Write a trace of the run.
     #[arg(long, value_name = "FILE", hide = true)]
     pub trace: Option<PathBuf>,
@@ -292,8 +293,6 @@ fn unavailable(cli: &Cli) -> Option<String> {
             (fit.method == Some(Method::Both), "--method both"),
             (fit.device == DeviceKind::Cuda, "--device cuda"),
             (fit.strategy == Some(StrategyName::Streaming), "--strategy streaming"),
-            (fit.later.resume.is_some(), "--resume"),
-            (fit.later.max_time.is_some(), "--max-time"),
             (fit.later.trace.is_some(), "--trace"),
             (fit.later.memory_profile.is_some(), "--memory-profile"),
         ]
@@ -305,6 +304,16 @@ fn unavailable(cli: &Cli) -> Option<String> {
 
 fn threads(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&n| n >= 1).ok_or_else(|| "expected a whole number from 1".to_string())
+}
+
+/// Plain numbers are seconds; all else is as jiff reads it.
+fn time(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let spelt = || text.parse::<jiff::SignedDuration>().ok().and_then(|time| time.try_into().ok());
+    seconds
+        .or_else(spelt)
+        .filter(|time| !time.is_zero())
+        .ok_or_else(|| "expected a time such as 5400 (seconds), 90m, 1h30m or 01:30:00".to_string())
 }
 
 fn positive(text: &str) -> Result<f64, String> {

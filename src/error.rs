@@ -46,6 +46,9 @@ pub enum Error {
         /// What it said.
         message: String,
     },
+    /// Nothing is wrong: the run was asked to stop and goes on from its checkpoint when it is started again.
+    #[error("{0}")]
+    Stopped(String),
 }
 
 /// A problem of the configuration file, with the place that causes it.
@@ -78,12 +81,14 @@ impl std::fmt::Display for ConfigProblem {
 }
 
 impl Error {
-    /// The exit code of the contract: 2 configuration, 3 data, 5 I/O or a failed rank.
+    /// The exit code of the contract: 2 configuration, 3 data, 5 I/O or a failed rank, 75 stopped with a
+    /// checkpoint.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Usage(_) | Error::Config(_) | Error::Memory(_) => 2,
             Error::Data { .. } => 3,
             Error::Io { .. } | Error::Rank { .. } => 5,
+            Error::Stopped(_) => 75,
         }
     }
 

@@ -14,6 +14,7 @@ use homodyne_mpi::cli::{
     LayoutName, ModeName, NO_CONFIG, SimulateArgs, Verbosity, refused,
 };
 use homodyne_mpi::cluster::{World, stop, worker};
+use homodyne_mpi::commands::Going;
 use homodyne_mpi::config::{self, Config, Overrides};
 use homodyne_mpi::dataset::{Layout, Selection};
 use homodyne_mpi::model::AnalysisMode;
@@ -82,7 +83,8 @@ fn failed_before_mpi(error: &Error) -> ExitCode {
 }
 
 fn say(error: &Error) {
-    write_whole(&format!("error: {error}\n"));
+    let kind = if matches!(error, Error::Stopped(_)) { "stopped" } else { "error" };
+    write_whole(&format!("{kind}: {error}\n"));
 }
 
 /// Writes to stderr at once: what ranks write in pieces comes out mixed.
@@ -294,5 +296,6 @@ fn drive(world: &World, args: &FitArgs) -> Result<u8> {
     if args.dry_run {
         return commands::dry_run(world, &config, &mut out(args.verbosity)).map(|()| 0);
     }
-    commands::fit(world, &config, args.truth.as_deref(), &mut out(args.verbosity))
+    let going = Going { resume: args.resume.clone(), max_time: args.max_time };
+    commands::fit(world, &config, &going, args.truth.as_deref(), &mut out(args.verbosity))
 }

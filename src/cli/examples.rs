@@ -29,7 +29,8 @@ Examples:
 
 Exit codes:
   0 converged   2 command line or configuration wrong   3 input data wrong or missing
-  4 finished but not converged   5 a rank or I/O failed";
+  4 finished but not converged   5 a rank or I/O failed
+  75 stopped with a checkpoint: give the same command again to go on";
 
 /// Below the help of `simulate`.
 pub(super) const SIMULATE_EXAMPLES: &str = "\

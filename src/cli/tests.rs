@@ -109,15 +109,13 @@ fn mistakes_exit_2() {
 #[test]
 fn a_fit_without_configuration_is_refused_in_one_line() {
     assert_eq!(refused(&parse("-v").unwrap()), Some(NO_CONFIG.to_string()));
-    assert_eq!(refused(&parse("--resume auto").unwrap()).unwrap(), "`--resume` isn't available in this version");
+    assert_eq!(refused(&parse("--trace t").unwrap()).unwrap(), "`--trace` isn't available in this version");
     assert_eq!((refused(&parse("-c a").unwrap()), refused(&parse("inspect f").unwrap())), (None, None));
 }
 
 #[test]
 fn what_is_not_there_yet_is_parsed_and_named() {
     for (line, name) in [
-        ("--config a --resume auto", "--resume"),
-        ("--config a --max-time 1h", "--max-time"),
         ("--config a --trace t", "--trace"),
         ("--config a --memory-profile m", "--memory-profile"),
         ("--config a --method mcmc", "--method nuts"),
@@ -142,7 +140,7 @@ fn the_help_shows_only_what_works() {
         help += &sub.render_long_help().to_string();
         sub.get_subcommands_mut().for_each(|deeper| help += &deeper.render_long_help().to_string());
     }
-    for hidden in ["resume", "max-time", "--trace", "memory-profile"] {
+    for hidden in ["--trace", "memory-profile"] {
         assert!(!help.contains(hidden), "{hidden}");
     }
     for hidden in ["nuts", "cuda", "streaming", "--plot", "mcmc"] {
@@ -163,5 +161,19 @@ fn the_help_shows_only_what_works() {
         "Exit codes",
     ] {
         assert!(help.contains(shown), "{shown}");
+    }
+}
+
+#[test]
+fn times_are_seconds_or_spelt() {
+    let parsed = |text: &str| parse(&format!("--config a --max-time {text}")).ok();
+    let time = |text: &str| parsed(text).map(|cli| cli.fit.max_time.unwrap().as_secs_f64());
+    let spelt =
+        [("90", 90.0), ("0.5", 0.5), ("90m", 5400.0), ("1h30m", 5400.0), ("01:30:00", 5400.0), ("48h", 172_800.0)];
+    for (text, seconds) in spelt {
+        assert_eq!(time(text), Some(seconds), "{text}");
+    }
+    for text in ["0", "-5", "soon", "1e400", "nan"] {
+        assert_eq!(time(text), None, "{text}");
     }
 }

@@ -1,10 +1,12 @@
 //! Rank 0's side: setting up, dealing tiles, and the objective that the solver sees.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::fault::Fault;
-use super::reduce::Reduction;
+use super::interrupt::{Interrupts, Signals};
+use super::reduce::{Head, Reduction};
 use super::setup::{Dealing, Setup, engine, thread_pool};
 use super::threads::{refuse_absurd, thread_remarks};
 use super::worker::{RankStatus, encode, flatten, operation};
@@ -28,6 +30,7 @@ pub struct Driver<'w> {
     engine: Option<CpuEngine>,
     buffer: Vec<Lane>,
     fault: Fault,
+    signals: Rc<Signals>,
     passes: Vec<u64>,
     pairs: f64,
     busy: Duration,
@@ -61,6 +64,7 @@ impl<'w> Driver<'w> {
         Ok(Self {
             world,
             fault: Fault::from_environment(0),
+            signals: Rc::new(Signals::of(Interrupts::install(0)?)),
             setup,
             dealing,
             reductions,
@@ -117,6 +121,11 @@ impl<'w> Driver<'w> {
             self.engine = Some(engine(&self.setup, &self.dealing, stores, pool)?);
         }
         Ok(())
+    }
+
+    /// Signals that came to any rank; ranks tell of theirs with every pass.
+    pub fn signals(&self) -> Rc<Signals> {
+        Rc::clone(&self.signals)
     }
 
     /// Reports the batches of full-resolution passes on this rank.
@@ -203,7 +212,7 @@ impl Objective for Driver<'_> {
         if level == 0 {
             self.worked += engine.worked();
         }
-        let sums = self.collect(level, points.len(), pass, own);
+        let sums = self.collect(level, points.len(), pass, &own);
         self.passes[level] += points.len() as u64;
         self.pairs += points.len() as f64 * self.dealing.levels[level].plan.n_pairs() as f64;
         self.busy += start.elapsed();
@@ -216,9 +225,12 @@ impl Objective for Driver<'_> {
 
 impl Driver<'_> {
     /// Gathers all ranks' nodes and completes every angle's tree, point by point.
-    fn collect(&self, level: usize, n_points: usize, pass: Pass, own: Vec<Gram>) -> Vec<Vec<Gram>> {
+    fn collect(&self, level: usize, n_points: usize, pass: Pass, own: &[Gram]) -> Vec<Vec<Gram>> {
         let reduction = &self.reductions[level];
-        let all = self.world.gather(&flatten(&own, pass), &reduction.counts(n_points, pass));
+        let message = Head { signal: self.signals.own(), done: true }.message(flatten(own, pass));
+        let all = self.world.gather(&message, &reduction.counts(n_points, pass));
+        let heads = reduction.heads(n_points, pass, &all);
+        heads.iter().enumerate().for_each(|(rank, head)| self.signals.note(rank, head.signal));
         reduction.complete(n_points, pass, &all)
     }
 }

@@ -1,7 +1,8 @@
 //! Faults on purpose, so that tests can show how a job with a failing rank ends.
 //!
 //! `HOMODYNE_FAULT=RANK:PASS:KIND` makes rank RANK fail when it begins its PASS-th pass (from 1). KIND is `panic`, `error`,
-//! `kill` (ends the process without a word, as an out-of-memory killer would), or `warn` (says so and goes on).
+//! `kill` (ends the process without a word, as an out-of-memory killer would), `signal` (gets a SIGTERM), or `warn` (says so
+//! and goes on).
 
 use crate::{Error, Result};
 
@@ -29,6 +30,8 @@ impl Fault {
             Some((pass, kind)) if *pass == self.passes => match kind.as_str() {
                 "panic" => panic!("a fault was asked for by HOMODYNE_FAULT"),
                 "kill" => std::process::abort(),
+                "signal" => signal_hook::low_level::raise(signal_hook::consts::SIGTERM)
+                    .map_err(|e| Error::Rank { rank: self.rank, message: format!("cannot raise a signal: {e}") }),
                 "warn" => {
                     log::warn!("a fault was asked for by HOMODYNE_FAULT");
                     Ok(())

@@ -6,6 +6,7 @@
 
 mod driver;
 mod fault;
+mod interrupt;
 mod memory;
 mod probe;
 mod reduce;
@@ -17,6 +18,7 @@ pub mod worker;
 mod world;
 
 pub use driver::{Driver, stop};
+pub use interrupt::Signals;
 pub use memory::{peak as peak_memory, physical as physical_memory};
 pub use probe::Rate;
 pub use reduce::{CompletionCost, completion_cost};

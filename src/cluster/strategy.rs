@@ -45,6 +45,11 @@ impl Strategy {
         }
     }
 
+    /// Whether a fit takes seconds at most.
+    pub fn is_short(self) -> bool {
+        matches!(self, Self::Standard | Self::Large)
+    }
+
     /// Pairs per batch, where passes are counted in batches.
     pub fn batch_pairs(self) -> Option<usize> {
         (self == Self::Chunked).then_some(BATCH_PAIRS)

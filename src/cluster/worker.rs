@@ -1,9 +1,11 @@
 //! The loop of every rank but 0: wait for a command, do it.
 
 use super::fault::Fault;
+use super::interrupt::Interrupts;
+use super::reduce::Head;
 use super::setup::{Dealing, Setup, engine, thread_pool};
 use super::{ThreadPlan, World, memory, survey, thread_plan};
-use crate::gram::{CpuEngine, Engine, Pass, Point, TileStore};
+use crate::gram::{CpuEngine, Engine, Gram, Pass, Point, TileStore};
 use crate::{Error, Result};
 
 /// Words of a command: the operation and three operands.
@@ -44,9 +46,9 @@ fn decode(floats: &[f64], n_physical: usize, n_angles: usize) -> Vec<Point> {
         .collect()
 }
 
-/// Takes the filled part of every Gram, to be gathered.
-pub(super) fn flatten(sums: &[crate::gram::Gram], pass: Pass) -> Vec<f64> {
-    sums.iter().flat_map(|g| g.0[pass.filled()].iter().copied()).collect()
+/// The filled part of every Gram, to be gathered.
+pub(super) fn flatten(sums: &[Gram], pass: Pass) -> impl Iterator<Item = f64> {
+    sums.iter().flat_map(move |g| g.0[pass.filled()].iter().copied())
 }
 
 /// What a rank tells about itself.
@@ -89,6 +91,7 @@ struct Ready {
     /// Threads of the engine to be.
     pool: Option<rayon::ThreadPool>,
     engine: Option<CpuEngine>,
+    interrupts: Interrupts,
     /// As in [`RankStatus`].
     worked: f64,
 }
@@ -123,11 +126,19 @@ fn obey(world: &World) -> Result<u8> {
                 let mut stores = dealing.stores(world.rank());
                 // rank 0 is busy with the first matrix
                 pool.install(|| stores.iter_mut().for_each(TileStore::touch));
-                state =
-                    Some(Ready { setup, dealing, threads: plan, stores, pool: Some(pool), engine: None, worked: 0.0 });
+                state = Some(Ready {
+                    setup,
+                    dealing,
+                    threads: plan,
+                    stores,
+                    pool: Some(pool),
+                    engine: None,
+                    interrupts: Interrupts::install(world.rank())?,
+                    worked: 0.0,
+                });
             }
             (operation::LOAD, Some(ready)) => load(world, ready, first as usize)?,
-            (operation::EVALUATE, Some(Ready { setup, engine: Some(engine), worked, .. })) => {
+            (operation::EVALUATE, Some(Ready { setup, engine: Some(engine), interrupts, worked, .. })) => {
                 fault.check()?;
                 let (n, k) = (setup.experiment.mode.n_physical(), setup.experiment.n_angles());
                 let mut floats = vec![0.0; third as usize * (n + 2 * k)];
@@ -137,7 +148,8 @@ fn obey(world: &World) -> Result<u8> {
                 if first == 0 {
                     *worked += engine.worked();
                 }
-                world.gather(&flatten(&sums, pass), &[]);
+                let head = Head { signal: interrupts.pending(), done: true };
+                world.gather(&head.message(flatten(&sums, pass)), &[]);
             }
             (operation::SIGMA, Some(Ready { setup, engine: Some(engine), .. })) => {
                 let mut sigma = vec![0.0; setup.experiment.n_angles()];

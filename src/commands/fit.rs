@@ -1,19 +1,26 @@
 //! `fit`, the main job: read, deal, search, refine, write.
 
+use std::cell::RefCell;
 use std::io::Write;
 use std::path::Path;
+use std::time::Instant;
+
+use serde_json::json;
 
 use super::differences::{in_fitting, in_full_matrices};
+use super::keeper::{Going, Keeper};
 use super::reading;
 use super::scaling::Choice;
 use super::sigma::sigma;
+use super::stops::Stops;
+use crate::checkpoint::{FolderLock, Journal, Purpose, Recorded};
 use crate::cluster::{Driver, MemoryLimit, Setup, Strategy, World};
 use crate::config::{Config, TimeOrigin};
 use crate::dataset::{Dataset, LeftOut};
 use crate::gram::{Level, Objective};
 use crate::model::Experiment;
 use crate::output::{DataSummary, Folder, Report, Truth, closing_report, write};
-use crate::solver::{self, Robust, Sigma, Task, Weighted};
+use crate::solver::{self, Event, Robust, Sigma, Task, Weighted};
 use crate::telemetry::{Phases, Progress};
 use crate::{Error, Result};
 
@@ -24,8 +31,10 @@ const NOT_CONVERGED: u8 = 4;
 /// Returns the exit code: 0 when converged, 4 when not.
 ///
 /// # Errors
-/// Wrong or missing input, too little memory, an output folder that can't be written, a failing rank.
-pub fn fit(world: &World, config: &Config, truth: Option<&Path>, out: &mut impl Write) -> Result<u8> {
+/// Wrong or missing input, too little memory, an output folder that can't be written, a failing rank; [`Error::Stopped`] where
+/// a signal or a deadline ends the run with a checkpoint.
+pub fn fit(world: &World, config: &Config, going: &Going, truth: Option<&Path>, out: &mut impl Write) -> Result<u8> {
+    let begin = Instant::now();
     let mut phases = Phases::default();
     let truth = truth.map(Truth::read).transpose()?;
     let dataset = phases.time("opening", || open(config))?;
@@ -36,13 +45,12 @@ pub fn fit(world: &World, config: &Config, truth: Option<&Path>, out: &mut impl 
     let scaling = Choice::new(config, &experiment)?;
     let folder = Folder::probe(&config.output.directory)?;
     let run = Run { world, config, experiment, strategy, dataset: &dataset, truth };
-    match run.compute(scaling, &folder, &mut phases, out) {
-        Ok(code) => Ok(code),
-        Err(error) => {
-            folder.discard();
-            Err(error)
-        }
-    }
+    // both locks are left before the folder is, which an early end takes back
+    let done = FolderLock::take(&config.output.directory, Purpose::Results).and_then(|_lock| {
+        let keeper = Keeper::open(config, &dataset.file, strategy.is_short(), going, begin)?;
+        run.compute(keeper, going, scaling, &folder, &mut phases, out)
+    });
+    done.inspect_err(|_| folder.discard())
 }
 
 /// Opens the data file that the configuration names and says what there is to say about it.
@@ -126,7 +134,15 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn compute(&self, mut scaling: Choice, folder: &Folder, phases: &mut Phases, out: &mut impl Write) -> Result<u8> {
+    fn compute(
+        &self,
+        mut keeper: Keeper,
+        going: &Going,
+        mut scaling: Choice,
+        folder: &Folder,
+        phases: &mut Phases,
+        out: &mut impl Write,
+    ) -> Result<u8> {
         let mut warnings: Vec<String> = self.config.warnings.iter().chain(&self.dataset.warnings).cloned().collect();
         let mut driver = Driver::new(
             self.world,
@@ -145,9 +161,10 @@ impl Run<'_> {
             log::warn!("{warning}");
             warnings.push(warning.clone());
         }
+        let mut stops = Stops::new(driver.signals(), &self.config.output.directory, keeper.begin(), going.max_time);
         let mut progress = Progress::new(self.config.performance.progress);
         let (data, pairs) = self
-            .read(&mut driver, &progress, &mut warnings, phases, &mut scaling)
+            .read(&mut driver, &progress, &mut warnings, phases, &mut scaling, &mut || keeper.between(&mut stops))
             .and_then(|(data, pairs)| self.check_size(&data, &pairs, &scaling).map(|()| (data, pairs)))
             .inspect_err(|_| progress.finish())?;
         let space = &scaling.space;
@@ -155,6 +172,7 @@ impl Run<'_> {
             sigma(self.config, self.dataset, &data.noise, &pairs).inspect_err(|_| progress.finish())?;
         about_sigma.iter().for_each(|warning| log::warn!("{warning}"));
         warnings.extend(about_sigma);
+        keeper.data_are(&data.hash).inspect_err(|_| progress.finish())?;
         folder.begin()?;
         if let Some(report) = progress.batches() {
             driver.on_batch(report);
@@ -163,9 +181,22 @@ impl Run<'_> {
         let task = Task { space, config: &self.config.fit, mode: scaling.mode, sigma: sigma.for_errors(), robust };
         let level_pairs = level_pairs(driver.levels(), &self.dataset.left_out);
         let n_levels = useful_levels(&level_pairs, &self.dataset.left_out);
+        keeper.tell(sigma.reference, json!({ "strategy": self.strategy.name(), "ranks": self.world.size() }));
+        let (state, last) = (keeper.state(), RefCell::new(None));
+        let (stage, journal) = (state.stage().cloned(), Journal::of(state));
         let fit = phases.time("fitting", || {
-            let mut objective = Weighted::new(&mut driver, sigma.weights(), n_levels);
-            solver::fit(&task, &mut objective, &mut |event| progress.solver(event))
+            let mut after =
+                |level, journal: &Journal| keeper.after_pass(level, journal, last.borrow().as_ref(), &mut stops);
+            let mut recorded = Recorded::new(&mut driver, &journal, &mut after);
+            let mut objective = Weighted::new(&mut recorded, sigma.weights(), n_levels);
+            solver::fit_from(stage, &task, &mut objective, &mut |event| {
+                match event {
+                    Event::Stage(stage) => journal.begin(stage),
+                    Event::Iteration(iteration) => *last.borrow_mut() = Some(iteration.clone()),
+                    _ => {}
+                }
+                progress.solver(event);
+            })
         });
         progress.finish();
         let mut fit = fit?;
@@ -185,13 +216,14 @@ impl Run<'_> {
             strategy: self.strategy,
             ranks: driver.status(),
             instruction_set: driver.instruction_set(),
-            passes: driver.passes().to_vec(),
+            passes: journal.state().passes().to_vec(),
             level_pairs,
             pairs_evaluated,
             pass_seconds: busy.as_secs_f64(),
             finest_seconds: driver.finest_seconds(),
             n_batches: driver.n_batches(),
             data_bytes: driver.data_bytes(),
+            keeping: keeper.record(),
             phases: phases.all(),
             seconds: phases.total().as_secs_f64(),
             timestamp: jiff::Zoned::now().timestamp().to_string(),
@@ -200,6 +232,7 @@ impl Run<'_> {
         let written = phases.time("writing", || driver.pool().install(|| write(&report, self.dataset, folder)))?;
         report.phases = phases.all();
         report.seconds = phases.total().as_secs_f64();
+        keeper.finish();
         let text = closing_report(&report, &written, self.truth.as_ref());
         // a closed pipe is the reader's choice, not a failure of the run
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -257,6 +290,7 @@ impl Run<'_> {
         warnings: &mut Vec<String>,
         phases: &mut Phases,
         scaling: &mut Choice,
+        between: &mut dyn FnMut() -> Result<()>,
     ) -> Result<(DataSummary, Vec<u64>)> {
         let dataset = self.dataset;
         let mut any_full = false;
@@ -275,6 +309,7 @@ impl Run<'_> {
                     log::warn!("{text}");
                     warnings.push(text);
                 }
+                between()
             },
         )?;
         scaling.hold(dataset, &self.experiment.phi, &found.plateaus)?;

@@ -9,10 +9,12 @@ mod differences;
 pub mod dry_run;
 pub mod fit;
 pub mod inspect;
+mod keeper;
 mod reading;
 mod scaling;
 mod sigma;
 pub mod simulate;
+mod stops;
 
 pub use benchmark::benchmark;
 pub use compare::compare;
@@ -20,6 +22,7 @@ pub use convert::convert;
 pub use dry_run::dry_run;
 pub use fit::fit;
 pub use inspect::inspect;
+pub use keeper::Going;
 pub use simulate::{SimulationSummary, simulate};
 
 use std::io::ErrorKind;

@@ -66,7 +66,7 @@ struct Arrived {
     found: std::thread::Result<Result<Judged>>,
 }
 
-/// Reads all matrices and deals them; what should be known about one is passed to `tell`. `plateaus`: whether c2 at long and
+/// Reads all matrices and deals them; what should be known about one is passed to `tell`, which may end it. `plateaus`: whether c2 at long and
 /// short lags is to be looked for.
 ///
 /// # Errors
@@ -79,7 +79,7 @@ pub(super) fn read_all(
     progress: &Progress,
     phases: &mut Phases,
     plateaus: bool,
-    mut tell: impl FnMut(usize, &MatrixReport),
+    mut tell: impl FnMut(usize, &MatrixReport) -> Result<()>,
 ) -> Result<Found> {
     let n_angles = experiment.n_angles();
     let mut fingerprint = Fingerprint::new(experiment.q, experiment.dt, &experiment.phi);
@@ -115,7 +115,7 @@ pub(super) fn read_all(
             n_excluded.push(judged.report.n_excluded);
             noise.push(judged.noise);
             found_plateaus.push(judged.plateaus);
-            tell(angle, &judged.report);
+            tell(angle, &judged.report)?;
             let matrix = arrived.matrix;
             phases.time("dealing and hash", || {
                 pool.in_place_scope(|beside| {

@@ -59,6 +59,16 @@ pub(super) fn effective(config: &Config) -> Value {
                     "seed": config.fit.seed,
                 },
             },
+            "streaming": {
+                "enable_checkpoints": config.streaming.checkpoints,
+                "checkpoint_dir": config.streaming.directory.to_string_lossy(),
+                "checkpoint_frequency": config.streaming.frequency,
+                "keep_last_checkpoints": config.streaming.keep,
+                "resume_from_checkpoint": config.streaming.resume,
+                "max_retries_per_batch": config.streaming.retries,
+                "min_success_rate": config.streaming.min_success_rate,
+                "batch_size": config.streaming.batch_pairs,
+            },
         },
         "performance": {
             "strategy_override": config.performance.strategy.map(Strategy::name),

@@ -9,7 +9,7 @@ use super::overrides::Overrides;
 use super::parse::parse;
 use super::source::Source;
 use super::{Config, FitConfig, OutputConfig, PerformanceConfig, Strategy, TimeOrigin};
-use super::{effective, parameters, scaling, selection, simulation};
+use super::{effective, parameters, scaling, selection, simulation, streaming};
 use crate::gram::{Loss, Precision};
 use crate::model::{AnalysisMode, ShearConvention};
 use crate::{Error, Result};
@@ -72,6 +72,7 @@ pub(super) fn typed(document: &Document) -> Result<Config> {
         estimate_noise: document.flag("noise_estimation.enabled", false)?,
         fit: fit(document, parameters.start.is_none())?,
         performance: performance(document)?,
+        streaming: streaming::streaming(document)?,
         output: output(document)?,
         log_level: log_level(document)?,
         simulation: simulation::simulation(document, mode, parameters.start.as_deref())?,

@@ -16,6 +16,7 @@ mod schema;
 mod selection;
 mod simulation;
 mod source;
+mod streaming;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ pub use examine::{Findings, examine};
 pub use load::load;
 pub use overrides::Overrides;
 pub use scaling::{AngleScaling, Given};
+pub use streaming::StreamingConfig;
 pub use template::{DataFacts, template};
 
 use crate::cluster::Strategy;
@@ -147,6 +149,8 @@ pub struct Config {
     pub fit: FitConfig,
     /// Memory and processors.
     pub performance: PerformanceConfig,
+    /// Checkpoints and batches.
+    pub streaming: StreamingConfig,
     /// Results.
     pub output: OutputConfig,
     /// Log level named in the file.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::document::figure;
 use super::load::{COMPRESSION, NPZ_ENTRIES, RESULTS};
+use super::streaming::{CHECKPOINTS, StreamingConfig};
 use crate::model::{AnalysisMode, CONTRAST, OFFSET, PHYSICAL, ParameterInfo, ScalingMode};
 use crate::solver::FitConfig;
 
@@ -240,6 +241,22 @@ impl Text {
                 (&format!("      seed: {}", fit.seed), ""),
                 ("    cmaes:", ""),
                 ("      enable: false", "true: the same search"),
+            ]);
+            let streaming = StreamingConfig::default();
+            self.lines(&[
+                ("  streaming:", ""),
+                ("    enable_checkpoints: true", "a killed run goes on where it was"),
+                (&format!("    checkpoint_dir: {CHECKPOINTS}"), "from the working directory"),
+                (&format!("    checkpoint_frequency: {}", streaming.frequency), "full passes; at least one a minute"),
+                (&format!("    keep_last_checkpoints: {}", streaming.keep), ""),
+                ("    resume_from_checkpoint: true", ""),
+                ("    enable_fault_tolerance: true", "false: the first failed read ends the run"),
+                (&format!("    max_retries_per_batch: {}", streaming.retries), "of a failed read"),
+                (
+                    &format!("    min_success_rate: {}", decimal(streaming.min_success_rate)),
+                    "share of data without which the run ends",
+                ),
+                ("    batch_size: null", "pairs; null: by the memory limit"),
             ]);
         }
     }

@@ -164,7 +164,7 @@ impl Pass {
 }
 
 /// Where the pass is evaluated.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Point {
     /// Natural physical parameters, in the order of [`crate::model::PHYSICAL`].
     pub physical: Vec<f64>,

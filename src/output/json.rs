@@ -170,6 +170,11 @@ fn analysis(report: &Report) -> Value {
             "points_per_second": number(2.0 * report.pairs_evaluated / report.pass_seconds),
             "n_batches": report.n_batches,
             "success_rate": 1.0,
+            "checkpoints": report.keeping.saved.saved,
+            "checkpoint_seconds": number(report.keeping.saved.seconds),
+            "checkpoint_failures": report.keeping.saved.failures,
+            "resumed_from": report.keeping.resumed_from.as_ref().map(|path| path.display().to_string()),
+            "seconds_before_resuming": number(report.keeping.seconds_before),
         },
     })
 }
@@ -200,7 +205,8 @@ fn convergence(report: &Report) -> Value {
             "parameters": PHYSICAL.iter().zip(&o.physical)
                 .map(|(p, v)| (p.name.to_string(), number(*v))).collect::<Map<_, _>>(),
         })).collect::<Vec<_>>(),
-        "recovery_actions": [],
+        "recovery_actions": report.keeping.resumed_from.iter()
+            .map(|path| format!("resumed from {}", path.display())).collect::<Vec<_>>(),
         "quality_flag": report.quality_flag(),
         "quality_warnings": report.quality_warnings(),
         "warnings": report.warnings,

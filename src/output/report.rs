@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::quality::{Evidence, GOOD};
+use crate::checkpoint::Statistics;
 use crate::cluster::{RankStatus, Strategy};
 use crate::config::Config;
 use crate::model::{
@@ -53,6 +54,17 @@ impl DataSummary {
     }
 }
 
+/// What was done so that a killed run loses little.
+#[derive(Debug, Clone, Default)]
+pub struct Keeping {
+    /// Checkpoints.
+    pub saved: Statistics,
+    /// The checkpoint that the run went on from.
+    pub resumed_from: Option<PathBuf>,
+    /// Time that was worked before it, s.
+    pub seconds_before: f64,
+}
+
 /// A finished run.
 pub struct Report<'a> {
     /// What was asked for.
@@ -91,6 +103,8 @@ pub struct Report<'a> {
     pub n_batches: usize,
     /// Bytes of packed data on all ranks.
     pub data_bytes: usize,
+    /// Checkpoints.
+    pub keeping: Keeping,
     /// Time by phase.
     pub phases: Vec<Phase>,
     /// Wall time of the run, s.

@@ -14,6 +14,7 @@ mod scaled;
 pub mod scaling;
 pub mod search;
 mod sigma;
+mod stage;
 #[cfg(test)]
 mod tests;
 pub mod trust;
@@ -33,6 +34,7 @@ use scaling::{Projected, project};
 use trust::{Goal, Outcome, Problem, Trust};
 
 pub use sigma::{Sigma, SigmaSource};
+pub use stage::{Part, Stage};
 pub use weighted::Weighted;
 
 /// Damping at which searching begins.
@@ -131,10 +133,12 @@ pub enum Event {
     },
     /// A pass was judged.
     Iteration(Iteration),
+    /// A level is done with: what comes next depends on this alone, and on the data.
+    Stage(Stage),
 }
 
 /// The best point after a pass.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Iteration {
     /// Level, 0 the finest.
     pub level: usize,
@@ -151,7 +155,7 @@ pub struct Iteration {
 }
 
 /// Another minimum that the search found.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct OtherMinimum {
     /// Where.
     pub physical: Vec<f64>,
@@ -218,35 +222,79 @@ struct Solver<'a, 'o> {
 /// # Errors
 /// What the objective fails with, and bounds or angles that don't go with the scaling mode; a fit that finds no minimum is an [`Outcome`], not an error.
 pub fn fit(task: &Task, objective: &mut dyn Objective, observe: &mut dyn FnMut(&Event)) -> Result<Fit> {
+    fit_from(None, task, objective, observe)
+}
+
+/// As [`fit`], from a stage on that an earlier run of the same task on the same data has told of by [`Event::Stage`].
+///
+/// # Errors
+/// As [`fit`].
+pub fn fit_from(
+    stage: Option<Stage>,
+    task: &Task,
+    objective: &mut dyn Objective,
+    observe: &mut dyn FnMut(&Event),
+) -> Result<Fit> {
     let problem = Problem {
         chart: Chart::new(task.space, objective.experiment().t_ref()),
         scaling: Arc::new(Scaling::new(task.mode, &objective.experiment().phi, task.space)?),
     };
     let mut solver = Solver { task, objective, observe, problem, iterations: Vec::new() };
-    let coarsest = solver.objective.levels().len() - 1;
-    let mut others = Vec::new();
-    let mut carried = solver.begin(coarsest, task.config.global_search)?;
-    let useless = |starts: &[Trust]| starts.iter().all(|s| s.outcome() == Some(Outcome::Insensitive));
-    let searched_instead = !task.config.global_search && useless(&carried);
-    if searched_instead {
-        carried = solver.begin(coarsest, true)?;
+    let mut stage = match stage {
+        Some(stage) => stage,
+        None => solver.open()?,
+    };
+    loop {
+        solver.iterations.clone_from(&stage.iterations);
+        (solver.observe)(&Event::Stage(stage.clone()));
+        let mut found = match (stage.part, task.robust) {
+            (Part::Robust, Some(robust)) => solver.robust(robust, stage.level, &stage.carried)?,
+            _ => solver.refine(stage.level, &stage.carried)?,
+        };
+        // minima that a loss gives up aren't comparable with those of least squares
+        let given_up = if stage.part == Part::Squares { &mut stage.others } else { &mut Vec::new() };
+        solver.prune(&mut found, stage.level, stage.level == 0, given_up);
+        let coarsest = solver.coarsest();
+        (stage.part, stage.level) = match (stage.part, stage.level, task.robust) {
+            (Part::Squares, 0, Some(_)) => (Part::Robust, coarsest),
+            (_, 0, _) => {
+                let plain = task.robust.map(|_| solver.plain(0, &found[0].point())).transpose()?;
+                return Ok(solver.conclude(found, stage, plain));
+            }
+            (part, level, _) => (part, level - 1),
+        };
+        stage.carried = found.iter().map(Trust::point).collect();
+        stage.iterations.clone_from(&solver.iterations);
     }
-    solver.prune(&mut carried, coarsest, false, &mut others);
-    for level in (0..=coarsest.saturating_sub(1)).rev() {
-        carried = solver.refine(level, &carried)?;
-        solver.prune(&mut carried, level, level == 0, &mut others);
-    }
-    let mut plain = None;
-    if let Some(robust) = task.robust {
-        carried = solver.robust(robust, carried)?;
-        if let Some(best) = carried.first() {
-            plain = Some(solver.plain(0, best)?);
-        }
-    }
-    Ok(Fit { searched_instead, ..solver.conclude(carried, others, plain) })
 }
 
 impl Solver<'_, '_> {
+    fn coarsest(&self) -> usize {
+        self.objective.levels().len() - 1
+    }
+
+    /// The first stage: what the coarsest level says, from the user's start or from a search.
+    fn open(&mut self) -> Result<Stage> {
+        let coarsest = self.coarsest();
+        let asked = self.task.config.global_search;
+        let mut found = self.begin(coarsest, asked)?;
+        let useless = |starts: &[Trust]| starts.iter().all(|s| s.outcome() == Some(Outcome::Insensitive));
+        let searched_instead = !asked && useless(&found);
+        if searched_instead {
+            found = self.begin(coarsest, true)?;
+        }
+        let mut others = Vec::new();
+        self.prune(&mut found, coarsest, false, &mut others);
+        Ok(Stage {
+            part: Part::Squares,
+            level: coarsest.saturating_sub(1),
+            carried: found.iter().map(Trust::point).collect(),
+            others,
+            iterations: self.iterations.clone(),
+            searched_instead,
+        })
+    }
+
     fn n_pairs(&self, level: usize) -> usize {
         self.objective.levels()[level].plan.n_pairs()
     }
@@ -367,13 +415,13 @@ impl Solver<'_, '_> {
     }
 
     /// Takes what was found on a coarser level to this one.
-    fn refine(&mut self, level: usize, carried: &[Trust]) -> Result<Vec<Trust>> {
+    fn refine(&mut self, level: usize, carried: &[Point]) -> Result<Vec<Trust>> {
         let (goal, passes) = if level == 0 { self.finish() } else { (Goal::Approach(COARSE_DECREMENT), COARSE_PASSES) };
         let n_pairs = self.n_pairs(level);
         (self.observe)(&Event::Level { level, n_pairs, carried: carried.len(), loss: None });
         let mut starts: Vec<Trust> = carried
             .iter()
-            .map(|c| self.start(c.physical().to_vec(), c.reference().to_vec(), goal, passes, REFINE_DAMPING))
+            .map(|c| self.start(c.physical.clone(), c.scaling.clone(), goal, passes, REFINE_DAMPING))
             .collect();
         self.run(level, &mut starts, Pass::Gram)?;
         Ok(starts)
@@ -410,9 +458,10 @@ impl Solver<'_, '_> {
     }
 
     /// `plain`: sums without weights, of a robust fit.
-    fn conclude(self, mut carried: Vec<Trust>, mut others: Vec<OtherMinimum>, plain: Option<Plain>) -> Fit {
-        let best = carried.remove(0);
-        for other in carried {
+    fn conclude(self, mut found: Vec<Trust>, stage: Stage, plain: Option<Plain>) -> Fit {
+        let Stage { mut others, searched_instead, .. } = stage;
+        let best = found.remove(0);
+        for other in found {
             let excess = (other.chi2() - best.chi2()) / best.noise_variance();
             others.push(OtherMinimum { physical: other.physical().to_vec(), excess, level: 0, refined: true });
         }
@@ -459,7 +508,7 @@ impl Solver<'_, '_> {
             outcome,
             iterations: self.iterations,
             fine_iterations: best.passes(),
-            searched_instead: false,
+            searched_instead,
             other_minima: others,
             covariance,
             robust,

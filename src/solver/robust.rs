@@ -8,7 +8,7 @@
 use super::trust::{Goal, Trust};
 use super::{COARSE_DECREMENT, COARSE_PASSES, Event, REFINE_DAMPING, Solver};
 use crate::Result;
-use crate::gram::{Loss, ONE, Pass, R};
+use crate::gram::{Loss, ONE, Pass, Point, R};
 
 /// Most doublings of σ: beyond a million σ data and noise have nothing to do with each other.
 const MOST_DOUBLINGS: u8 = 20;
@@ -54,48 +54,44 @@ impl Plain {
 }
 
 impl Solver<'_, '_> {
-    /// Σr² and pairs of every angle at an answer, with its contrasts and offsets.
-    pub(super) fn plain(&mut self, level: usize, at: &Trust) -> Result<Plain> {
-        let sums = self.objective.evaluate(level, &[at.point()], Pass::Chi2)?.remove(0);
+    /// Σr² and pairs of every angle at a point.
+    pub(super) fn plain(&mut self, level: usize, at: &Point) -> Result<Plain> {
+        let sums = self.objective.evaluate(level, std::slice::from_ref(at), Pass::Chi2)?.remove(0);
         Ok(Plain {
             chi2_per_angle: sums.iter().map(|gram| gram.at(R, R)).collect(),
             pairs_per_angle: sums.iter().map(|gram| gram.at(ONE, ONE)).collect(),
         })
     }
 
-    /// Takes the minima of least squares to those of the loss, best first.
-    pub(super) fn robust(&mut self, robust: Robust, mut carried: Vec<Trust>) -> Result<Vec<Trust>> {
+    /// Takes minima, of least squares or of the loss on a coarser level, the best first, to those of the loss on this level.
+    pub(super) fn robust(&mut self, robust: Robust, level: usize, carried: &[Point]) -> Result<Vec<Trust>> {
         let Robust { loss, sigma } = robust;
-        let coarsest = self.objective.levels().len() - 1;
-        for level in (0..=coarsest).rev() {
-            let Some(best) = carried.first() else { break };
-            let plain = self.plain(level, best)?;
-            let n_pairs = self.n_pairs(level);
-            (self.observe)(&Event::Level { level, n_pairs, carried: carried.len(), loss: Some(loss) });
-            let mut doublings = 0;
-            if level == coarsest {
-                let spread = (plain.chi2() / plain.pairs().max(1.0)).sqrt();
-                // as a cast, NaN and negative numbers are 0
-                doublings = ((spread / sigma).log2().ceil() as u8).min(MOST_DOUBLINGS);
-            }
-            for doublings in (0..=doublings).rev() {
-                let (goal, passes) = match (level, doublings) {
-                    (0, 0) => self.finish(),
-                    (_, 0) => (Goal::Approach(COARSE_DECREMENT), COARSE_PASSES),
-                    _ => (Goal::Approach(NEAR_ENOUGH), COARSE_PASSES),
-                };
-                let mut starts: Vec<Trust> = carried
-                    .iter()
-                    .map(|c| {
-                        let (physical, scaling) = (c.physical().to_vec(), c.reference().to_vec());
-                        self.start(physical, scaling, goal, passes, REFINE_DAMPING).robust(plain.pairs())
-                    })
-                    .collect();
-                self.run(level, &mut starts, Pass::Robust { loss, doublings })?;
-                carried = starts;
-            }
-            self.prune(&mut carried, level, level == 0, &mut Vec::new());
+        let plain = self.plain(level, &carried[0])?;
+        let n_pairs = self.n_pairs(level);
+        (self.observe)(&Event::Level { level, n_pairs, carried: carried.len(), loss: Some(loss) });
+        let mut doublings = 0;
+        if level == self.coarsest() {
+            let spread = (plain.chi2() / plain.pairs().max(1.0)).sqrt();
+            // as a cast, NaN and negative numbers are 0
+            doublings = ((spread / sigma).log2().ceil() as u8).min(MOST_DOUBLINGS);
         }
-        Ok(carried)
+        let mut from = carried.to_vec();
+        loop {
+            let (goal, passes) = match (level, doublings) {
+                (0, 0) => self.finish(),
+                (_, 0) => (Goal::Approach(COARSE_DECREMENT), COARSE_PASSES),
+                _ => (Goal::Approach(NEAR_ENOUGH), COARSE_PASSES),
+            };
+            let mut starts: Vec<Trust> = from
+                .into_iter()
+                .map(|c| self.start(c.physical, c.scaling, goal, passes, REFINE_DAMPING).robust(plain.pairs()))
+                .collect();
+            self.run(level, &mut starts, Pass::Robust { loss, doublings })?;
+            if doublings == 0 {
+                return Ok(starts);
+            }
+            doublings -= 1;
+            from = starts.iter().map(Trust::point).collect();
+        }
     }
 }

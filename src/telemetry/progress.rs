@@ -97,6 +97,7 @@ impl Progress {
                 ));
                 self.show(self.level.clone());
             }
+            Event::Stage(_) => (),
             Event::Iteration(i) => {
                 let residual = i.residual_variance.sqrt();
                 let text = format!(

@@ -37,6 +37,7 @@ fn config(mode: AnalysisMode, noise: f64) -> Config {
         },
         scaling: AngleScaling::default(),
         performance: PerformanceConfig::default(),
+        streaming: homodyne_mpi::config::StreamingConfig::default(),
         output: OutputConfig {
             directory: PathBuf::from("out"),
             hdf5: false,

@@ -1,0 +1,149 @@
+//! What must be the same for a run to go on from a checkpoint: the program, what was asked for, and the data.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+use serde_json::{Map, Value, json};
+
+use crate::{Error, Result};
+
+/// Blocks of a data file that are hashed, spread evenly from its beginning to its end.
+const BLOCKS: u64 = 16;
+/// Bytes in one.
+const BLOCK: u64 = 1 << 16;
+
+/// Parts of the configuration that don't change a bit of the result.
+const WITHOUT_EFFECT: [&str; 6] =
+    ["/experimental_data/file_path", "/optimization/streaming", "/performance", "/output", "/logging", "/simulation"];
+
+/// Identity of a run: program, configuration in force, data file.
+///
+/// # Errors
+/// [`Error::Io`] where the data file can't be read.
+pub fn identity(configuration: &Value, data: &Path) -> Result<Value> {
+    let asked = deciding(configuration);
+    Ok(json!({
+        "program": { "version": env!("CARGO_PKG_VERSION"), "git_commit": env!("HOMODYNE_GIT_COMMIT") },
+        "configuration_hash": blake3::hash(asked.to_string().as_bytes()).to_hex().to_string(),
+        "configuration": asked,
+        "data": of_file(data).map_err(|e| Error::io("read", data, e))?,
+    }))
+}
+
+/// The configuration without what has no effect on the result.
+fn deciding(configuration: &Value) -> Value {
+    let mut asked = configuration.clone();
+    for path in WITHOUT_EFFECT {
+        let Some((section, key)) = path.rsplit_once('/') else { continue };
+        if let Some(Value::Object(section)) = asked.pointer_mut(section) {
+            section.remove(key);
+        }
+    }
+    asked
+}
+
+/// Path, size, time of change and a hash of a sample of a file.
+fn of_file(path: &Path) -> std::io::Result<Value> {
+    let mut file = File::open(path)?;
+    let about = file.metadata()?;
+    let (size, mut hasher, mut block) = (about.len(), blake3::Hasher::new(), Vec::new());
+    for k in 0..BLOCKS {
+        file.seek(SeekFrom::Start(size.saturating_sub(BLOCK) * k / (BLOCKS - 1)))?;
+        block.clear();
+        (&mut file).take(BLOCK).read_to_end(&mut block)?;
+        hasher.update(&block);
+    }
+    let modified = about.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    Ok(json!({
+        "path": std::path::absolute(path)?.to_string_lossy(),
+        "size": size,
+        "modified": modified.map(|time| time.as_secs_f64()),
+        "sample_hash": hasher.finalize().to_hex().to_string(),
+    }))
+}
+
+/// Why a run that is `now` can't go on from one that was `then`; empty where it can. A data file may have been moved or
+/// touched: its hash decides when it has been read.
+pub fn differences(then: &Value, now: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    for part in ["program", "configuration"] {
+        compare("", &then[part], &now[part], &mut found);
+    }
+    for (key, name) in [("size", "size of the data file"), ("sample_hash", "contents of the data file")] {
+        compare(name, &then["data"][key], &now["data"][key], &mut found);
+    }
+    found
+}
+
+fn compare(path: &str, then: &Value, now: &Value, found: &mut Vec<String>) {
+    let empty = Map::new();
+    match (then, now) {
+        (a, b) if a == b => (),
+        (Value::Object(_), _) | (_, Value::Object(_)) => {
+            let (a, b) = (then.as_object().unwrap_or(&empty), now.as_object().unwrap_or(&empty));
+            for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                let at = |map: &Map<String, Value>| map.get(key).cloned().unwrap_or_default();
+                compare(&path, &at(a), &at(b), found);
+            }
+        }
+        _ => found.push(format!("{path} was {then}, is {now}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_decides_about_the_result_must_be_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, other) = (folder.path().join("a.h5"), folder.path().join("b.h5"));
+        let bytes: Vec<u8> = (0..3_000_000u32).map(|k| (k % 251) as u8).collect();
+        std::fs::write(&file, &bytes).unwrap();
+        std::fs::copy(&file, &other).unwrap();
+        let configuration = json!({
+            "analysis_mode": "static",
+            "experimental_data": { "file_path": "a.h5", "exchange_key": null },
+            "performance": { "computation": { "cpu_threads": 2 } },
+            "optimization": { "nlsq": { "loss": "linear" }, "streaming": { "checkpoint_frequency": 10 } },
+        });
+        let then = identity(&configuration, &file).unwrap();
+        let mut same = configuration.clone();
+        same["performance"]["computation"]["cpu_threads"] = json!(5);
+        same["experimental_data"]["file_path"] = json!("b.h5");
+        same["optimization"]["streaming"]["checkpoint_frequency"] = json!(1);
+        let now = identity(&same, &other).unwrap();
+        assert_eq!(differences(&then, &now), Vec::<String>::new());
+        assert_eq!(then["configuration_hash"], now["configuration_hash"]);
+        assert_ne!(then["data"]["path"], now["data"]["path"]);
+
+        let mut changed = configuration.clone();
+        changed["optimization"]["nlsq"]["loss"] = json!("cauchy");
+        let now = identity(&changed, &file).unwrap();
+        assert_eq!(differences(&then, &now), ["optimization.nlsq.loss was \"linear\", is \"cauchy\""]);
+        assert_ne!(then["configuration_hash"], now["configuration_hash"]);
+
+        std::fs::write(&other, &bytes[..2_999_999]).unwrap();
+        let found = differences(&then, &identity(&configuration, &other).unwrap());
+        assert_eq!(found[0], "size of the data file was 3000000, is 2999999");
+        let mut bytes = bytes;
+        bytes[2_990_000] ^= 1;
+        std::fs::write(&other, &bytes).unwrap();
+        let found = differences(&then, &identity(&configuration, &other).unwrap());
+        assert!(found.len() == 1 && found[0].starts_with("contents of the data file"), "{found:?}");
+    }
+
+    #[test]
+    fn small_files_have_an_identity_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("small");
+        for bytes in [&b""[..], b"x"] {
+            std::fs::write(&file, bytes).unwrap();
+            assert_eq!(of_file(&file).unwrap()["size"], bytes.len());
+        }
+        assert!(identity(&Value::Null, &folder.path().join("none")).is_err());
+    }
+}

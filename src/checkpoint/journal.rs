@@ -1,0 +1,301 @@
+//! The state of a fit, from which another run goes on to the same bits.
+//!
+//! The solver does nothing but small dense algebra on Gram matrices, always the same for the same matrices. So what it got
+//! since its last [`Stage`] is its state: a run that goes on begins that stage again and is given the old answers before
+//! passes are made anew. Nothing else of the solver needs to be kept, and nothing can be forgotten.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+use crate::gram::{Gram, Level, Objective, Pass, Point};
+use crate::model::Experiment;
+use crate::solver::Stage;
+
+/// Passes on coarse levels that take less are cheaper made again than kept.
+const WORTH_KEEPING: Duration = Duration::from_millis(200);
+
+/// One answer of the objective.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Answer {
+    /// Its number in the stage, from 0.
+    number: u64,
+    /// [`fingerprint`] of what was asked.
+    question: u64,
+    /// The filled part of every Gram matrix: point by point, angle by angle.
+    sums: Vec<f64>,
+}
+
+/// What a fit knows so far.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// The stage at work; `None` while the coarsest level is searched, which a run that goes on does again.
+    stage: Option<Stage>,
+    /// Answers since it began, but for cheap ones.
+    answers: Vec<Answer>,
+    /// Passes so far, by level.
+    passes: Vec<u64>,
+}
+
+impl State {
+    /// As bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        // numbers and lists of numbers always have a form
+        postcard::to_stdvec(self).unwrap_or_default()
+    }
+
+    /// From bytes; `None` where they aren't a state.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        postcard::from_bytes(bytes).ok()
+    }
+
+    /// The stage at work.
+    pub fn stage(&self) -> Option<&Stage> {
+        self.stage.as_ref()
+    }
+
+    /// Passes so far, by level.
+    pub fn passes(&self) -> &[u64] {
+        &self.passes
+    }
+}
+
+/// A state that grows while a fit is made.
+#[derive(Debug, Default)]
+pub struct Journal {
+    state: RefCell<State>,
+    /// Stages begun in this run.
+    begun: Cell<u64>,
+}
+
+impl Journal {
+    /// Of a fit that goes on from a state.
+    pub fn of(state: State) -> Self {
+        Self { state: RefCell::new(state), begun: Cell::new(0) }
+    }
+
+    /// A new stage begins: the answers to the one before have had their say.
+    pub fn begin(&self, stage: &Stage) {
+        let mut state = self.state.borrow_mut();
+        state.stage = Some(stage.clone());
+        state.answers.clear();
+        self.begun.set(self.begun.get() + 1);
+    }
+
+    /// The state so far.
+    pub fn state(&self) -> State {
+        self.state.borrow().clone()
+    }
+}
+
+/// Called after every pass that was made, with its level.
+pub type AfterPass<'a> = &'a mut dyn FnMut(usize, &Journal) -> Result<()>;
+
+/// An objective whose answers are written down, and which first gives those that were.
+pub struct Recorded<'o> {
+    inner: &'o mut dyn Objective,
+    journal: &'o Journal,
+    earlier: VecDeque<Answer>,
+    /// The last stage, by its number in this run, to which these belong.
+    replayed_until: u64,
+    /// The stage at work, likewise.
+    stage: u64,
+    /// Number of the next answer in it.
+    next: u64,
+    after: AfterPass<'o>,
+}
+
+impl<'o> Recorded<'o> {
+    /// Writes into a journal; where that was made [of a state](Journal::of), its answers come first.
+    pub fn new(inner: &'o mut dyn Objective, journal: &'o Journal, after: AfterPass<'o>) -> Self {
+        let State { stage, answers, .. } = journal.state();
+        let stage = u64::from(stage.is_some());
+        Self { inner, journal, earlier: answers.into(), replayed_until: stage, stage: 0, next: 0, after }
+    }
+
+    /// Counts from 0 again where another stage has begun.
+    fn follow(&mut self) {
+        let begun = self.journal.begun.get();
+        if begun != self.stage {
+            (self.stage, self.next) = (begun, 0);
+            if begun > self.replayed_until {
+                self.earlier.clear();
+            }
+        }
+    }
+
+    /// The answer that was written down for this question.
+    fn replay(&mut self, question: u64, n_points: usize, pass: Pass) -> Option<Vec<f64>> {
+        let number = self.next;
+        self.earlier.front().filter(|answer| answer.number == number)?;
+        let answer = self.earlier.pop_front()?;
+        let width = n_points * self.inner.experiment().n_angles() * pass.filled().len();
+        if answer.question == question && answer.sums.len() == width {
+            return Some(answer.sums);
+        }
+        log::warn!("what the checkpoint holds isn't what the solver asks for; passes are made anew from here");
+        self.earlier.clear();
+        None
+    }
+}
+
+impl Objective for Recorded<'_> {
+    fn experiment(&self) -> &Experiment {
+        self.inner.experiment()
+    }
+
+    fn levels(&self) -> &[Level] {
+        self.inner.levels()
+    }
+
+    fn evaluate(&mut self, level: usize, points: &[Point], pass: Pass) -> Result<Vec<Vec<Gram>>> {
+        self.follow();
+        let question = fingerprint(level, points, pass);
+        let earlier = self.replay(question, points.len(), pass);
+        let replayed = earlier.is_some();
+        let begin = Instant::now();
+        let (grams, sums) = match earlier {
+            Some(sums) => (unpack(&sums, points.len(), pass), sums),
+            None => {
+                let grams = self.inner.evaluate(level, points, pass)?;
+                let sums = grams.iter().flatten().flat_map(|gram| gram.0[pass.filled()].iter().copied()).collect();
+                (grams, sums)
+            }
+        };
+        let number = self.next;
+        self.next += 1;
+        let mut state = self.journal.state.borrow_mut();
+        if replayed || level == 0 || begin.elapsed() > WORTH_KEEPING {
+            state.answers.push(Answer { number, question, sums });
+        }
+        if !replayed {
+            let n_levels = state.passes.len().max(level + 1);
+            state.passes.resize(n_levels, 0);
+            state.passes[level] += points.len() as u64;
+            drop(state);
+            (self.after)(level, self.journal)?;
+        }
+        Ok(grams)
+    }
+}
+
+fn unpack(sums: &[f64], n_points: usize, pass: Pass) -> Vec<Vec<Gram>> {
+    let width = pass.filled().len();
+    let gram = |values: &[f64]| {
+        let mut gram = Gram::default();
+        gram.0[pass.filled()].copy_from_slice(values);
+        gram
+    };
+    let point = |values: &[f64]| values.chunks_exact(width).map(gram).collect();
+    sums.chunks_exact(sums.len() / n_points.max(1)).map(point).collect()
+}
+
+/// A number that tells questions apart.
+fn fingerprint(level: usize, points: &[Point], pass: Pass) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&(level as u64).to_le_bytes());
+    hasher.update(&pass.code().to_le_bytes());
+    for point in points {
+        let scaling = point.scaling.iter().flat_map(|&(contrast, offset)| [contrast, offset]);
+        for value in point.physical.iter().copied().chain(scaling) {
+            hasher.update(&value.to_le_bytes());
+        }
+    }
+    let hash = *hasher.finalize().as_bytes();
+    u64::from_le_bytes(std::array::from_fn(|k| hash[k]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Error;
+    use crate::gram::{Local, Loss};
+    use crate::model::{AnalysisMode, ParameterSpace, ScalingMode, ShearConvention, TimeAxis, reference};
+    use crate::solver::{Event, Fit, FitConfig, Robust, Task, fit_from};
+
+    const FRAMES: usize = 220;
+
+    fn objective() -> Local {
+        let experiment = Experiment {
+            mode: AnalysisMode::Static,
+            convention: ShearConvention::Homodyne,
+            q: 0.0054,
+            gap: 0.0,
+            dt: 0.1,
+            phi: vec![0.0, 50.0],
+            n_frames: FRAMES,
+            time_offset: 0,
+        };
+        let axis = TimeAxis::without_derivatives(&experiment, &[9000.0, -0.3, 700.0]);
+        let value = |angle: usize, i: usize, j: usize| {
+            let noise = 0.02 * (((i * 7919 + j * 104_729 + angle) % 1009) as f64 / 1009.0 - 0.5);
+            (1.0 + 0.3 * reference::shape(&experiment, &axis, angle, i, j) + noise) as f32
+        };
+        let row = |angle, i| (0..FRAMES).map(|j| if j > i { value(angle, i, j) } else { 0.0 }).collect::<Vec<_>>();
+        let rows: Vec<Vec<Vec<f32>>> = (0..2).map(|angle| (0..FRAMES).map(|i| row(angle, i)).collect()).collect();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        Local::new(experiment.clone(), pool, |angle, i| &rows[angle][i][i + 1..]).unwrap()
+    }
+
+    /// Fits until so many passes were made, from a state on; the second part of the answer is the state then.
+    fn run(inner: &mut Local, from: State, most: usize, robust: Option<Robust>) -> (Result<Fit>, State, usize) {
+        let space = ParameterSpace::for_mode(AnalysisMode::Static);
+        let config = FitConfig { global_search: true, ..FitConfig::default() };
+        let task = Task { space: &space, config: &config, mode: ScalingMode::Individual, sigma: None, robust };
+        let (stage, journal) = (from.stage().cloned(), Journal::of(from));
+        let mut made = 0;
+        let mut after = |_, _: &Journal| {
+            made += 1;
+            if made == most { Err(Error::Usage("stop".into())) } else { Ok(()) }
+        };
+        let mut recorded = Recorded::new(inner, &journal, &mut after);
+        let mut observe = |event: &Event| {
+            if let Event::Stage(stage) = event {
+                journal.begin(stage);
+            }
+        };
+        let fit = fit_from(stage, &task, &mut recorded, &mut observe);
+        (fit, journal.state(), made)
+    }
+
+    #[test]
+    fn a_fit_stopped_after_any_pass_ends_where_the_undisturbed_one_does() {
+        for robust in [None, Some(Robust { loss: Loss::SoftL1, sigma: 1.0 })] {
+            let mut inner = objective();
+            let (whole, end, all) = run(&mut inner, State::default(), usize::MAX, robust);
+            let whole = whole.unwrap();
+            assert!(all > 8, "{all}");
+            for most in 1..=all {
+                let (stopped, state, made) = run(&mut inner, State::default(), most, robust);
+                assert!(stopped.is_err() && made == most);
+                let state = State::decode(&state.encode()).unwrap();
+                let searching = state.stage().is_none();
+                let (again, state, _) = run(&mut inner, state, usize::MAX, robust);
+                let again = again.unwrap();
+                assert_eq!((&again.physical, again.projected.chi2), (&whole.physical, whole.projected.chi2), "{most}");
+                assert_eq!(format!("{:?}", again.covariance), format!("{:?}", whole.covariance), "{most}");
+                assert_eq!(again.iterations, whole.iterations, "{most}");
+                if !searching {
+                    // no pass at full resolution is made twice
+                    assert_eq!(state.passes()[0], end.passes()[0], "{most}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn answers_to_other_questions_are_not_used() {
+        let mut inner = objective();
+        let (_, end, all) = run(&mut inner, State::default(), usize::MAX, None);
+        let (_, mut state, _) = run(&mut inner, State::default(), all - 1, None);
+        assert!(!state.answers.is_empty());
+        state.answers[0].question ^= 1;
+        let (again, _, _) = run(&mut inner, state, usize::MAX, None);
+        let best = end.stage().unwrap().carried[0].physical.clone();
+        assert!((again.unwrap().physical[1] - best[1]).abs() < 0.1);
+        assert_eq!(State::decode(&[1, 2, 3]), None);
+    }
+}

@@ -1,0 +1,338 @@
+//! Keeps a fit from being lost: checkpoints, going on from one, stopping in time.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::stops::{Ask, Stops};
+use crate::checkpoint::{
+    Checkpoint, FolderLock, Journal, Purpose, Saver, State, Statistics, Store, Stored, differences, identity, list,
+    load,
+};
+use crate::config::{Config, StreamingConfig};
+use crate::output::Keeping;
+use crate::solver::Iteration;
+use crate::{Error, Result};
+
+/// Kind of state that a fit saves.
+const KIND: &str = "fit";
+/// Longest time between two checkpoints.
+const AT_LEAST_EVERY: Duration = Duration::from_secs(60);
+/// Where the configuration says whether there are checkpoints.
+const ENABLE: &str = "optimization.streaming.enable_checkpoints";
+/// Where it says in which folder.
+const FOLDER: &str = "optimization.streaming.checkpoint_dir";
+
+/// What the command line says about going on and stopping.
+#[derive(Debug, Clone, Default)]
+pub struct Going {
+    /// `auto`, `never`, or a checkpoint's path; `None` = as configured.
+    pub resume: Option<String>,
+    /// Time after which to stop.
+    pub max_time: Option<Duration>,
+}
+
+/// A checkpoint that this run goes on from.
+#[derive(Debug)]
+struct Resumed {
+    path: PathBuf,
+    state: State,
+    /// Hash of the data that were fitted; `None` where they hadn't been read yet.
+    data_hash: Option<String>,
+    /// Time that was worked before, s.
+    seconds: f64,
+}
+
+/// The checkpoint folder, this run's alone.
+#[derive(Debug)]
+struct Shelf {
+    saver: Saver,
+    // released last
+    _lock: FolderLock,
+}
+
+impl Shelf {
+    /// Takes the folder, and gives the newest checkpoint in it where one is wanted.
+    fn open(settings: &StreamingConfig, wanted: bool) -> Result<(Self, Option<(PathBuf, Stored)>)> {
+        let lock = FolderLock::take(&settings.directory, Purpose::Checkpoints)?;
+        let store = Store::open(&settings.directory, settings.keep)?;
+        let mut found = None;
+        if wanted {
+            let newest = store.newest_valid()?;
+            for (path, problem) in newest.passed_over {
+                log::warn!("{}: {problem}; it is not used", path.display());
+            }
+            found = newest.found;
+        }
+        Ok((Self { saver: Saver::new(store)?, _lock: lock }, found))
+    }
+}
+
+/// Keeps one fit.
+#[derive(Debug)]
+pub(super) struct Keeper<'a> {
+    config: &'a Config,
+    begin: Instant,
+    identity: Value,
+    resumed: Option<Resumed>,
+    /// What checkpoints tell people.
+    about: Value,
+    /// In units of which they tell of χ².
+    sigma: f64,
+    /// `None` as long as nothing had to be saved, and where nothing may be.
+    shelf: Option<Shelf>,
+    last_save: Instant,
+    last_pass: Instant,
+    /// Full-resolution passes since the last save.
+    passes: u64,
+}
+
+impl<'a> Keeper<'a> {
+    /// Looks for a checkpoint to go on from. The checkpoint folder is this run's alone from now on, or in a `short` run from the
+    /// moment that there is something in it: many of them may share one.
+    ///
+    /// # Errors
+    /// A folder that another job works in or that can't be written; a checkpoint of another run.
+    pub fn open(config: &'a Config, data: &Path, short: bool, going: &Going, begin: Instant) -> Result<Self> {
+        let identity = identity(&config.effective, data)?;
+        let settings = &config.streaming;
+        let asked = match going.resume.as_deref() {
+            None if settings.resume => Some("auto"),
+            None | Some("never") => None,
+            some => some,
+        };
+        let (mut shelf, mut found) = (None, None);
+        let is_empty = list(&settings.directory).unwrap_or_default().is_empty();
+        if settings.checkpoints && !(short && is_empty) {
+            let (opened, newest) = Shelf::open(settings, asked == Some("auto"))?;
+            (shelf, found) = (Some(opened), newest);
+        }
+        if let Some(path) = asked.filter(|word| *word != "auto") {
+            let path = PathBuf::from(path);
+            found = Some((path.clone(), load(&path).map_err(|problem| problem.into_error(&path))?));
+        }
+        let resumed = found.map(|(path, stored)| resumed(path, stored, &identity)).transpose()?;
+        let now = Instant::now();
+        Ok(Self {
+            config,
+            begin,
+            identity,
+            resumed,
+            about: json!({}),
+            sigma: 1.0,
+            shelf,
+            last_save: now,
+            last_pass: now,
+            passes: 0,
+        })
+    }
+
+    /// The state to go on from.
+    pub fn state(&self) -> State {
+        self.resumed.as_ref().map(|resumed| resumed.state.clone()).unwrap_or_default()
+    }
+
+    /// When the run began.
+    pub fn begin(&self) -> Instant {
+        self.begin
+    }
+
+    /// Time worked, this run and those before, s.
+    fn elapsed(&self) -> f64 {
+        self.begin.elapsed().as_secs_f64() + self.resumed.as_ref().map_or(0.0, |resumed| resumed.seconds)
+    }
+
+    /// For the report.
+    pub fn record(&self) -> Keeping {
+        let resumed = self.resumed.as_ref();
+        Keeping {
+            saved: self.statistics(),
+            resumed_from: resumed.map(|resumed| resumed.path.clone()),
+            seconds_before: resumed.map_or(0.0, |resumed| resumed.seconds),
+        }
+    }
+
+    /// The data have been read, and this is their hash.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where the checkpoint is of other data.
+    pub fn data_are(&mut self, hash: &str) -> Result<()> {
+        self.identity["data"]["hash"] = hash.into();
+        let Some(Resumed { path, state, data_hash, .. }) = &self.resumed else { return Ok(()) };
+        if data_hash.as_ref().is_some_and(|then| then != hash) {
+            return Err(of_another_run(path, &["contents of the data file have changed".into()]));
+        }
+        log::info!(
+            "resumed from {}: {:.1} s of work and {} full passes are kept",
+            path.display(),
+            self.elapsed() - self.begin.elapsed().as_secs_f64(),
+            state.passes().first().unwrap_or(&0)
+        );
+        (self.last_save, self.last_pass) = (Instant::now(), Instant::now());
+        Ok(())
+    }
+
+    /// What checkpoints are to tell people beside the time; residuals are in units of σ.
+    pub fn tell(&mut self, sigma: f64, about: Value) {
+        (self.sigma, self.about) = (sigma, about);
+    }
+
+    /// To be called after every pass: saves when it is time, and stops where that is asked for.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] after a save, or another error where there can be none.
+    pub fn after_pass(
+        &mut self,
+        level: usize,
+        journal: &Journal,
+        last: Option<&Iteration>,
+        stops: &mut Stops,
+    ) -> Result<()> {
+        self.passes += u64::from(level == 0);
+        let due = self.passes >= self.config.streaming.frequency || self.last_save.elapsed() > AT_LEAST_EVERY;
+        let pass = std::mem::replace(&mut self.last_pass, Instant::now()).elapsed();
+        let longest = self.statistics().longest;
+        match stops.look(pass, longest) {
+            Ask::Stop(why) => Err(self.stop(&why, &journal.state(), last)),
+            Ask::Nothing if !due => Ok(()),
+            Ask::Nothing | Ask::Save => {
+                (self.last_save, self.passes) = (Instant::now(), 0);
+                let checkpoint = self.checkpoint(&journal.state(), last);
+                match self.saver() {
+                    Some(Ok(saver)) => saver.submit(checkpoint),
+                    Some(Err(error)) => log::warn!("no checkpoint: {error}"),
+                    None => {}
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// To be called between passes and before the first: stops where that is asked for.
+    ///
+    /// # Errors
+    /// As [`Self::after_pass`].
+    pub fn between(&mut self, stops: &mut Stops) -> Result<()> {
+        match stops.look(Duration::ZERO, self.statistics().longest) {
+            Ask::Stop(why) => Err(self.stop(&why, &self.state(), None)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What saves; `None` where nothing may be saved.
+    fn saver(&mut self) -> Option<Result<&Saver>> {
+        let settings = &self.config.streaming;
+        if !settings.checkpoints {
+            return None;
+        }
+        if self.shelf.is_none() {
+            match Shelf::open(settings, false) {
+                Ok((shelf, _)) => self.shelf = Some(shelf),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        self.shelf.as_ref().map(|shelf| Ok(&shelf.saver))
+    }
+
+    /// Saves and says how to go on.
+    fn stop(&mut self, why: &str, state: &State, last: Option<&Iteration>) -> Error {
+        let checkpoint = self.checkpoint(state, last);
+        let saver = match self.saver() {
+            Some(Ok(saver)) => saver,
+            Some(Err(error)) => return error,
+            None => {
+                let message = format!("stopped {why} without a checkpoint: `{ENABLE}` is false");
+                return Error::Rank { rank: 0, message };
+            }
+        };
+        saver.submit(checkpoint);
+        match saver.wait() {
+            Some(Ok(saved)) => {
+                Error::Stopped(format!("{why}; run the same command again to go on from {}", saved.path.display()))
+            }
+            Some(Err(error)) => error,
+            None => Error::Rank { rank: 0, message: "the thread that saves checkpoints has ended".into() },
+        }
+    }
+
+    fn checkpoint(&self, state: &State, last: Option<&Iteration>) -> Checkpoint {
+        let mut progress = json!({
+            "elapsed_seconds": self.elapsed(),
+            "level": state.stage().map(|stage| stage.level),
+            "iteration": last.map(|iteration| iteration.pass),
+            "chi_squared": last.map(|iteration| iteration.chi2 / (self.sigma * self.sigma)),
+            "passes": state.passes(),
+        });
+        if let (Value::Object(progress), Value::Object(about)) = (&mut progress, &self.about) {
+            progress.extend(about.clone());
+        }
+        Checkpoint {
+            kind: KIND.into(),
+            state: state.encode(),
+            configuration: self.config.effective.clone(),
+            identity: self.identity.clone(),
+            progress,
+        }
+    }
+
+    /// What was saved so far.
+    fn statistics(&self) -> Statistics {
+        self.shelf.as_ref().map(|shelf| shelf.saver.statistics()).unwrap_or_default()
+    }
+
+    /// The results are written: checkpoints have done their work.
+    pub fn finish(self) {
+        let Some(Shelf { saver, _lock: lock }) = self.shelf else { return };
+        // what waits is saved first, so that nothing appears afterwards
+        drop(saver);
+        let folder = &self.config.streaming.directory;
+        let entries = list(folder).unwrap_or_default();
+        for entry in &entries {
+            if let Err(e) = fs::remove_file(&entry.path) {
+                log::warn!("a checkpoint of this run stays: {}: {e}", entry.path.display());
+            }
+        }
+        drop(lock);
+        if !entries.is_empty() {
+            // a run that was killed may have made the folder; anything else in it keeps it
+            let _ = fs::remove_dir(folder);
+        }
+    }
+}
+
+/// A checkpoint to go on from, if it is one of this run.
+fn resumed(path: PathBuf, stored: Stored, now: &Value) -> Result<Resumed> {
+    let then = &stored.checkpoint.identity;
+    let found = differences(then, now);
+    if !found.is_empty() {
+        return Err(of_another_run(&path, &found));
+    }
+    let checkpoint = &stored.checkpoint;
+    let state = Some(&checkpoint.state).filter(|_| checkpoint.kind == KIND).and_then(|bytes| State::decode(bytes));
+    let Some(state) = state else {
+        return Err(Error::data(&path, format!("holds a state of kind `{}`, not one of a fit", checkpoint.kind)));
+    };
+    Ok(Resumed {
+        state,
+        data_hash: then["data"]["hash"].as_str().map(str::to_owned),
+        seconds: checkpoint.progress["elapsed_seconds"].as_f64().unwrap_or(0.0),
+        path,
+    })
+}
+
+/// Most differences that are shown.
+const MOST_SHOWN: usize = 4;
+
+fn of_another_run(path: &Path, differences: &[String]) -> Error {
+    let mut shown: Vec<&str> = differences.iter().take(MOST_SHOWN).map(String::as_str).collect();
+    if differences.len() > MOST_SHOWN {
+        shown.push("…");
+    }
+    Error::Usage(format!(
+        "{}: is of another run: {}; `--resume never` begins anew, `{FOLDER}` names another folder",
+        path.display(),
+        shown.join("; ")
+    ))
+}

@@ -1,0 +1,78 @@
+//! Checkpoints, batches and what is to be done when reading fails: the section `optimization.streaming`.
+
+use std::path::PathBuf;
+
+use super::document::Document;
+use crate::Result;
+
+/// Folder of checkpoints where nothing names one.
+pub(super) const CHECKPOINTS: &str = "./checkpoints";
+/// Full-resolution passes between two checkpoints.
+const FREQUENCY: u64 = 10;
+/// Checkpoints kept.
+const KEPT: usize = 3;
+/// How often a failed read is tried again.
+const RETRIES: u32 = 2;
+
+/// Settings of checkpoints and streaming.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamingConfig {
+    /// Whether checkpoints are written.
+    pub checkpoints: bool,
+    /// Where, relative to the working directory.
+    pub directory: PathBuf,
+    /// Full-resolution passes between two checkpoints; there is one a minute anyway.
+    pub frequency: u64,
+    /// Checkpoints kept.
+    pub keep: usize,
+    /// Whether a run goes on from the checkpoint that an earlier one left.
+    pub resume: bool,
+    /// How often a failed read is tried again.
+    pub retries: u32,
+    /// Least share of the data that must be readable for the fit to go on; 1 unless the configuration says otherwise and
+    /// allows faults.
+    pub min_success_rate: f64,
+    /// Pairs in a batch; `None` = by the memory limit.
+    pub batch_pairs: Option<usize>,
+}
+
+impl Default for StreamingConfig {
+    fn default() -> Self {
+        Self {
+            checkpoints: true,
+            directory: PathBuf::from(CHECKPOINTS),
+            frequency: FREQUENCY,
+            keep: KEPT,
+            resume: true,
+            retries: RETRIES,
+            min_success_rate: 1.0,
+            batch_pairs: None,
+        }
+    }
+}
+
+pub(super) fn streaming(document: &Document) -> Result<StreamingConfig> {
+    let default = StreamingConfig::default();
+    let path = |key: &str| format!("optimization.streaming.{key}");
+    let whole = |key: &str, least: i64, most: i64| document.whole(&path(key), least, most);
+    let folder = document.text(&path("checkpoint_dir"))?.filter(|spot| !spot.value.trim().is_empty());
+    let tolerant = document.flag(&path("enable_fault_tolerance"), true)?;
+    let rate = match document.number(&path("min_success_rate"))? {
+        Some(spot) if !(0.0..=1.0).contains(&spot.value) => {
+            let message = format!("`{}` must be from 0 to 1, found {}", path("min_success_rate"), spot.value);
+            return Err(document.error(spot.place, message));
+        }
+        rate => rate.map_or(default.min_success_rate, |spot| spot.value),
+    };
+    let retries = whole("max_retries_per_batch", 0, 1000)?.map_or(default.retries, |spot| spot.value as u32);
+    Ok(StreamingConfig {
+        checkpoints: document.flag(&path("enable_checkpoints"), default.checkpoints)?,
+        directory: folder.map_or(default.directory, |spot| PathBuf::from(spot.value)),
+        frequency: whole("checkpoint_frequency", 1, i64::MAX)?.map_or(default.frequency, |spot| spot.value as u64),
+        keep: whole("keep_last_checkpoints", 1, i64::MAX)?.map_or(default.keep, |spot| spot.value as usize),
+        resume: document.flag(&path("resume_from_checkpoint"), default.resume)?,
+        retries: if tolerant { retries } else { 0 },
+        min_success_rate: if tolerant { rate } else { 1.0 },
+        batch_pairs: whole("batch_size", 1, i64::MAX)?.map(|spot| spot.value as usize),
+    })
+}
