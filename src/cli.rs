@@ -233,8 +233,7 @@ pub enum StrategyName {
     Large,
     /// In memory, sharded, passes cut into batches.
     Chunked,
-    /// From the file in every pass.
-    #[value(hide = true)]
+    /// From a file in every pass.
     Streaming,
 }
 
@@ -292,7 +291,6 @@ fn unavailable(cli: &Cli) -> Option<String> {
             (fit.method == Some(Method::Nuts), "--method nuts"),
             (fit.method == Some(Method::Both), "--method both"),
             (fit.device == DeviceKind::Cuda, "--device cuda"),
-            (fit.strategy == Some(StrategyName::Streaming), "--strategy streaming"),
             (fit.later.trace.is_some(), "--trace"),
             (fit.later.memory_profile.is_some(), "--memory-profile"),
         ]

@@ -329,7 +329,6 @@ fn what_is_still_to_come_is_refused_by_name() {
         &["--method", "cmc"],
         &["--method", "both"],
         &["--device", "cuda"],
-        &["--strategy", "streaming"],
     ] {
         let mut refused = Refused::new();
         refused.arguments.extend(more.iter().map(|s| s.to_string()));

@@ -122,7 +122,6 @@ fn what_is_not_there_yet_is_parsed_and_named() {
         ("--config a --method cmc", "--method nuts"),
         ("--config a --method both", "--method both"),
         ("--config a --device cuda", "--device cuda"),
-        ("--config a --strategy streaming", "--strategy streaming"),
         ("inspect f --plot", "inspect --plot"),
         ("device status", "device"),
     ] {
@@ -143,7 +142,7 @@ fn the_help_shows_only_what_works() {
     for hidden in ["--trace", "memory-profile"] {
         assert!(!help.contains(hidden), "{hidden}");
     }
-    for hidden in ["nuts", "cuda", "streaming", "--plot", "mcmc"] {
+    for hidden in ["nuts", "cuda", "--plot", "mcmc"] {
         assert!(!help.contains(hidden), "{hidden}");
     }
     for shown in [

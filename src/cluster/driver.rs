@@ -1,18 +1,21 @@
 //! Rank 0's side: setting up, dealing tiles, and the objective that the solver sees.
 
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::fault::Fault;
 use super::interrupt::{Interrupts, Signals};
+use super::memory::Samples;
 use super::reduce::{Head, Reduction};
-use super::setup::{Dealing, Setup, engine, thread_pool};
+use super::setup::{Dealing, Setup, Streaming, engine, thread_pool};
 use super::threads::{refuse_absurd, thread_remarks};
 use super::worker::{RankStatus, encode, flatten, operation};
 use super::{ThreadPlan, World, thread_plan};
 use crate::gram::{
-    BatchProgress, CpuEngine, Engine, Gram, Lane, Level, Objective, Pass, Point, TileStore, as_floats, pack_angle,
+    BatchProgress, CpuEngine, Engine, Gram, Lane, Level, Objective, Pass, Point, TileStore, TileWriter, as_floats,
+    pack_angle,
 };
 use crate::model::Experiment;
 use crate::{Error, Result};
@@ -27,10 +30,13 @@ pub struct Driver<'w> {
     threads: ThreadPlan,
     pool: Arc<rayon::ThreadPool>,
     stores: Vec<TileStore>,
+    /// Where the levels go, if not to the ranks.
+    writers: Vec<TileWriter>,
     engine: Option<CpuEngine>,
     buffer: Vec<Lane>,
     fault: Fault,
     signals: Rc<Signals>,
+    samples: Arc<Samples>,
     passes: Vec<u64>,
     pairs: f64,
     busy: Duration,
@@ -58,19 +64,21 @@ impl<'w> Driver<'w> {
         let threads = thread_plan(world, setup.threads);
         let dealing = Dealing::new(&setup.experiment, world.size());
         let reductions = (0..dealing.levels.len()).map(|level| Reduction::new(&dealing, level)).collect();
-        let stores = dealing.stores(0);
+        let stores = dealing.stores(0, setup.streaming.is_some());
         let pool = Arc::new(thread_pool(0, threads.threads)?);
         let passes = vec![0; dealing.levels.len()];
         Ok(Self {
             world,
             fault: Fault::from_environment(0),
             signals: Rc::new(Signals::of(Interrupts::install(0)?)),
+            samples: Arc::default(),
             setup,
             dealing,
             reductions,
             threads,
             pool,
             stores,
+            writers: Vec::new(),
             engine: None,
             buffer: Vec::new(),
             passes,
@@ -92,6 +100,9 @@ impl<'w> Driver<'w> {
     /// # Errors
     /// When threads cannot be started.
     pub fn load<'m>(&mut self, angle: usize, row_after: &(dyn Fn(usize) -> &'m [f32] + Sync)) -> Result<()> {
+        if let Some(streaming) = self.setup.streaming.clone() {
+            return self.write(&streaming, angle, row_after);
+        }
         self.world.broadcast_words(&mut [operation::LOAD, angle as u64, 0, 0]);
         for rank in (0..self.world.size()).rev() {
             for (k, level) in self.dealing.levels.iter().enumerate() {
@@ -123,15 +134,65 @@ impl<'w> Driver<'w> {
         Ok(())
     }
 
+    /// Packs one matrix into the files of all levels.
+    fn write<'m>(
+        &mut self,
+        streaming: &Streaming,
+        angle: usize,
+        row_after: &(dyn Fn(usize) -> &'m [f32] + Sync),
+    ) -> Result<()> {
+        let levels = &self.dealing.levels;
+        if angle == 0 {
+            let create = |(k, level): (usize, &Level)| TileWriter::create(&streaming.file(k), &level.plan);
+            self.writers = levels.iter().enumerate().map(create).collect::<Result<_>>()?;
+        }
+        for (writer, level) in self.writers.iter_mut().zip(levels) {
+            self.pool.install(|| writer.write(level, row_after))?;
+        }
+        if angle + 1 < self.setup.experiment.n_angles() {
+            return Ok(());
+        }
+        std::mem::take(&mut self.writers).into_iter().try_for_each(TileWriter::finish)?;
+        self.open(false)
+    }
+
+    /// The folder of packed data, where they are streamed.
+    pub fn scratch(&self) -> Option<&Path> {
+        self.setup.streaming.as_ref().map(|streaming| streaming.folder.as_path())
+    }
+
+    /// Has all ranks take their data from files that are complete; `verify`: another run has written them.
+    ///
+    /// # Errors
+    /// Where they can't be read or aren't as they were written.
+    pub fn open(&mut self, verify: bool) -> Result<()> {
+        let Some(streaming) = &self.setup.streaming else { return Ok(()) };
+        let files = streaming.open(&self.dealing, 0, verify)?;
+        self.world.broadcast_words(&mut [operation::OPEN, verify.into(), 0, 0]);
+        let pool = thread_pool(0, self.threads.threads)?;
+        let mut engine = engine(&self.setup, &self.dealing, std::mem::take(&mut self.stores), pool)?;
+        streaming.attach(files, &mut engine)?;
+        self.engine = Some(engine);
+        Ok(())
+    }
+
     /// Signals that came to any rank; ranks tell of theirs with every pass.
     pub fn signals(&self) -> Rc<Signals> {
         Rc::clone(&self.signals)
     }
 
-    /// Reports the batches of full-resolution passes on this rank.
-    pub fn on_batch(&mut self, report: BatchProgress) {
+    /// Reports the batches of full-resolution passes on this rank, where there is somebody to hear it, and samples its memory
+    /// after each.
+    pub fn on_batch(&mut self, report: Option<BatchProgress>) {
         if let (Some(engine), Some(pairs)) = (&mut self.engine, self.setup.batch_pairs) {
-            engine.set_batches(pairs, Some(report));
+            let samples = Arc::clone(&self.samples);
+            let both = move |done, all| {
+                samples.take();
+                if let Some(report) = &report {
+                    report(done, all);
+                }
+            };
+            engine.set_batches(pairs, Some(Box::new(both)));
         }
     }
 
@@ -147,7 +208,7 @@ impl<'w> Driver<'w> {
     /// Asks every rank for its memory and threads; a collective call.
     pub fn status(&self) -> Vec<RankStatus> {
         self.world.broadcast_words(&mut [operation::STATUS, 0, 0, 0]);
-        let own = RankStatus::own(self.threads, self.worked);
+        let own = RankStatus::own(self.threads, self.worked, &self.samples, self.engine.as_ref());
         let all = self.world.gather(&own.encode(), &vec![RankStatus::WORDS; self.world.size()]);
         all.chunks_exact(RankStatus::WORDS).map(RankStatus::decode).collect()
     }

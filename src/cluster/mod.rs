@@ -22,7 +22,7 @@ pub use interrupt::Signals;
 pub use memory::{peak as peak_memory, physical as physical_memory};
 pub use probe::Rate;
 pub use reduce::{CompletionCost, completion_cost};
-pub use setup::Setup;
+pub use setup::{Setup, Streaming};
 pub use strategy::{GB, MemoryLimit, Strategy};
 pub use survey::{Share, Survey, SurveyedRank, survey, while_others_rest};
 pub use threads::{ThreadPlan, thread_plan};

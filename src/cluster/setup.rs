@@ -1,10 +1,11 @@
 //! What every rank must know before tiles are dealt, and what it builds from that.
 
 use std::ops::Range;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::gram::{CpuEngine, Level, Precision, Shard, TileStore, tree};
+use crate::gram::{CpuEngine, Level, Precision, Shard, TileReader, TileStore, tree};
 use crate::model::Experiment;
 use crate::{Error, Result};
 
@@ -19,6 +20,42 @@ pub struct Setup {
     pub batch_pairs: Option<usize>,
     /// Precision of Gram passes.
     pub precision: Precision,
+    /// Where the finest level is and how much of it ranks keep; `None` = they hold all of it.
+    pub streaming: Option<Streaming>,
+}
+
+/// Packed data in files, of which the finest level is read in every pass.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Streaming {
+    /// The folder that rank 0 writes and all read: a file for every level.
+    pub folder: PathBuf,
+    /// Bytes of the finest level that each rank keeps.
+    pub keep: usize,
+    /// How often a failed read is tried again.
+    pub retries: u32,
+}
+
+impl Streaming {
+    /// The file of a level.
+    pub(super) fn file(&self, level: usize) -> PathBuf {
+        self.folder.join(format!("level-{level}.tiles"))
+    }
+
+    /// Opens the files, which are complete, for one rank. Those of another run are verified.
+    pub(super) fn open(&self, dealing: &Dealing, rank: usize, verify: bool) -> Result<Vec<TileReader>> {
+        let level = |(k, level): (usize, &Level)| {
+            TileReader::open(&self.file(k), &level.plan, dealing.ranges[k][rank].clone(), self.retries, verify)
+        };
+        dealing.levels.iter().enumerate().map(level).collect()
+    }
+
+    /// Has an engine take its data from the files: all of the coarse levels, and of the finest what is to be kept.
+    pub(super) fn attach(&self, files: Vec<TileReader>, engine: &mut CpuEngine) -> Result<()> {
+        for (k, file) in files.into_iter().enumerate() {
+            engine.stream(k, file, if k == 0 { self.keep } else { usize::MAX })?;
+        }
+        Ok(())
+    }
 }
 
 /// Which tiles of which level belong to which rank.
@@ -59,9 +96,13 @@ impl Dealing {
         tree::owned_nodes(plan.per_angle(), &plan.within_angle(&self.ranges[level][rank], angle), u32::MAX)
     }
 
-    /// Empty stores for one rank.
-    pub fn stores(&self, rank: usize) -> Vec<TileStore> {
-        self.levels.iter().zip(&self.ranges).map(|(l, r)| TileStore::new(&l.plan, r[rank].clone())).collect()
+    /// Empty stores for one rank; without any tile where the data are `elsewhere`.
+    pub fn stores(&self, rank: usize, elsewhere: bool) -> Vec<TileStore> {
+        let store = |(level, ranges): (&Level, &Vec<Range<usize>>)| {
+            let Range { start, end } = ranges[rank];
+            TileStore::new(&level.plan, start..if elsewhere { start } else { end })
+        };
+        self.levels.iter().zip(&self.ranges).map(store).collect()
     }
 }
 
@@ -72,7 +113,7 @@ pub(super) fn engine(
     stores: Vec<TileStore>,
     pool: rayon::ThreadPool,
 ) -> Result<CpuEngine> {
-    let shards = dealing.levels.iter().cloned().zip(stores).map(|(level, store)| Shard { level, store }).collect();
+    let shards = dealing.levels.iter().cloned().zip(stores).map(|(level, store)| Shard::held(level, store)).collect();
     let mut engine = CpuEngine::new(setup.experiment.clone(), shards, pool)?;
     engine.set_precision(setup.precision);
     if let Some(pairs) = setup.batch_pairs {

@@ -13,12 +13,16 @@ pub enum Strategy {
     Large,
     /// In memory, sharded, progress by batches of a pass.
     Chunked,
+    /// In memory as far as that goes, the rest from a file in every pass; progress by batches.
+    Streaming,
 }
 
 /// Matrix entries from which a set counts as LARGE.
 const LARGE_FROM: u64 = 1_000_000;
 /// Matrix entries from which a set counts as CHUNKED.
 const CHUNKED_FROM: u64 = 10_000_000;
+/// Matrix entries above which a set counts as STREAMING.
+const CHUNKED_TO: u64 = 100_000_000;
 /// Pairs in a batch of a CHUNKED pass on one rank: some milliseconds of work.
 const BATCH_PAIRS: usize = 4_000_000;
 /// Share of the memory found that the job may use unless it was told a limit.
@@ -33,6 +37,7 @@ impl Strategy {
             Self::Standard => "STANDARD",
             Self::Large => "LARGE",
             Self::Chunked => "CHUNKED",
+            Self::Streaming => "STREAMING",
         }
     }
 
@@ -41,7 +46,8 @@ impl Strategy {
         match n_points {
             0..LARGE_FROM => Self::Standard,
             LARGE_FROM..CHUNKED_FROM => Self::Large,
-            _ => Self::Chunked,
+            CHUNKED_FROM..=CHUNKED_TO => Self::Chunked,
+            _ => Self::Streaming,
         }
     }
 
@@ -52,7 +58,7 @@ impl Strategy {
 
     /// Pairs per batch, where passes are counted in batches.
     pub fn batch_pairs(self) -> Option<usize> {
-        (self == Self::Chunked).then_some(BATCH_PAIRS)
+        (!self.is_short()).then_some(BATCH_PAIRS)
     }
 }
 
@@ -159,6 +165,8 @@ mod tests {
         assert_eq!(Strategy::by_size(1_000_000), Strategy::Large);
         assert_eq!(Strategy::by_size(9_999_999), Strategy::Large);
         assert_eq!(Strategy::by_size(10_000_000), Strategy::Chunked);
+        assert_eq!(Strategy::by_size(100_000_000), Strategy::Chunked);
+        assert_eq!(Strategy::by_size(100_000_001), Strategy::Streaming);
     }
 
     #[test]

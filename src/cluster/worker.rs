@@ -1,7 +1,10 @@
 //! The loop of every rank but 0: wait for a command, do it.
 
+use std::sync::Arc;
+
 use super::fault::Fault;
 use super::interrupt::Interrupts;
+use super::memory::Samples;
 use super::reduce::Head;
 use super::setup::{Dealing, Setup, engine, thread_pool};
 use super::{ThreadPlan, World, memory, survey, thread_plan};
@@ -27,6 +30,8 @@ pub(super) mod operation {
     pub const REST: u64 = 7;
     /// No operands: σ of every angle follows.
     pub const SIGMA: u64 = 8;
+    /// Operand: whether another run has written the files of the levels, which are complete.
+    pub const OPEN: u64 = 9;
     /// Operand: exit code.
     pub const STOP: u64 = 5;
 }
@@ -60,25 +65,40 @@ pub struct RankStatus {
     pub plan: ThreadPlan,
     /// Time its threads worked in full-resolution passes, s, averaged over them.
     pub worked: f64,
+    /// Mean resident memory over the batches of full-resolution passes, bytes, and its standard deviation over that; zeros
+    /// where there are no batches.
+    pub steady_memory: (f64, f64),
+    /// Reads of streamed data that had to be tried again.
+    pub retries: u64,
 }
 
 impl RankStatus {
     /// Numbers that are gathered.
-    pub(super) const WORDS: usize = 6;
+    pub(super) const WORDS: usize = 9;
 
     /// That of this process.
-    pub(super) fn own(plan: ThreadPlan, worked: f64) -> Self {
-        Self { peak_memory: memory::peak(), plan, worked }
+    pub(super) fn own(plan: ThreadPlan, worked: f64, samples: &Samples, engine: Option<&CpuEngine>) -> Self {
+        let retries = engine.map_or(0, CpuEngine::retried);
+        Self { peak_memory: memory::peak(), plan, worked, steady_memory: samples.steady(), retries }
     }
 
     pub(super) fn encode(self) -> [f64; Self::WORDS] {
         let ThreadPlan { threads, cores, sharing, idle } = self.plan;
-        [self.peak_memory as f64, threads as f64, cores as f64, sharing as f64, idle as f64, self.worked]
+        let plan = [threads, cores, sharing, idle].map(|n| n as f64);
+        let (steady, variation) = self.steady_memory;
+        let [a, b, c, d] = plan;
+        [self.peak_memory as f64, a, b, c, d, self.worked, steady, variation, self.retries as f64]
     }
 
     pub(super) fn decode(words: &[f64]) -> Self {
         let [threads, cores, sharing, idle] = [1, 2, 3, 4].map(|k| words[k] as usize);
-        Self { peak_memory: words[0] as u64, plan: ThreadPlan { threads, cores, sharing, idle }, worked: words[5] }
+        Self {
+            peak_memory: words[0] as u64,
+            plan: ThreadPlan { threads, cores, sharing, idle },
+            worked: words[5],
+            steady_memory: (words[6], words[7]),
+            retries: words[8] as u64,
+        }
     }
 }
 
@@ -92,6 +112,7 @@ struct Ready {
     pool: Option<rayon::ThreadPool>,
     engine: Option<CpuEngine>,
     interrupts: Interrupts,
+    samples: Arc<Samples>,
     /// As in [`RankStatus`].
     worked: f64,
 }
@@ -123,7 +144,7 @@ fn obey(world: &World) -> Result<u8> {
                 let plan = thread_plan(world, setup.threads);
                 let dealing = Dealing::new(&setup.experiment, world.size());
                 let pool = thread_pool(world.rank(), plan.threads)?;
-                let mut stores = dealing.stores(world.rank());
+                let mut stores = dealing.stores(world.rank(), setup.streaming.is_some());
                 // rank 0 is busy with the first matrix
                 pool.install(|| stores.iter_mut().for_each(TileStore::touch));
                 state = Some(Ready {
@@ -134,6 +155,7 @@ fn obey(world: &World) -> Result<u8> {
                     pool: Some(pool),
                     engine: None,
                     interrupts: Interrupts::install(world.rank())?,
+                    samples: Arc::default(),
                     worked: 0.0,
                 });
             }
@@ -151,13 +173,21 @@ fn obey(world: &World) -> Result<u8> {
                 let head = Head { signal: interrupts.pending(), done: true };
                 world.gather(&head.message(flatten(&sums, pass)), &[]);
             }
+            (operation::OPEN, Some(ready)) => {
+                complete(world, ready)?;
+                if let (Some(streaming), Some(engine)) = (&ready.setup.streaming, &mut ready.engine) {
+                    let files = streaming.open(&ready.dealing, world.rank(), first == 1)?;
+                    streaming.attach(files, engine)?;
+                }
+            }
             (operation::SIGMA, Some(Ready { setup, engine: Some(engine), .. })) => {
                 let mut sigma = vec![0.0; setup.experiment.n_angles()];
                 world.broadcast_floats(&mut sigma);
                 engine.set_sigma(&sigma);
             }
             (operation::STATUS, Some(ready)) => {
-                world.gather(&RankStatus::own(ready.threads, ready.worked).encode(), &[]);
+                let own = RankStatus::own(ready.threads, ready.worked, &ready.samples, ready.engine.as_ref());
+                world.gather(&own.encode(), &[]);
             }
             (operation::SURVEY, _) => survey::take_part(world, first, second == 1)?,
             (operation::REST, _) => world.rest(),
@@ -184,12 +214,23 @@ fn load(world: &World, ready: &mut Ready, angle: usize) -> Result<()> {
         }
     }
     if angle + 1 == ready.setup.experiment.n_angles() {
-        let stores = std::mem::take(&mut ready.stores);
-        let pool = match ready.pool.take() {
-            Some(pool) => pool,
-            None => thread_pool(world.rank(), ready.threads.threads)?,
-        };
-        ready.engine = Some(engine(&ready.setup, &ready.dealing, stores, pool)?);
+        complete(world, ready)?;
     }
+    Ok(())
+}
+
+/// All data are there: they go to an engine.
+fn complete(world: &World, ready: &mut Ready) -> Result<()> {
+    let stores = std::mem::take(&mut ready.stores);
+    let pool = match ready.pool.take() {
+        Some(pool) => pool,
+        None => thread_pool(world.rank(), ready.threads.threads)?,
+    };
+    let mut engine = engine(&ready.setup, &ready.dealing, stores, pool)?;
+    if let Some(pairs) = ready.setup.batch_pairs {
+        let samples = Arc::clone(&ready.samples);
+        engine.set_batches(pairs, Some(Box::new(move |_, _| samples.take())));
+    }
+    ready.engine = Some(engine);
     Ok(())
 }

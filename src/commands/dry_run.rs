@@ -6,10 +6,11 @@
 use std::io::Write;
 use std::time::Instant;
 
-use super::fit::{check_memory, experiment, level_pairs, memory_needed, open};
+use super::fit::{experiment, level_pairs, open};
+use super::holding::{self, Holding};
 use super::scaling::Choice;
 use crate::Result;
-use crate::cluster::{GB, MemoryLimit, Setup, Share, Strategy, Survey, World, survey};
+use crate::cluster::{GB, MemoryLimit, Setup, Share, Survey, World, survey};
 use crate::config::Config;
 use crate::dataset::{Dataset, Fingerprint, TwoTime, noise};
 use crate::gram::Pass;
@@ -35,12 +36,13 @@ pub fn dry_run(world: &World, config: &Config, out: &mut impl Write) -> Result<(
     let experiment = experiment(config, &dataset)?;
     let scaling = Choice::new(config, &experiment)?;
     let threads = config.performance.threads;
-    let batch_pairs = strategy(config, &experiment).0.batch_pairs();
-    let fits = check_memory(world, config, &experiment);
+    let holding = Holding::new(world, config, &experiment);
+    let batch_pairs = holding.as_ref().ok().and_then(|holding| holding.strategy.batch_pairs());
     let precision = config.performance.precision;
-    let survey = survey(world, Setup { experiment: experiment.clone(), threads, batch_pairs, precision }, true)?;
+    let setup = Setup { experiment: experiment.clone(), threads, batch_pairs, precision, streaming: None };
+    let survey = survey(world, setup, true)?;
     // where the data are too large for this node, so may be one of the matrices
-    let reading = fits.is_ok().then(|| reading_seconds(&dataset, survey.ranks[0].plan.threads)).transpose()?;
+    let reading = holding.is_ok().then(|| reading_seconds(&dataset, survey.ranks[0].plan.threads)).transpose()?;
     let plan = Printed {
         world,
         config,
@@ -49,16 +51,10 @@ pub fn dry_run(world: &World, config: &Config, out: &mut impl Write) -> Result<(
         survey: &survey,
         reading,
         scaling: &scaling,
+        holding: holding.as_ref().ok(),
     };
     super::heard(plan.print(out))?;
-    fits
-}
-
-fn strategy(config: &Config, experiment: &Experiment) -> (Strategy, &'static str) {
-    match config.performance.strategy {
-        Some(strategy) => (strategy, "as configured"),
-        None => (Strategy::by_size(experiment.n_points()), "by the number of matrix entries"),
-    }
+    holding.map(|_| ())
 }
 
 /// Time for reading all matrices, from that for the first, shared out among rank 0's threads. It is read twice: the first
@@ -103,12 +99,13 @@ struct Printed<'a> {
     survey: &'a Survey,
     reading: Option<f64>,
     scaling: &'a Choice,
+    /// `None` where the memory isn't enough.
+    holding: Option<&'a Holding>,
 }
 
 impl Printed<'_> {
     fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
         let e = self.experiment;
-        let (strategy, why) = strategy(self.config, e);
         let left_out = &self.dataset.left_out;
         let kept = level_pairs(&self.survey.levels, left_out);
         let mut line = |name: &str, value: String| writeln!(out, "  {name:<20}{value}");
@@ -129,9 +126,21 @@ impl Printed<'_> {
             let pairs = e.n_pairs() - kept[0] as u64;
             line("left out", format!("{}; times are as if nothing were", output::left_out(&left_out.text(), pairs)))?;
         }
-        line("strategy", format!("{}, {why} ({})", strategy.name(), grouped(e.n_points())))?;
-        if let Some(pairs) = strategy.batch_pairs() {
-            line("batches", format!("{} pairs of a rank in each", grouped(pairs as u64)))?;
+        if let Some(Holding { strategy, why, keep, .. }) = self.holding {
+            line("strategy", format!("{}, {why} ({})", strategy.name(), grouped(e.n_points())))?;
+            if let Some(pairs) = strategy.batch_pairs() {
+                line("batches", format!("{} pairs of a rank in each", grouped(pairs as u64)))?;
+            }
+            if let Some(keep) = keep {
+                let finest = self.survey.levels[0].bytes();
+                let text = format!(
+                    "{} in {}, of which each rank keeps {}; times are as if all were in memory",
+                    megabytes(finest),
+                    self.config.streaming.directory.display(),
+                    megabytes(*keep)
+                );
+                line("scratch file", text)?;
+            }
         }
         line("ranks", self.world.size().to_string())?;
         line("memory", self.memory())?;
@@ -141,12 +150,11 @@ impl Printed<'_> {
     }
 
     fn memory(&self) -> String {
-        let needed = memory_needed(self.world, self.experiment) / GB;
+        let needed = holding::in_memory(self.world, self.experiment) / GB;
+        let all = format!("{needed:.2} GB on the first node with all data in memory");
         match MemoryLimit::find(self.config.performance.memory_limit_gb) {
-            Ok(limit) => {
-                format!("{needed:.2} GB on the first node of {:.2} GB allowed ({})", limit.bytes / GB, limit.source)
-            }
-            Err(_) => format!("{needed:.2} GB on the first node"),
+            Ok(limit) => format!("{all}; {:.2} GB allowed ({})", limit.bytes / GB, limit.source),
+            Err(_) => all,
         }
     }
 

@@ -8,13 +8,14 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::differences::{in_fitting, in_full_matrices};
+use super::holding::Holding;
 use super::keeper::{Going, Keeper};
-use super::reading;
+use super::reading::{self, Found};
 use super::scaling::Choice;
 use super::sigma::sigma;
 use super::stops::Stops;
 use crate::checkpoint::{FolderLock, Journal, Purpose, Recorded};
-use crate::cluster::{Driver, MemoryLimit, Setup, Strategy, World};
+use crate::cluster::{Driver, GB, Setup, Strategy, Streaming, World};
 use crate::config::{Config, TimeOrigin};
 use crate::dataset::{Dataset, LeftOut};
 use crate::gram::{Level, Objective};
@@ -40,14 +41,13 @@ pub fn fit(world: &World, config: &Config, going: &Going, truth: Option<&Path>, 
     let dataset = phases.time("opening", || open(config))?;
     let experiment = experiment(config, &dataset)?;
     in_fitting(&experiment).iter().for_each(|line| log::info!("{line}"));
-    let strategy = config.performance.strategy.unwrap_or_else(|| Strategy::by_size(experiment.n_points()));
-    check_memory(world, config, &experiment)?;
+    let holding = Holding::new(world, config, &experiment)?;
     let scaling = Choice::new(config, &experiment)?;
     let folder = Folder::probe(&config.output.directory)?;
-    let run = Run { world, config, experiment, strategy, dataset: &dataset, truth };
+    let run = Run { world, config, experiment, strategy: holding.strategy, holding, dataset: &dataset, truth };
     // both locks are left before the folder is, which an early end takes back
     let done = FolderLock::take(&config.output.directory, Purpose::Results).and_then(|_lock| {
-        let keeper = Keeper::open(config, &dataset.file, strategy.is_short(), going, begin)?;
+        let keeper = Keeper::open(config, &dataset.file, run.strategy.is_short(), going, begin)?;
         run.compute(keeper, going, scaling, &folder, &mut phases, out)
     });
     done.inspect_err(|_| folder.discard())
@@ -110,25 +110,13 @@ fn gap_warning(config: &Config, dataset: &Dataset) -> Option<String> {
     differ.then(|| format!("{GAP_KEY} = {used} Å is used, but the file says {other} Å"))
 }
 
-/// Refuses data that this node has no room for.
-pub(super) fn check_memory(world: &World, config: &Config, experiment: &Experiment) -> Result<()> {
-    MemoryLimit::find(config.performance.memory_limit_gb)?.check(memory_needed(world, experiment))
-}
-
-/// Bytes of packed data of this node's ranks, and on rank 0 of the matrices that are being read.
-pub(super) fn memory_needed(world: &World, experiment: &Experiment) -> f64 {
-    let levels = Level::all(experiment.n_frames, experiment.n_angles());
-    let packed: usize = levels.iter().map(Level::bytes).sum();
-    let share = world.ranks_on_node() as f64 / world.size() as f64;
-    packed as f64 * share + reading::memory(experiment, packed)
-}
-
 /// One run on rank 0.
 struct Run<'a> {
     world: &'a World,
     config: &'a Config,
     experiment: Experiment,
     strategy: Strategy,
+    holding: Holding,
     dataset: &'a Dataset,
     truth: Option<Truth>,
 }
@@ -144,13 +132,18 @@ impl Run<'_> {
         out: &mut impl Write,
     ) -> Result<u8> {
         let mut warnings: Vec<String> = self.config.warnings.iter().chain(&self.dataset.warnings).cloned().collect();
+        let streaming = self.streaming(&mut keeper)?;
         let mut driver = Driver::new(
             self.world,
             Setup {
                 experiment: self.experiment.clone(),
                 threads: self.config.performance.threads,
-                batch_pairs: self.strategy.batch_pairs(),
+                batch_pairs: self
+                    .strategy
+                    .batch_pairs()
+                    .map(|pairs| self.config.streaming.batch_pairs.unwrap_or(pairs)),
                 precision: self.config.performance.precision,
+                streaming,
             },
         )?;
         let (about_threads, notes) = driver.thread_remarks();
@@ -174,9 +167,7 @@ impl Run<'_> {
         warnings.extend(about_sigma);
         keeper.data_are(&data.hash).inspect_err(|_| progress.finish())?;
         folder.begin()?;
-        if let Some(report) = progress.batches() {
-            driver.on_batch(report);
-        }
+        driver.on_batch(progress.batches());
         let robust = self.robust(&data, &sigma, &mut driver, &mut warnings);
         let task = Task { space, config: &self.config.fit, mode: scaling.mode, sigma: sigma.for_errors(), robust };
         let level_pairs = level_pairs(driver.levels(), &self.dataset.left_out);
@@ -223,6 +214,7 @@ impl Run<'_> {
             finest_seconds: driver.finest_seconds(),
             n_batches: driver.n_batches(),
             data_bytes: driver.data_bytes(),
+            kept: self.holding.keep,
             keeping: keeper.record(),
             phases: phases.all(),
             seconds: phases.total().as_secs_f64(),
@@ -237,6 +229,19 @@ impl Run<'_> {
         // a closed pipe is the reader's choice, not a failure of the run
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         Ok(if report.convergence_status() == "converged" { 0 } else { NOT_CONVERGED })
+    }
+
+    /// What ranks are to do with what they can't keep.
+    fn streaming(&self, keeper: &mut Keeper) -> Result<Option<Streaming>> {
+        let Some(keep) = self.holding.keep else { return Ok(None) };
+        let folder = keeper.scratch()?;
+        log::info!(
+            "{}: packed data go to {}; ranks keep {:.2} GB of them each and read the rest in every pass",
+            self.strategy.name(),
+            folder.display(),
+            keep as f64 / GB
+        );
+        Ok(Some(Streaming { folder, keep, retries: self.config.streaming.retries }))
     }
 
     /// The loss asked for, and σ for it on all ranks: the σ in use or, while that is a default, the estimated noise, one for all
@@ -282,7 +287,7 @@ impl Run<'_> {
         ))
     }
 
-    /// Reads all matrices and deals them. The second part of the answer is how many pairs of each angle are fitted.
+    /// Reads all matrices and deals or packs them, unless an earlier run has packed them. The second part of the answer is how many pairs of each angle are fitted.
     fn read(
         &self,
         driver: &mut Driver,
@@ -293,27 +298,35 @@ impl Run<'_> {
         between: &mut dyn FnMut() -> Result<()>,
     ) -> Result<(DataSummary, Vec<u64>)> {
         let dataset = self.dataset;
-        let mut any_full = false;
-        let found = reading::read_all(
-            dataset,
-            &self.experiment,
-            driver,
-            progress,
-            phases,
-            scaling.needs_plateaus(),
-            |angle, report| {
-                any_full |= report.triangle == "full";
-                if !report.dead_frames.is_empty() {
-                    let path = &dataset.slots[dataset.selected[angle]].path;
-                    let text = dead_frames(path, &report.dead_frames, dataset.first_frame);
-                    log::warn!("{text}");
-                    warnings.push(text);
-                }
-                between()
-            },
-        )?;
+        let packed = driver.scratch().map(|folder| folder.join(FOUND));
+        let earlier = packed.as_deref().and_then(Found::load);
+        let earlier = earlier.filter(|_| match driver.open(true) {
+            Ok(()) => true,
+            Err(error) => {
+                log::warn!("packed data of an earlier run aren't used: {error}");
+                false
+            }
+        });
+        let found = match (earlier, &packed) {
+            (Some(found), Some(packed)) => {
+                log::info!("{}: data that an earlier run has packed are used", packed.display());
+                found
+            }
+            _ => {
+                let asked = (scaling.needs_plateaus(), self.holding.on_their_way);
+                let found = reading::read_all(dataset, &self.experiment, driver, progress, phases, asked, between)?;
+                packed.iter().try_for_each(|packed| found.save(packed))?;
+                found
+            }
+        };
+        for (&slot, frames) in dataset.selected.iter().zip(&found.dead_frames).filter(|(_, frames)| !frames.is_empty())
+        {
+            let text = dead_frames(&dataset.slots[slot].path, frames, dataset.first_frame);
+            log::warn!("{text}");
+            warnings.push(text);
+        }
         scaling.hold(dataset, &self.experiment.phi, &found.plateaus)?;
-        if let Some(line) = in_full_matrices(dataset.layout).filter(|_| any_full) {
+        if let Some(line) = in_full_matrices(dataset.layout).filter(|_| found.any_full) {
             log::info!("{line}");
         }
         let of_angle = self.experiment.n_pairs() / self.experiment.n_angles() as u64;
@@ -356,6 +369,9 @@ fn useful_levels(pairs: &[usize], left_out: &LeftOut) -> usize {
     let enough = |&&pairs: &&usize| left_out.is_nothing() || pairs >= FEWEST_PAIRS;
     1 + pairs[1..].iter().take_while(enough).count()
 }
+
+/// File beside packed data that says what was found in them.
+const FOUND: &str = "found";
 
 /// Most dead frames that a warning names.
 const NAMED_FRAMES: usize = 10;

@@ -18,6 +18,8 @@ use crate::{Error, Result};
 
 /// Kind of state that a fit saves.
 const KIND: &str = "fit";
+/// How the names of scratch folders begin.
+const SCRATCH: &str = "scratch-";
 /// Longest time between two checkpoints.
 const AT_LEAST_EVERY: Duration = Duration::from_secs(60);
 /// Where the configuration says whether there are checkpoints.
@@ -83,6 +85,8 @@ pub(super) struct Keeper<'a> {
     sigma: f64,
     /// `None` as long as nothing had to be saved, and where nothing may be.
     shelf: Option<Shelf>,
+    /// The folder of packed data.
+    scratch: Option<PathBuf>,
     last_save: Instant,
     last_pass: Instant,
     /// Full-resolution passes since the last save.
@@ -123,6 +127,7 @@ impl<'a> Keeper<'a> {
             about: json!({}),
             sigma: 1.0,
             shelf,
+            scratch: None,
             last_save: now,
             last_pass: now,
             passes: 0,
@@ -132,6 +137,27 @@ impl<'a> Keeper<'a> {
     /// The state to go on from.
     pub fn state(&self) -> State {
         self.resumed.as_ref().map(|resumed| resumed.state.clone()).unwrap_or_default()
+    }
+
+    /// The folder for data that memory doesn't hold; its name tells these data, packed like this, from all others. Folders that
+    /// other runs have left are removed.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where it can't be made.
+    pub fn scratch(&mut self) -> Result<PathBuf> {
+        let folder = &self.config.streaming.directory;
+        let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
+        let hash = blake3::hash(self.identity.to_string().as_bytes()).to_hex();
+        let own = folder.join(format!("{SCRATCH}{}", &hash[..16]));
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if entry.file_name().to_string_lossy().starts_with(SCRATCH) && path != own {
+                let _ = fs::remove_dir_all(path);
+            }
+        }
+        fs::create_dir_all(&own).map_err(|e| Error::io("create the scratch folder", &own, e))?;
+        self.scratch = Some(own.clone());
+        Ok(own)
     }
 
     /// When the run began.
@@ -284,19 +310,27 @@ impl<'a> Keeper<'a> {
 
     /// The results are written: checkpoints have done their work.
     pub fn finish(self) {
+        let mut is_used = false;
+        if let Some(scratch) = self.scratch.filter(|_| !self.config.streaming.keep_scratch) {
+            is_used = true;
+            if let Err(e) = fs::remove_dir_all(&scratch) {
+                log::warn!("the scratch files stay: {}: {e}", scratch.display());
+            }
+        }
         let Some(Shelf { saver, _lock: lock }) = self.shelf else { return };
         // what waits is saved first, so that nothing appears afterwards
         drop(saver);
         let folder = &self.config.streaming.directory;
         let entries = list(folder).unwrap_or_default();
+        is_used |= !entries.is_empty();
         for entry in &entries {
             if let Err(e) = fs::remove_file(&entry.path) {
                 log::warn!("a checkpoint of this run stays: {}: {e}", entry.path.display());
             }
         }
         drop(lock);
-        if !entries.is_empty() {
-            // a run that was killed may have made the folder; anything else in it keeps it
+        // a run that was killed may have made the folder; anything else in it keeps it
+        if is_used {
             let _ = fs::remove_dir(folder);
         }
     }

@@ -8,6 +8,7 @@ pub mod convert;
 mod differences;
 pub mod dry_run;
 pub mod fit;
+mod holding;
 pub mod inspect;
 mod keeper;
 mod reading;

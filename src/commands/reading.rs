@@ -5,13 +5,16 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
+
+use serde::{Deserialize, Serialize};
 
 use crate::cluster::Driver;
 use crate::dataset::{Dataset, Fingerprint, MatrixReport, Plateaus, TwoTime, noise, quantiles};
 use crate::model::Experiment;
 use crate::telemetry::{Phases, Progress};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// Part of the packed data's memory that matrices on their way may take …
 const SHARE: f64 = 0.2;
@@ -31,7 +34,14 @@ pub(super) fn most_on_their_way(experiment: &Experiment, packed: usize) -> usize
 /// Memory of the matrices on their way, bytes.
 pub(super) fn memory(experiment: &Experiment, packed: usize) -> f64 {
     // the library's own reading may hold a matrix twice
-    (most_on_their_way(experiment, packed) as f64 * ON_ITS_WAY).max(2.0) * matrix_bytes(experiment)
+    (most_on_their_way(experiment, packed) as f64 * ON_ITS_WAY * matrix_bytes(experiment))
+        .max(one_at_a_time(experiment))
+}
+
+/// Memory of one matrix on its way, bytes.
+pub(super) fn one_at_a_time(experiment: &Experiment) -> f64 {
+    // as above
+    2.0 * matrix_bytes(experiment)
 }
 
 fn matrix_bytes(experiment: &Experiment) -> f64 {
@@ -39,6 +49,7 @@ fn matrix_bytes(experiment: &Experiment) -> f64 {
 }
 
 /// What was found in the data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Found {
     /// Pairs of fitted frames without a value, by angle.
     pub n_missing: Vec<u64>,
@@ -48,8 +59,32 @@ pub(super) struct Found {
     pub noise: Vec<f64>,
     /// c2 at long and short lags of every angle, where asked for.
     pub plateaus: Vec<Option<Plateaus>>,
+    /// Dead frames of every angle, from 0 in the selection.
+    pub dead_frames: Vec<Vec<usize>>,
+    /// Whether a file held both halves of a matrix.
+    pub any_full: bool,
     /// See [`Fingerprint`].
     pub hash: String,
+}
+
+impl Found {
+    /// Writes this beside packed data, by which another run sees that they are complete.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the file.
+    pub fn save(&self, file: &Path) -> Result<()> {
+        // numbers, texts and lists of them always have a form
+        let found = postcard::to_stdvec(self).unwrap_or_default();
+        let bytes = [&blake3::hash(&found).as_bytes()[..], &found].concat();
+        files::replace(file, |temporary| std::fs::write(temporary, &bytes))
+    }
+
+    /// What was saved; `None` where nothing was, or where it isn't as it was written.
+    pub fn load(file: &Path) -> Option<Self> {
+        let bytes = std::fs::read(file).ok()?;
+        let (hash, found) = bytes.split_at_checked(blake3::OUT_LEN)?;
+        (blake3::hash(found).as_bytes()[..] == *hash).then(|| postcard::from_bytes(found).ok())?
+    }
 }
 
 /// What is known of a matrix that was read.
@@ -66,8 +101,8 @@ struct Arrived {
     found: std::thread::Result<Result<Judged>>,
 }
 
-/// Reads all matrices and deals them; what should be known about one is passed to `tell`, which may end it. `plateaus`: whether c2 at long and
-/// short lags is to be looked for.
+/// Reads all matrices and deals them; `between` is called after each and may end it. `plateaus`: whether c2 at long and
+/// short lags is to be looked for; then how many matrices may be on their way at once.
 ///
 /// # Errors
 /// The first in the order of the angles that [`Dataset::read`] gives, or what dealing fails with. Nothing is being read any
@@ -78,17 +113,18 @@ pub(super) fn read_all(
     driver: &mut Driver,
     progress: &Progress,
     phases: &mut Phases,
-    plateaus: bool,
-    mut tell: impl FnMut(usize, &MatrixReport) -> Result<()>,
+    (plateaus, on_their_way): (bool, usize),
+    between: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Found> {
     let n_angles = experiment.n_angles();
     let mut fingerprint = Fingerprint::new(experiment.q, experiment.dt, &experiment.phi);
     let mut noise = Vec::with_capacity(n_angles);
     let mut found_plateaus = Vec::with_capacity(n_angles);
+    let (mut dead_frames, mut any_full) = (Vec::with_capacity(n_angles), false);
     let (mut n_missing, mut n_excluded) = (Vec::with_capacity(n_angles), Vec::with_capacity(n_angles));
     let pool = driver.pool();
     // one is being dealt while every thread works on another
-    let on_their_way = most_on_their_way(experiment, driver.data_bytes()).min(pool.current_num_threads() + 1);
+    let on_their_way = on_their_way.min(pool.current_num_threads() + 1);
     let (done, arrivals) = channel();
     pool.in_place_scope(|scope| {
         let read = |angle: usize, mut matrix: TwoTime| {
@@ -115,7 +151,9 @@ pub(super) fn read_all(
             n_excluded.push(judged.report.n_excluded);
             noise.push(judged.noise);
             found_plateaus.push(judged.plateaus);
-            tell(angle, &judged.report)?;
+            any_full |= judged.report.triangle == "full";
+            dead_frames.push(judged.report.dead_frames);
+            between()?;
             let matrix = arrived.matrix;
             phases.time("dealing and hash", || {
                 pool.in_place_scope(|beside| {
@@ -128,7 +166,8 @@ pub(super) fn read_all(
                 read(angle + on_their_way, matrix);
             }
         }
-        Ok(Found { n_missing, n_excluded, noise, plateaus: found_plateaus, hash: fingerprint.finish() })
+        let (plateaus, hash) = (found_plateaus, fingerprint.finish());
+        Ok(Found { n_missing, n_excluded, noise, plateaus, dead_frames, any_full, hash })
     })
 }
 

@@ -60,9 +60,9 @@ const CHOICES: &[Choice] = &[
     },
     Choice {
         path: "performance.strategy_override",
-        ready: &["auto", "standard", "large", "chunked"],
-        later: &["streaming"],
-        remedy: "set `strategy_override: chunked` or leave the choice to the program with `null`",
+        ready: &["auto", "standard", "large", "chunked", "streaming"],
+        later: &[],
+        remedy: "",
     },
     Choice { path: "device.kind", ready: &["auto", "cpu"], later: &["cuda"], remedy: "set `kind: auto` or `cpu`" },
     Choice { path: "device.precision", ready: &["f64", "mixed"], later: &[], remedy: "" },

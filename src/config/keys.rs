@@ -53,14 +53,17 @@ pub(super) const GROUPS: &[Group] = &[
     used("optimization.nlsq.anti_degeneracy", Kind::Whole, "constant_scaling_threshold fourier_order"),
     used("optimization.nlsq", Kind::Flag, "multi_start.enable cmaes.enable"),
     used("optimization.nlsq.multi_start", Kind::Whole, "n_starts seed"),
-    used("optimization.streaming", Kind::Flag, "enable_checkpoints enable_fault_tolerance resume_from_checkpoint"),
+    used(
+        "optimization.streaming",
+        Kind::Flag,
+        "enable_checkpoints enable_fault_tolerance keep_scratch resume_from_checkpoint",
+    ),
     used("optimization.streaming", Kind::Text, "checkpoint_dir"),
     used(
         "optimization.streaming",
         Kind::Whole,
         "batch_size checkpoint_frequency keep_last_checkpoints max_retries_per_batch",
     ),
-    used("optimization.streaming", Kind::Number, "min_success_rate"),
     used("output", Kind::Text, "directory base_directory"),
     used("output", Kind::Flag, "compress_hdf5 formats.hdf5 formats.json formats.csv"),
     used("output", Kind::Whole, "compression_level max_npz_entries"),
@@ -208,7 +211,8 @@ pub(super) const GROUPS: &[Group] = &[
         "check_memory_safety collect_diagnostics enabled force_sequential_fallback log_diagnostics \
          max_imbalance_ratio target_chunk_size use_index_based",
     ),
-    idle("optimization.streaming", "batches are sized by the memory limit", "adaptive_batching"),
+    idle("optimization.streaming", "memory doesn't depend on the size of batches", "adaptive_batching"),
+    idle("optimization.streaming", "no data are dropped: a read that keeps failing ends the run", "min_success_rate"),
     idle("output", "results go straight into `output.directory`", "create_subdirs timestamp_dirs"),
     idle("parameter_space", "`analysis_mode` chooses the model", "model priors"),
     idle(

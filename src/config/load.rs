@@ -142,6 +142,7 @@ fn performance(document: &Document) -> Result<PerformanceConfig> {
             Some("standard") => Some(Strategy::Standard),
             Some("large") => Some(Strategy::Large),
             Some("chunked") => Some(Strategy::Chunked),
+            Some("streaming") => Some(Strategy::Streaming),
             _ => None,
         },
         memory_limit_gb: document.positive("performance.memory_limit_gb", " (in GB of 1024³ bytes), or null")?,

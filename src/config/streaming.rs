@@ -29,11 +29,10 @@ pub struct StreamingConfig {
     pub resume: bool,
     /// How often a failed read is tried again.
     pub retries: u32,
-    /// Least share of the data that must be readable for the fit to go on; 1 unless the configuration says otherwise and
-    /// allows faults.
-    pub min_success_rate: f64,
-    /// Pairs in a batch; `None` = by the memory limit.
+    /// Pairs in a batch; `None` = the program's choice.
     pub batch_pairs: Option<usize>,
+    /// Whether packed data stay when the run has ended.
+    pub keep_scratch: bool,
 }
 
 impl Default for StreamingConfig {
@@ -45,8 +44,8 @@ impl Default for StreamingConfig {
             keep: KEPT,
             resume: true,
             retries: RETRIES,
-            min_success_rate: 1.0,
             batch_pairs: None,
+            keep_scratch: false,
         }
     }
 }
@@ -57,13 +56,6 @@ pub(super) fn streaming(document: &Document) -> Result<StreamingConfig> {
     let whole = |key: &str, least: i64, most: i64| document.whole(&path(key), least, most);
     let folder = document.text(&path("checkpoint_dir"))?.filter(|spot| !spot.value.trim().is_empty());
     let tolerant = document.flag(&path("enable_fault_tolerance"), true)?;
-    let rate = match document.number(&path("min_success_rate"))? {
-        Some(spot) if !(0.0..=1.0).contains(&spot.value) => {
-            let message = format!("`{}` must be from 0 to 1, found {}", path("min_success_rate"), spot.value);
-            return Err(document.error(spot.place, message));
-        }
-        rate => rate.map_or(default.min_success_rate, |spot| spot.value),
-    };
     let retries = whole("max_retries_per_batch", 0, 1000)?.map_or(default.retries, |spot| spot.value as u32);
     Ok(StreamingConfig {
         checkpoints: document.flag(&path("enable_checkpoints"), default.checkpoints)?,
@@ -72,7 +64,7 @@ pub(super) fn streaming(document: &Document) -> Result<StreamingConfig> {
         keep: whole("keep_last_checkpoints", 1, i64::MAX)?.map_or(default.keep, |spot| spot.value as usize),
         resume: document.flag(&path("resume_from_checkpoint"), default.resume)?,
         retries: if tolerant { retries } else { 0 },
-        min_success_rate: if tolerant { rate } else { 1.0 },
         batch_pairs: whole("batch_size", 1, i64::MAX)?.map(|spot| spot.value as usize),
+        keep_scratch: document.flag(&path("keep_scratch"), default.keep_scratch)?,
     })
 }

@@ -252,11 +252,8 @@ impl Text {
                 ("    resume_from_checkpoint: true", ""),
                 ("    enable_fault_tolerance: true", "false: the first failed read ends the run"),
                 (&format!("    max_retries_per_batch: {}", streaming.retries), "of a failed read"),
-                (
-                    &format!("    min_success_rate: {}", decimal(streaming.min_success_rate)),
-                    "share of data without which the run ends",
-                ),
-                ("    batch_size: null", "pairs; null: by the memory limit"),
+                ("    batch_size: null", "pairs; null: some millions"),
+                ("    keep_scratch: false", "true: packed data of a streamed run stay in checkpoint_dir"),
             ]);
         }
     }
@@ -287,7 +284,7 @@ impl Text {
         self.lines(&[
             ("", ""),
             ("performance:", ""),
-            ("  strategy_override: null", "standard, large, chunked; null: by size"),
+            ("  strategy_override: null", "standard, large, chunked, streaming; null: by size"),
             ("  memory_limit_gb: null", "of a node; null: what the machine or the job allows"),
             ("  enable_progress: true", ""),
             ("  fast_mode: false", "true: halves of full matrices aren't compared"),

@@ -172,7 +172,9 @@ fn wrong_values_name_key_place_and_expectation() {
         ("optimization: {nlsq: {loss: lienar}}", "did you mean `linear`?"),
         ("performance: {computation: {cpu_threads: 0}}", "a whole number from 1, or `auto`"),
         ("performance: {memory_limit_gb: 0}", "must be greater than 0"),
-        ("performance: {strategy_override: huge}", "can be `auto`, `standard`, `large`, `chunked`, found `huge`"),
+        ("performance: {strategy_override: huge}", "can be `auto`, `standard`, `large`, `chunked`, `streaming`, found"),
+        ("optimization: {streaming: {checkpoint_frequency: 0}}", "must be at least 1"),
+        ("optimization: {streaming: {max_retries_per_batch: -1}}", "must be from 0 to 1000"),
         ("output: {compression_level: 10}", "must be from 0 to 9"),
         ("output: {directory: [a]}", "must be text, found a list of 1"),
         ("logging: {level: LOUD}", "`logging.level` can be"),
@@ -209,7 +211,6 @@ fn what_would_be_ignored_to_the_result_is_refused() {
         ("optimization: {method: cmc}", "`method: cmc` isn't available yet; set `method: nlsq`"),
         ("optimization: {method: both}", "`method: both` isn't available yet"),
         ("device: {kind: cuda}", "`kind: cuda` isn't"),
-        ("performance: {strategy_override: Streaming}", "`strategy_override: Streaming` isn't"),
         ("distributed: {io: parallel}", "`io: parallel` isn't"),
         ("initial_parameters: {fixed_parameters: {contrast: 0.3}}", "fixing `contrast` isn't available yet"),
     ] {
@@ -356,4 +357,13 @@ fn the_effective_configuration_gives_the_same_again() {
     assert_eq!((&second.output, &second.simulation), (&first.output, &first.simulation));
     assert!(second.warnings.is_empty(), "{:?}", second.warnings);
     assert_eq!(first.effective["initial_parameters"]["fixed_parameters"]["beta"], 0.5);
+}
+
+#[test]
+fn faults_are_borne_only_where_that_is_allowed() {
+    let streaming = |text: &str| load_static(&format!("optimization: {{streaming: {{{text}}}}}")).unwrap().streaming;
+    assert_eq!(streaming(""), StreamingConfig::default());
+    let all = streaming("max_retries_per_batch: 5, checkpoint_dir: elsewhere");
+    assert_eq!((all.retries, all.directory), (5, "elsewhere".into()));
+    assert_eq!(streaming("enable_fault_tolerance: false, max_retries_per_batch: 5").retries, 0);
 }

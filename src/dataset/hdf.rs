@@ -91,7 +91,7 @@ impl Source<'_> {
     fn list<T: hdf5::H5Type>(&self, path: &str, dataset: &hdf5::Dataset) -> Result<Vec<T>> {
         let shape = dataset.shape();
         let longest = shape.iter().copied().max().unwrap_or(0);
-        if shape.is_empty() || shape.len() > 2 || shape.iter().product::<usize>() != longest || longest == 0 {
+        if shape.is_empty() || shape.len() > 2 || entries(&shape) != longest || longest == 0 {
             return Err(self.error(path, format!("expected a list, found {}", shape_text(&shape))));
         }
         self.check_length(path, longest)?;
@@ -129,7 +129,7 @@ impl Source<'_> {
             Ok(TypeDescriptor::Float(_) | TypeDescriptor::Integer(_) | TypeDescriptor::Unsigned(_)) => {}
             other => return Err(self.error(path, format!("expected a number, found {}", text(&other)))),
         }
-        if container.size() != 1 {
+        if entries(&container.shape()) != 1 {
             let found = shape_text(&container.shape());
             return Err(self.error(path, format!("expected one number, found {found}")));
         }
@@ -213,7 +213,7 @@ impl Source<'_> {
             Ok(container.read_raw::<T>()?.iter().map(checked).collect())
         }
         // a name takes the memory of many numbers
-        self.check_length(path, container.size().saturating_mul(MAX_NAME / size_of::<f64>()))?;
+        self.check_length(path, entries(&container.shape()).saturating_mul(MAX_NAME / size_of::<f64>()))?;
         let strings = match type_of(container) {
             Ok(TypeDescriptor::VarLenUnicode) => read::<VarLenUnicode>(container),
             Ok(TypeDescriptor::VarLenAscii) => read::<VarLenAscii>(container),
@@ -307,6 +307,11 @@ fn text(found: &hdf5::Result<TypeDescriptor>) -> String {
         Ok(descriptor) => descriptor.to_string(),
         Err(e) => format!("a type that cannot be read ({})", reason(e)),
     }
+}
+
+/// How many entries a shape claims; the product may not fit into a number.
+pub(super) fn entries(shape: &[usize]) -> usize {
+    shape.iter().fold(1, |all, &side| all.saturating_mul(side))
 }
 
 /// A shape for people: "(3, 100, 100)", "a scalar".

@@ -213,7 +213,7 @@ impl Archive {
             return Ok(None);
         }
         let (_, header, mut stream) = self.open(METADATA)?;
-        if header.shape.iter().product::<usize>() != 1 {
+        if header.shape.iter().any(|&side| side != 1) {
             let found = shape_text(&header.shape);
             return Err(self.error(METADATA, format!("expected one text, found {found}")));
         }

@@ -6,7 +6,7 @@
 //! have their q in `/entry/instrument/masks/dynamic_q_list`, their φ in `dynamic_phi_list`.
 
 use super::aps_old::{Naming, numbered};
-use super::hdf::{Source, shape_text};
+use super::hdf::{Source, entries, shape_text};
 use super::selection::{Found, Purpose, Rings};
 use super::squares::{Order, Squares};
 use super::units::{angle, time};
@@ -35,7 +35,7 @@ pub(super) fn find(source: Source, unsaid: &Unsaid, purpose: Purpose) -> Result<
         notes.push(format!("populated_elements is {populated}; which half holds data is found from the data"));
     }
     // regions without a matrix may have a q all the same
-    let listed = if regions.is_numbered { source.shape(Q_LIST)?.iter().product() } else { regions.numbers.len() };
+    let listed = if regions.is_numbered { entries(&source.shape(Q_LIST)?) } else { regions.numbers.len() };
     let (q, remark) = wavevectors(source, Q_LIST, listed, ANGSTROM)?;
     warnings.extend(remark);
     let phi = angles(source, q.len(), &mut notes)?;

@@ -17,7 +17,7 @@ const CEILING: f64 = 0.9;
 const FEWEST: u64 = 50;
 
 /// c2 where the correlation is gone and where it is whole.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Plateaus {
     /// 10th percentile over the fifth of the pairs with the longest lags.
     pub floor: f64,

@@ -1,6 +1,8 @@
 //! The engine that fills Gram matrices with CPU threads.
 
 use std::cell::RefCell;
+use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
@@ -8,12 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use super::axis::Clock;
 use super::isa::InstructionSet;
-use super::kernel::{AngleData, Job};
-use super::pack::{TileData, TileStore};
+use super::kernel::Job;
+use super::pack::{Lane, TileStore};
 use super::plan::Level;
 use super::scratch::Scratch;
+use super::stream;
 use super::tables::{Source, Tables};
 use super::task::{Task, cut};
+use super::tile_file::TileReader;
 use super::tree::{self, Node};
 use super::work::{Crew, Work};
 use super::{Engine, Gram, Pass, Point};
@@ -45,8 +49,22 @@ impl Precision {
 pub struct Shard {
     /// The level's frames and plan.
     pub level: Level,
-    /// The tiles held.
+    /// The tiles held: all, or where the others are streamed the first ones.
     pub store: TileStore,
+    /// Gives the others.
+    pub streamed: Option<Arc<TileReader>>,
+}
+
+impl Shard {
+    /// With all tiles held.
+    pub fn held(level: Level, store: TileStore) -> Self {
+        Self { level, store, streamed: None }
+    }
+
+    /// Global numbers of all its tiles.
+    pub(super) fn range(&self) -> &Range<usize> {
+        self.streamed.as_ref().map_or(&self.store.range, |file| file.range())
+    }
 }
 
 /// Called by the threads, after every batch of a batched pass, with (batches done, batches in all).
@@ -73,6 +91,8 @@ pub struct CpuEngine {
     clock: Clock,
     /// By level.
     tasks: Vec<Vec<Task>>,
+    /// Reads that had to be tried again while data to be kept were loaded.
+    retried: u64,
     /// Pairs per batch of a full-resolution pass; `None` = one batch.
     batch_pairs: Option<usize>,
     on_batch: Option<BatchProgress>,
@@ -92,6 +112,7 @@ impl CpuEngine {
             sigma: vec![1.0; experiment.n_angles()],
             work: Work::new(0),
             tasks: Vec::new(),
+            retried: 0,
             batch_pairs: None,
             on_batch: None,
             experiment,
@@ -106,7 +127,7 @@ impl CpuEngine {
     fn prepare(&mut self) {
         let threads = self.pool.current_num_threads();
         self.work = Work::new(threads);
-        self.tasks = self.shards.iter().map(|s| cut(&s.level.plan, &s.store.range, threads)).collect();
+        self.tasks = self.shards.iter().map(|s| cut(&s.level.plan, s.range(), threads)).collect();
     }
 
     /// Works in another thread pool from now on.
@@ -177,57 +198,101 @@ impl CpuEngine {
         self.pool.current_num_threads()
     }
 
+    /// Takes the tiles of a level from a file from now on, keeping as many of them as fit into so many bytes.
+    ///
+    /// # Errors
+    /// What reading fails with.
+    pub fn stream(&mut self, level: usize, file: TileReader, keep: usize) -> Result<()> {
+        let shard = &mut self.shards[level];
+        let plan = &shard.level.plan;
+        let mut room = keep.saturating_sub(file.bytes()) / size_of::<Lane>();
+        let fits = |tile: &usize| {
+            let lanes = plan.tiles[tile % plan.per_angle()].n_lanes;
+            let fits = lanes <= room;
+            room -= if fits { lanes } else { 0 };
+            fits
+        };
+        let kept = file.range().clone().take_while(fits).count();
+        let mut store = TileStore::new(plan, file.range().start..file.range().start + kept);
+        self.pool.install(|| store.fill_from(plan, &file))?;
+        if kept < file.range().len() {
+            shard.streamed = Some(Arc::new(file));
+        } else {
+            self.retried += file.retried();
+        }
+        shard.store = store;
+        self.prepare();
+        Ok(())
+    }
+
+    /// Reads of streamed tiles that had to be tried again so far.
+    pub fn retried(&self) -> u64 {
+        let streamed = self.shards.iter().filter_map(|shard| shard.streamed.as_ref());
+        self.retried + streamed.map(|file| file.retried()).sum::<u64>()
+    }
+
     /// Bytes of data held.
     pub fn bytes(&self) -> usize {
         self.shards.iter().map(|s| s.store.bytes()).sum()
     }
 
-    /// The Gram matrices of a task's angles.
-    fn sum_task(set: InstructionSet, shard: &Shard, tables: &Tables, task: &Task, pass: Pass) -> Vec<Gram> {
+    /// The Gram matrices of a task's angles, point after point. Tiles that aren't held are read, once for all points.
+    pub(super) fn sum_task(
+        set: InstructionSet,
+        shard: &Shard,
+        tables: &[Tables],
+        task: &Task,
+        pass: Pass,
+    ) -> Result<Vec<Vec<Gram>>> {
         let plan = &shard.level.plan;
         let n = plan.per_angle();
         SCRATCH.with_borrow_mut(|scratch| {
-            let mut leaves: Vec<Vec<(Node, Gram)>> = vec![Vec::new(); task.angles.len()];
+            let mut leaves: Vec<Vec<Vec<(Node, Gram)>>> = vec![vec![Vec::new(); task.angles.len()]; tables.len()];
             for tile in task.node.tiles(n) {
-                let own = task.angles.clone().map(|angle| {
-                    let TileData { lanes, marks } = shard.store.tile(angle * n + tile);
-                    AngleData { angle, data: lanes, marks }
-                });
-                // a tile without a value, beyond the longest lag to be fitted for instance, takes no time
-                let angles: Vec<AngleData> = own.filter(|own| own.marks.n_finite > 0).collect();
-                let mut grams = vec![Gram::default(); task.angles.len()];
-                if !angles.is_empty() {
-                    let job = Job { tile: &plan.tiles[tile], angles: &angles, tables, pass, scratch };
-                    for (own, gram) in angles.iter().zip(set.run(job)) {
-                        grams[own.angle - task.angles.start] = gram;
+                stream::with_tile(shard, &task.angles, tile, |mut angles| {
+                    // a tile without a value, beyond the longest lag to be fitted for instance, takes no time
+                    angles.retain(|own| own.marks.n_finite > 0);
+                    for (tables, leaves) in tables.iter().zip(&mut leaves) {
+                        let mut grams = vec![Gram::default(); task.angles.len()];
+                        if !angles.is_empty() {
+                            let job = Job { tile: &plan.tiles[tile], angles: &angles, tables, pass, scratch };
+                            for (own, gram) in angles.iter().zip(set.run(job)) {
+                                grams[own.angle - task.angles.start] = gram;
+                            }
+                        }
+                        for (leaves, gram) in leaves.iter_mut().zip(grams) {
+                            leaves.push((Node { height: 0, index: tile }, gram));
+                        }
                     }
-                }
-                for (leaves, gram) in leaves.iter_mut().zip(grams) {
-                    leaves.push((Node { height: 0, index: tile }, gram));
-                }
+                })?;
             }
             let whole = |own: &Vec<(Node, Gram)>| {
                 tree::complete(task.node, n, &mut own.iter().map(|(node, gram)| (*node, gram)))
             };
-            leaves.iter().map(whole).collect()
+            Ok(leaves.iter().map(|of_point| of_point.iter().map(whole).collect()).collect())
         })
     }
 
     /// From the sums of all tasks of a level to those of the maximal nodes of one angle.
-    fn coalesce(shard: &Shard, tasks: &[Task], sums: &[Vec<Gram>], angle: usize) -> Vec<Gram> {
+    fn coalesce<'s>(
+        shard: &Shard,
+        tasks: &[Task],
+        sums: impl Iterator<Item = &'s Vec<Gram>>,
+        angle: usize,
+    ) -> Vec<Gram> {
         let plan = &shard.level.plan;
         let n = plan.per_angle();
         // tasks are in the order of their tiles
         let own = tasks.iter().zip(sums).filter(|(task, _)| task.angles.contains(&angle));
         let pieces = own.map(|(task, grams)| (task.node, &grams[angle - task.angles.start]));
-        let wholes = tree::owned_nodes(n, &plan.within_angle(&shard.store.range, angle), u32::MAX);
+        let wholes = tree::owned_nodes(n, &plan.within_angle(shard.range(), angle), u32::MAX);
         tree::coalesce(n, &wholes, pieces)
     }
 
-    fn sums(&self, level: usize, points: &[Point], pass: Pass) -> Vec<Gram> {
+    fn sums(&self, level: usize, points: &[Point], pass: Pass) -> Result<Vec<Gram>> {
         let (shard, tasks, work, set) = (&self.shards[level], &self.tasks[level], &self.work, self.set);
         let n = shard.level.plan.per_angle().max(1);
-        let held = shard.store.range.start / n..shard.store.range.end.div_ceil(n);
+        let held = shard.range().start / n..shard.range().end.div_ceil(n);
         let source = |crew| Source {
             experiment: &self.experiment,
             clock: &self.clock,
@@ -241,27 +306,26 @@ impl CpuEngine {
         let enough = points.len() >= POINTS_PER_THREAD * self.pool.current_num_threads();
         if enough && shard.level.plan.n_pairs() < SMALL_LEVEL {
             // many points on a small level: one task a point
-            let sums: Vec<Vec<Gram>> = self.pool.install(|| {
-                points
-                    .par_iter()
-                    .map(|point| {
-                        work.task(|| {
-                            let tables = tables(point, Crew::ALONE);
-                            let sum = |task| Self::sum_task(set, shard, &tables, task, pass);
-                            let sums: Vec<Vec<Gram>> = tasks.iter().map(sum).collect();
-                            held.clone().flat_map(|angle| Self::coalesce(shard, tasks, &sums, angle)).collect()
-                        })
-                    })
-                    .collect()
+            let sums: Result<Vec<Vec<Gram>>> = self.pool.install(|| {
+                let of_point = |point| {
+                    let tables = [tables(point, Crew::ALONE)];
+                    let sum = |task| Self::sum_task(set, shard, &tables, task, pass);
+                    let sums: Vec<Vec<Vec<Gram>>> = tasks.iter().map(sum).collect::<Result<_>>()?;
+                    let whole = |angle| Self::coalesce(shard, tasks, sums.iter().map(|of| &of[0]), angle);
+                    Ok(held.clone().flat_map(whole).collect())
+                };
+                points.par_iter().map(|point| work.task(|| of_point(point))).collect()
             });
-            return sums.concat();
+            return Ok(sums?.concat());
         }
         let (n_batches, all) = (self.n_batches(), self.n_pairs(level));
         let on_batch = self.on_batch.as_ref().filter(|_| level == 0 && n_batches > 1);
+        // tiles that are read are read once for all points
+        let together = if shard.streamed.is_some() { points.len() } else { 1 };
         let mut out = Vec::new();
-        for point in points {
+        for points in points.chunks(together.max(1)) {
             let done = AtomicUsize::new(0);
-            let sum = |tables: &Tables, task: &Task| {
+            let sum = |tables: &[Tables], task: &Task| {
                 let sums = work.task(|| Self::sum_task(set, shard, tables, task, pass));
                 if let Some(report) = on_batch {
                     let before = done.fetch_add(task.n_pairs, Ordering::Relaxed);
@@ -273,15 +337,19 @@ impl CpuEngine {
                 }
                 sums
             };
-            let wholes: Vec<Vec<Gram>> = self.pool.install(|| {
-                let tables = tables(point, work.crew());
-                let sums: Vec<Vec<Gram>> = tasks.par_iter().with_max_len(1).map(|task| sum(&tables, task)).collect();
-                let whole = |angle| Self::coalesce(shard, tasks, &sums, angle);
-                held.clone().into_par_iter().map(whole).collect()
+            let wholes: Result<Vec<Vec<Vec<Gram>>>> = self.pool.install(|| {
+                let tables: Vec<Tables> = points.iter().map(|point| tables(point, work.crew())).collect();
+                let sums: Vec<Vec<Vec<Gram>>> = match &shard.streamed {
+                    None => tasks.par_iter().with_max_len(1).map(|task| sum(&tables, task)).collect::<Result<_>>()?,
+                    Some(file) => stream::in_order(file, tasks, |task| sum(&tables, task))?,
+                };
+                let whole = |point: usize, angle| Self::coalesce(shard, tasks, sums.iter().map(|of| &of[point]), angle);
+                let of_point = |point| held.clone().into_par_iter().map(|angle| whole(point, angle)).collect();
+                Ok((0..points.len()).map(of_point).collect())
             });
-            out.extend(wholes.into_iter().flatten());
+            out.extend(wholes?.into_iter().flatten().flatten());
         }
-        out
+        Ok(out)
     }
 }
 
@@ -290,6 +358,6 @@ impl Engine for CpuEngine {
         self.work.begin();
         let sums = self.sums(level, points, pass);
         self.work.end();
-        Ok(sums)
+        sums
     }
 }

@@ -36,7 +36,7 @@ impl Local {
                         store.mark(&level.plan, &tiles);
                     });
                 }
-                Shard { level: level.clone(), store }
+                Shard::held(level.clone(), store)
             })
             .collect();
         let engine = CpuEngine::new(experiment.clone(), shards, pool)?;

@@ -31,10 +31,12 @@ mod scratch;
 mod sinc_lanes;
 mod single;
 mod spans;
+mod stream;
 mod tables;
 mod task;
 #[cfg(test)]
 mod tests;
+mod tile_file;
 pub mod tree;
 mod triangle;
 mod work;
@@ -46,6 +48,8 @@ pub use loss::Loss;
 pub use pack::{Lane, TileStore, as_floats, pack_angle};
 pub use peak::{fma_per_second, read_bytes_per_second};
 pub use plan::{Brick, BrickKind, Level, TilePlan};
+
+pub use tile_file::{TileReader, TileWriter};
 
 use crate::model::{Experiment, MAX_PHYSICAL};
 

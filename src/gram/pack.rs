@@ -9,6 +9,7 @@ use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
 use super::plan::{BrickKind, LANES, Level, TILE_COLUMNS, TILE_ROWS, Tile, TilePlan};
+use super::tile_file::TileReader;
 
 /// One row of a panel: 8 neighbouring columns.
 #[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
@@ -34,14 +35,14 @@ const CACHE_LINE: usize = 64;
 
 /// Lanes that are zero at first and take no memory until they are written: a page then lies near the core that writes it.
 #[derive(Debug)]
-struct Lanes {
+pub(super) struct Lanes {
     /// Zeros of a plain type come from the system as they are; those of an aligned one would be written here and now.
     floats: Vec<f32>,
     n: usize,
 }
 
 impl Lanes {
-    fn new(n: usize) -> Self {
+    pub fn new(n: usize) -> Self {
         Self { floats: vec![0.0; n * LANES + CACHE_LINE / size_of::<f32>()], n }
     }
 
@@ -119,6 +120,25 @@ impl TileStore {
         Self { range, lanes, offsets, marks }
     }
 
+    /// Fills a store with what a file holds of its tiles, by the threads of the rayon pool in which it is called.
+    ///
+    /// # Errors
+    /// What reading fails with.
+    pub(super) fn fill_from(&mut self, plan: &TilePlan, file: &TileReader) -> crate::Result<()> {
+        let mut lanes = &mut self.lanes[..];
+        let mut jobs = Vec::with_capacity(self.range.len());
+        for (number, marks) in self.range.clone().zip(&mut self.marks) {
+            let (own, rest) = std::mem::take(&mut lanes).split_at_mut(plan.tiles[number % plan.per_angle()].n_lanes);
+            jobs.push((number, own, marks));
+            lanes = rest;
+        }
+        jobs.into_par_iter().try_for_each(|(number, own, marks)| {
+            let angle = number / plan.per_angle();
+            *marks = file.marks(number).clone();
+            file.read(&(angle..angle + 1), number % plan.per_angle(), own)
+        })
+    }
+
     /// Makes every value missing, by all threads of the rayon pool in which it is called: the memory then lies near the cores
     /// that will use it, whoever fills in the values.
     pub fn touch(&mut self) {
@@ -164,7 +184,7 @@ impl TileStore {
 }
 
 /// As [`TileStore::mark`], for one tile.
-fn mark_tile(tile: &Tile, lanes: &mut [Lane]) -> Marks {
+pub(super) fn mark_tile(tile: &Tile, lanes: &mut [Lane]) -> Marks {
     let mut n_finite = 0;
     for value in lanes.iter_mut().flat_map(|lane| &mut lane.0) {
         let good = value.is_finite();
@@ -190,7 +210,7 @@ fn mark_tile(tile: &Tile, lanes: &mut [Lane]) -> Marks {
 }
 
 /// Gives c2 of a frame with all frames behind it, NaN where missing.
-type RowAfter<'a, 'm> = &'a (dyn Fn(usize) -> &'m [f32] + Sync);
+pub(super) type RowAfter<'a, 'm> = &'a (dyn Fn(usize) -> &'m [f32] + Sync);
 
 fn pack_tile(tile: &Tile, frames: &[usize], row_after: RowAfter<'_, '_>, out: &mut [Lane]) {
     let mut lane = 0;
@@ -221,12 +241,31 @@ fn pack_tile(tile: &Tile, frames: &[usize], row_after: RowAfter<'_, '_>, out: &m
 /// Packs tiles `tiles` (numbers within one angle) of a matrix, one after another, into `out`. `row_after(i)` gives c2 of
 /// frame i of the selection with frames i + 1 … N − 1.
 pub fn pack_angle(level: &Level, tiles: Range<usize>, row_after: RowAfter<'_, '_>, out: &mut [Lane]) {
+    let packed: Result<Vec<()>, std::convert::Infallible> = pack_tiles(level, tiles, row_after, out, |_, _| Ok(()));
+    let Ok(_) = packed;
+}
+
+/// The same, and what `finish` makes of every tile, given its number and its lanes.
+///
+/// # Errors
+/// The first that `finish` fails with.
+pub(super) fn pack_tiles<T: Send, E: Send>(
+    level: &Level,
+    tiles: Range<usize>,
+    row_after: RowAfter<'_, '_>,
+    out: &mut [Lane],
+    finish: impl Fn(usize, &mut [Lane]) -> Result<T, E> + Sync,
+) -> Result<Vec<T>, E> {
     let mut rest = out;
     let mut jobs = Vec::with_capacity(tiles.len());
-    for tile in &level.plan.tiles[tiles] {
-        let (now, later) = rest.split_at_mut(tile.n_lanes);
-        jobs.push((tile, now));
+    for number in tiles {
+        let (now, later) = rest.split_at_mut(level.plan.tiles[number].n_lanes);
+        jobs.push((number, now));
         rest = later;
     }
-    jobs.into_par_iter().for_each(|(tile, out)| pack_tile(tile, &level.frames, row_after, out));
+    let one = |(number, out): (usize, &mut [Lane])| {
+        pack_tile(&level.plan.tiles[number], &level.frames, row_after, out);
+        finish(number, out)
+    };
+    jobs.into_par_iter().map(one).collect()
 }

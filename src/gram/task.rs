@@ -9,7 +9,7 @@ use super::tree::{self, Node};
 /// Tasks that every thread should find in a pass, so that none waits long for the others at its end.
 const TASKS_PER_THREAD: usize = 40;
 /// Most angles worked on together: what a tile's frames cost is then shared by enough of them.
-const ANGLES_TOGETHER: usize = 12;
+pub(super) const ANGLES_TOGETHER: usize = 12;
 /// Fewest, where the threads need more tasks.
 const FEWEST_TOGETHER: usize = 6;
 /// Most tiles of an angle summed by one task, as a height in the tree.

@@ -48,7 +48,7 @@ fn engine(
         }
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-    CpuEngine::new(e.clone(), vec![Shard { level, store }], pool).unwrap()
+    CpuEngine::new(e.clone(), vec![Shard::held(level, store)], pool).unwrap()
 }
 
 fn whole(e: &Experiment, level: &Level, matrices: &[TwoTime], point: &Point, pass: Pass) -> Vec<Gram> {

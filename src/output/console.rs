@@ -312,11 +312,27 @@ fn times(page: &mut Page, report: &Report) {
     page.entry(
         "memory",
         &format!(
-            "{:.0} MB peak over all ranks, {:.0} MB of it packed data",
+            "{:.0} MB peak over all ranks, {}",
             report.peak_memory() as f64 / MB,
-            report.data_bytes as f64 / MB,
+            match report.kept {
+                None => format!("{:.0} MB of it packed data", report.data_bytes as f64 / MB),
+                Some(kept) => format!(
+                    "{:.0} MB of packed data read in every pass but {:.0} MB a rank",
+                    report.data_bytes as f64 / MB,
+                    kept as f64 / MB
+                ),
+            }
         ),
     );
+    let (steady, variation) = report
+        .ranks
+        .iter()
+        .map(|rank| rank.steady_memory)
+        .fold((0.0, 0.0f64), |(all, most), (own, varies)| (all + own, most.max(varies)));
+    if steady > 0.0 {
+        let text = format!("{:.0} MB while passes were made, varying by {:.1} %", steady / MB, 100.0 * variation);
+        page.entry("", &text);
+    }
     let largest = report.ranks.iter().map(|r| r.peak_memory).max().unwrap_or(0);
     page.entry(
         "",

@@ -101,8 +101,10 @@ pub struct Report<'a> {
     pub finest_seconds: f64,
     /// Batches of a full pass on rank 0.
     pub n_batches: usize,
-    /// Bytes of packed data on all ranks.
+    /// Bytes of packed data of all ranks.
     pub data_bytes: usize,
+    /// Where the finest level was read in every pass: bytes of it that each rank kept.
+    pub kept: Option<usize>,
     /// Checkpoints.
     pub keeping: Keeping,
     /// Time by phase.

@@ -178,6 +178,13 @@ fn bad_contents_are_named() {
         h5.new_dataset::<f64>().create("xpcs/output_data").unwrap();
     };
     refused(folder, number, &["/xpcs/output_data", "expected text"]);
+    // as many entries as no number can count
+    let huge = |h5: &hdf5::File| {
+        h5.unlink("xpcs/output_data").unwrap();
+        let names = h5.new_dataset::<hdf5::types::VarLenUnicode>().chunk((1, 1024));
+        names.shape((1 << 33, 1 << 31)).create("xpcs/output_data").unwrap();
+    };
+    refused(folder, huge, &["/xpcs/output_data", "it is damaged"]);
     let other = |h5: &hdf5::File| {
         h5.unlink("exchange/C2T_all").unwrap();
         h5.new_dataset::<f32>().shape((20, 20)).create("exchange/C2T_all/c2_00001").unwrap();

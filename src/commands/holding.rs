@@ -1,0 +1,154 @@
+//! How the data of a run are held: which strategy, and how much of them in memory.
+
+use super::reading;
+use crate::cluster::{GB, MemoryLimit, Strategy, World};
+use crate::config::Config;
+use crate::gram::Level;
+use crate::model::Experiment;
+use crate::{Error, Result};
+
+/// Memory of a rank without data: libraries, threads, results.
+const RANK: f64 = 64e6;
+/// Memory of the tables of a pass per frame and angle: at several points at once.
+const TABLES: f64 = 600.0;
+/// Memory of packing what goes into a scratch file.
+const PACKING: f64 = 24e6;
+/// A rank's data are at least streamed with this much kept: less isn't worth a name.
+const WORTH_KEEPING: f64 = 1e6;
+
+/// How the data are held.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Holding {
+    /// What passes are cut into and how much is said.
+    pub strategy: Strategy,
+    /// Why that one.
+    pub why: &'static str,
+    /// Bytes of the finest level that every rank keeps while it reads the rest in every pass; `None` = all of it.
+    pub keep: Option<usize>,
+    /// Matrices that may be on their way from the file at once.
+    pub on_their_way: usize,
+}
+
+impl Holding {
+    /// For a run on these ranks.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] where the limit doesn't allow what is asked for.
+    pub fn new(world: &World, config: &Config, experiment: &Experiment) -> Result<Self> {
+        let limit = MemoryLimit::find(config.performance.memory_limit_gb)?;
+        let sizes = Sizes::new(experiment, world.size(), world.ranks_on_node());
+        let (strategy, why) = match config.performance.strategy {
+            Some(strategy) => (strategy, "as configured"),
+            None => (Strategy::by_size(experiment.n_points()), "by the number of matrix entries"),
+        };
+        let forced = config.performance.strategy;
+        let held =
+            Self { strategy, why, keep: None, on_their_way: reading::most_on_their_way(experiment, sizes.packed) };
+        match forced {
+            Some(Strategy::Streaming) => {}
+            _ if sizes.in_memory() <= limit.bytes => return Ok(held),
+            None => {}
+            Some(_) => return limit.check(sizes.in_memory()).map(|()| held),
+        }
+        let least = sizes.least();
+        if least > limit.bytes {
+            return Err(Error::Memory(format!(
+                "streaming needs {:.2} GB on a node, {} allows {:.2} GB; raise `performance.memory_limit_gb`, use fewer ranks a \
+                 node, or select fewer frames",
+                least / GB,
+                limit.source,
+                limit.bytes / GB
+            )));
+        }
+        let (keep, why) = match forced {
+            Some(_) => (0.0, why),
+            None => (sizes.keep(limit.bytes), "the data don't fit into the memory"),
+        };
+        let keep = if keep < WORTH_KEEPING { 0 } else { keep as usize };
+        Ok(Self { strategy: Strategy::Streaming, why, keep: Some(keep), on_their_way: 1 })
+    }
+}
+
+/// Bytes that a run needs on the node of rank 0 to hold all its data.
+pub(super) fn in_memory(world: &World, experiment: &Experiment) -> f64 {
+    Sizes::new(experiment, world.size(), world.ranks_on_node()).in_memory()
+}
+
+/// What a run needs on the node of rank 0, bytes.
+struct Sizes {
+    /// Packed data of all levels and ranks.
+    packed: usize,
+    finest: usize,
+    /// Ranks on a node, and their share of the data.
+    ranks: f64,
+    share: f64,
+    /// Of a rank: tables of a pass.
+    tables: f64,
+    /// Matrices on their way.
+    reading: f64,
+    /// The same, one at a time.
+    matrix: f64,
+}
+
+impl Sizes {
+    fn new(experiment: &Experiment, ranks: usize, ranks_on_node: usize) -> Self {
+        let levels = Level::all(experiment.n_frames, experiment.n_angles());
+        let packed = levels.iter().map(Level::bytes).sum();
+        let frames = (experiment.n_frames * experiment.n_angles().min(1 + experiment.n_angles() / ranks)) as f64;
+        Self {
+            packed,
+            finest: levels[0].bytes(),
+            ranks: ranks_on_node as f64,
+            share: ranks_on_node as f64 / ranks as f64,
+            tables: TABLES * frames,
+            reading: reading::memory(experiment, packed),
+            matrix: reading::one_at_a_time(experiment),
+        }
+    }
+
+    /// With all data in memory.
+    fn in_memory(&self) -> f64 {
+        self.packed as f64 * self.share + self.reading
+    }
+
+    /// Without any of the finest level.
+    fn least(&self) -> f64 {
+        self.fixed() + (self.matrix + PACKING)
+    }
+
+    fn fixed(&self) -> f64 {
+        (self.packed - self.finest) as f64 * self.share + self.ranks * (RANK + self.tables)
+    }
+
+    /// What every rank can keep of the finest level: when it is loaded, no matrix is on its way any more.
+    fn keep(&self, limit: f64) -> f64 {
+        (limit - self.fixed()).max(0.0) / self.ranks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{AnalysisMode, ShearConvention};
+
+    #[test]
+    fn what_is_kept_and_what_is_fixed_make_the_limit() {
+        let experiment = Experiment {
+            mode: AnalysisMode::LaminarFlow,
+            convention: ShearConvention::Homodyne,
+            q: 0.0054,
+            gap: 2e6,
+            dt: 0.1,
+            phi: vec![0.0; 12],
+            n_frames: 6000,
+            time_offset: 0,
+        };
+        for (ranks, on_node) in [(1, 1), (4, 4), (8, 2)] {
+            let sizes = Sizes::new(&experiment, ranks, on_node);
+            let limit = 1.5 * sizes.least();
+            let kept = sizes.keep(limit) * on_node as f64;
+            assert!((kept + sizes.fixed() - limit).abs() < 1.0, "{ranks}");
+            assert!(sizes.least() < limit && sizes.fixed() < sizes.least());
+        }
+    }
+}

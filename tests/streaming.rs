@@ -1,0 +1,149 @@
+//! Data that aren't held in memory: the same bits, within the limit, and what becomes of failing reads.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::files::Sample;
+use common::{Run, alone, json, scratch, with_ranks};
+use serde_json::Value;
+
+/// The result, without the time at which it was made.
+fn parameters(folder: &Path) -> Value {
+    let mut value = json(&folder.join("nlsq/parameters.json"));
+    assert!(value.as_object_mut().unwrap().remove("timestamp").is_some());
+    value
+}
+
+fn summary(folder: &Path) -> Value {
+    json(&folder.join("nlsq/analysis_results_nlsq.json"))["optimization_summary"].clone()
+}
+
+/// The program on so many ranks, 0 = alone.
+fn run(folder: &Path, ranks: usize, more: &[&str]) -> Run {
+    let arguments = [&["--config", "config.yaml", "--threads", "2"], more].concat();
+    if ranks == 0 { alone(folder, &arguments) } else { with_ranks(ranks, folder, &arguments) }
+}
+
+fn in_memory(folder: &Path, more: &[&str]) -> Value {
+    run(folder, 0, &[&["--output-dir", "memory"], more].concat()).success();
+    parameters(&folder.join("memory"))
+}
+
+/// Several tiles of more angles than are worked on together.
+const WIDE: Sample = Sample {
+    frames: 900,
+    angles: &[-80.0, -65.0, -50.0, -35.0, -20.0, -5.0, 5.0, 20.0, 35.0, 50.0, 65.0, 80.0, 85.0, 90.0],
+    ..Sample::FLOW
+};
+
+#[test]
+fn streaming_changes_no_bit() {
+    let folder = scratch();
+    let folder = folder.path();
+    WIDE.make(folder);
+    for more in
+        [&[][..], &["--set", "optimization.nlsq.loss=soft_l1", "--set", "data_filtering.exclude_frames=[17, 500-520]"]]
+    {
+        let expected = in_memory(folder, more);
+        for ranks in [0, 1, 2, 4] {
+            let streamed = run(folder, ranks, &[&["--strategy", "streaming"], more].concat()).success();
+            assert!(streamed.stderr.contains("STREAMING"), "{streamed}");
+            assert_eq!(parameters(&folder.join("homodyne_results")), expected, "{ranks} ranks");
+            assert_eq!(summary(&folder.join("homodyne_results"))["strategy"], "STREAMING");
+            assert!(!folder.join("checkpoints").exists(), "nothing is left of a finished run");
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_streamed_within_the_limit() {
+    const LIMIT: f64 = 0.13;
+    let folder = scratch();
+    let folder = folder.path();
+    Sample { frames: 1400, ..WIDE }.make_as(folder, "native");
+    let expected = in_memory(folder, &[]);
+    for ranks in [0, 1] {
+        let limit = format!("performance.memory_limit_gb={LIMIT}");
+        run(folder, ranks, &["--set", &limit]).success();
+        let results = folder.join("homodyne_results");
+        assert_eq!(parameters(&results), expected);
+        let (own, ranks) = (summary(&results), json(&results.join("nlsq/convergence_metrics.json")));
+        assert_eq!(own["strategy"], "STREAMING");
+        assert!(own["kept_bytes_per_rank"].as_u64().unwrap() > 0, "{own}");
+        for rank in ranks["device_info"]["ranks"].as_array().unwrap() {
+            let peak = rank["peak_memory_bytes"].as_f64().unwrap();
+            assert!(peak < LIMIT * f64::from(1 << 30), "{peak}");
+            assert!(rank["memory_variation"].as_f64().unwrap() < 0.05, "{rank}");
+        }
+    }
+    let refused = run(folder, 0, &["--set", "performance.memory_limit_gb=0.01"]).outcome();
+    refused.assert_error(2, &["streaming needs", "0.01 GB", "memory_limit_gb"]);
+    let forced = ["--strategy", "chunked", "--set", "performance.memory_limit_gb=0.12"];
+    run(folder, 0, &forced).outcome().assert_error(2, &["the data need", "memory_limit_gb"]);
+}
+
+#[test]
+fn failed_reads_are_tried_again_and_end_the_job_in_the_end() {
+    let folder = scratch();
+    let folder = folder.path();
+    WIDE.make(folder);
+    let expected = in_memory(folder, &[]);
+    let streaming = ["--strategy", "streaming"];
+    for ranks in [0, 2] {
+        let faulty = run(folder, ranks, &streaming).env("HOMODYNE_READ_FAULT", "40:2").success();
+        assert!(faulty.stderr.contains("trying again"), "{faulty}");
+        assert_eq!(parameters(&folder.join("homodyne_results")), expected);
+        assert!(summary(&folder.join("homodyne_results"))["read_retries"].as_u64().unwrap() >= 2);
+        let failed = run(folder, ranks, &streaming).env("HOMODYNE_READ_FAULT", "40:1000000").outcome();
+        assert_eq!(failed.code, Some(5), "{failed}");
+        // every rank whose reads fail says so
+        let said = |line: &str| [".tiles", "at byte", "tried 3 times"].iter().all(|part| line.contains(part));
+        assert!(failed.stderr.lines().any(|line| line.starts_with("error: ") && said(line)), "{failed}");
+    }
+}
+
+/// Stops a streamed run with a checkpoint and gives the folder of its packed data.
+fn stopped(folder: &Path) -> PathBuf {
+    let outcome = run(folder, 0, &["--strategy", "streaming"]).env("HOMODYNE_FAULT", "0:4:signal").outcome();
+    assert_eq!(outcome.code, Some(75), "{outcome}");
+    let mut entries = fs::read_dir(folder.join("checkpoints")).unwrap().map(|entry| entry.unwrap().path());
+    entries.find(|path| path.is_dir()).unwrap()
+}
+
+#[test]
+fn packed_data_are_used_again() {
+    let folder = scratch();
+    let folder = folder.path();
+    WIDE.make(folder);
+    let expected = in_memory(folder, &[]);
+    let results = folder.join("homodyne_results");
+    for ranks in [0, 2] {
+        stopped(folder);
+        let again = run(folder, ranks, &["--strategy", "streaming"]).success();
+        for part in ["data that an earlier run has packed are used", "resumed from"] {
+            assert!(again.stderr.contains(part), "{part}: {again}");
+        }
+        assert_eq!(parameters(&results), expected);
+    }
+    // what was found in the data doesn't verify: they are packed anew
+    let packed = stopped(folder);
+    let mut found = fs::read(packed.join("found")).unwrap();
+    found[40] ^= 1;
+    fs::write(packed.join("found"), &found).unwrap();
+    let again = run(folder, 0, &["--strategy", "streaming"]).success();
+    assert!(!again.stderr.contains("has packed"), "{again}");
+    assert_eq!(parameters(&results), expected);
+    // a flipped bit of the data themselves
+    let file = stopped(folder).join("level-0.tiles");
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[50_000] ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    run(folder, 0, &["--strategy", "streaming"]).outcome().assert_error(5, &["level-0.tiles", "aren't as they were"]);
+    fs::remove_dir_all(folder.join("checkpoints")).unwrap();
+
+    run(folder, 0, &["--strategy", "streaming", "--set", "optimization.streaming.keep_scratch=true"]).success();
+    let kept = run(folder, 0, &["--strategy", "streaming"]).success();
+    assert!(kept.stderr.contains("has packed"), "{kept}");
+}
