@@ -192,3 +192,48 @@ fn without_checkpoints_a_signal_ends_the_run_and_says_so() {
     outcome.assert_error(5, &["SIGTERM", "enable_checkpoints"]);
     assert!(!folder.join("checkpoints").exists());
 }
+
+/// For docs/validation.md: killed a hundred times at random moments, on changing numbers of ranks, streamed or not.
+#[test]
+#[ignore = "some minutes; cargo test --release --test restart -- --ignored --nocapture"]
+fn killed_a_hundred_times() {
+    use rand::{RngExt, SeedableRng};
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(5);
+    let folder = scratch();
+    let folder = folder.path();
+    let angles = &[-80.0, -65.0, -50.0, -35.0, -20.0, -5.0, 5.0, 20.0, 35.0, 50.0, 65.0, 80.0];
+    Sample { frames: 1500, angles, ..Sample::FLOW }.make_as(folder, "native");
+    let expected = undisturbed(folder);
+    let (mut kills, mut runs, mut resumed, mut finished) = (0, 0, 0, 0);
+    while kills < 100 {
+        let streaming = rng.random_bool(0.5);
+        let strategy = if streaming { ["--strategy", "streaming"] } else { ["--strategy", "chunked"] };
+        let mut killed = 0;
+        // a chain of kills, then one that is left alone
+        for _ in 0..rng.random_range(1..=4) {
+            let ranks = [0, 1, 2, 4][rng.random_range(0..4)];
+            let time = std::time::Duration::from_millis(rng.random_range(20..1500));
+            let code = run(folder, ranks, &strategy).killed_after(time, rng.random_bool(0.5));
+            runs += 1;
+            if code == Some(0) {
+                assert_eq!(parameters(&folder.join("homodyne_results")), expected);
+                finished += 1;
+            } else {
+                killed += 1;
+            }
+        }
+        kills += killed;
+        let left = folder.join("checkpoints").exists()
+            && fs::read_dir(folder.join("checkpoints"))
+                .unwrap()
+                .any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with("checkpoint-"));
+        let ranks = [0, 1, 2, 4][rng.random_range(0..4)];
+        let end = run(folder, ranks, &strategy).success();
+        assert_eq!(parameters(&folder.join("homodyne_results")), expected, "after {kills} kills");
+        assert_eq!(end.stderr.contains("info: resumed from "), left, "{end}");
+        resumed += usize::from(left);
+    }
+    println!(
+        "{kills} kills of {runs} runs ({finished} were faster); {resumed} of the last runs resumed; the same bits always"
+    );
+}

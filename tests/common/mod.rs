@@ -232,3 +232,26 @@ pub fn tree(folder: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
     }
     found
 }
+
+impl Run {
+    /// Runs for a while, then kills the processes without a word: all of them, or of a job one rank only. Gives the exit code
+    /// where the run was faster.
+    #[track_caller]
+    pub fn killed_after(mut self, time: Duration, one_rank: bool) -> Option<i32> {
+        self.command.stdout(Stdio::null()).stderr(Stdio::null());
+        let spawned = alone_with_files(|| self.command.spawn());
+        let mut child = spawned.unwrap_or_else(|e| panic!("cannot start {:?}: {e}", self.command));
+        let start = Instant::now();
+        while start.elapsed() < time {
+            if let Some(status) = child.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let id = child.id();
+        let ranks = if one_rank { format!("pkill -KILL -n -P {id}") } else { format!("pkill -KILL -P {id}") };
+        let whole = if one_rank && self.ranks.is_some() { String::new() } else { format!("; kill -KILL {id}") };
+        let _ = Command::new("sh").arg("-c").arg(format!("{ranks}{whole}")).stderr(Stdio::null()).status();
+        child.wait().unwrap().code()
+    }
+}
