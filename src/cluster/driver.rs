@@ -27,6 +27,8 @@ pub struct Driver<'w> {
     threads: ThreadPlan,
     pool: Arc<rayon::ThreadPool>,
     stores: Vec<TileStore>,
+    /// σ of every pair, where they have their own.
+    sigma: Vec<TileStore>,
     engine: Option<CpuEngine>,
     buffer: Vec<Lane>,
     fault: Fault,
@@ -59,6 +61,7 @@ impl<'w> Driver<'w> {
         let dealing = Dealing::new(&setup.experiment, world.size());
         let reductions = (0..dealing.levels.len()).map(|level| Reduction::new(&dealing, level)).collect();
         let stores = dealing.stores(0);
+        let sigma = if setup.weighted { dealing.stores(0) } else { Vec::new() };
         let pool = Arc::new(thread_pool(0, threads.threads)?);
         let passes = vec![0; dealing.levels.len()];
         Ok(Self {
@@ -71,6 +74,7 @@ impl<'w> Driver<'w> {
             threads,
             pool,
             stores,
+            sigma,
             engine: None,
             buffer: Vec::new(),
             passes,
@@ -93,6 +97,23 @@ impl<'w> Driver<'w> {
     /// When threads cannot be started.
     pub fn load<'m>(&mut self, angle: usize, row_after: &(dyn Fn(usize) -> &'m [f32] + Sync)) -> Result<()> {
         self.world.broadcast_words(&mut [operation::LOAD, angle as u64, 0, 0]);
+        self.deal(angle, row_after, false);
+        if angle + 1 == self.setup.experiment.n_angles() {
+            self.buffer = Vec::new();
+            let (stores, sigma) = (std::mem::take(&mut self.stores), std::mem::take(&mut self.sigma));
+            let pool = thread_pool(0, self.threads.threads)?;
+            self.engine = Some(engine(&self.setup, &self.dealing, stores, sigma, pool)?);
+        }
+        Ok(())
+    }
+
+    /// The same for σ of every pair, before the angle's c2.
+    pub fn load_sigma<'m>(&mut self, angle: usize, row_after: &(dyn Fn(usize) -> &'m [f32] + Sync)) {
+        self.world.broadcast_words(&mut [operation::LOAD_SIGMA, angle as u64, 0, 0]);
+        self.deal(angle, row_after, true);
+    }
+
+    fn deal<'m>(&mut self, angle: usize, row_after: &(dyn Fn(usize) -> &'m [f32] + Sync), is_sigma: bool) {
         for rank in (0..self.world.size()).rev() {
             for (k, level) in self.dealing.levels.iter().enumerate() {
                 let tiles = self.dealing.tiles(k, rank, angle);
@@ -103,7 +124,9 @@ impl<'w> Driver<'w> {
                 let within = tiles.start - base..tiles.end - base;
                 let pool = &self.pool;
                 let pack = |out: &mut [Lane]| pool.install(|| pack_angle(level, within, row_after, out));
-                if rank == 0 {
+                if rank == 0 && is_sigma {
+                    pack(self.sigma[k].lanes_mut(&tiles));
+                } else if rank == 0 {
                     pack(self.stores[k].lanes_mut(&tiles));
                     pool.install(|| self.stores[k].mark(&level.plan, &tiles));
                 } else {
@@ -114,13 +137,6 @@ impl<'w> Driver<'w> {
                 }
             }
         }
-        if angle + 1 == self.setup.experiment.n_angles() {
-            self.buffer = Vec::new();
-            let stores = std::mem::take(&mut self.stores);
-            let pool = thread_pool(0, self.threads.threads)?;
-            self.engine = Some(engine(&self.setup, &self.dealing, stores, pool)?);
-        }
-        Ok(())
     }
 
     /// Signals that came to any rank; ranks tell of theirs with every pass.
@@ -169,7 +185,8 @@ impl<'w> Driver<'w> {
 
     /// Bytes of packed data that all ranks hold together.
     pub fn data_bytes(&self) -> usize {
-        self.dealing.levels.iter().map(Level::bytes).sum()
+        let once: usize = self.dealing.levels.iter().map(Level::bytes).sum();
+        if self.setup.weighted { 2 * once } else { once }
     }
 
     /// Passes so far, by level.

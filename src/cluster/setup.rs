@@ -19,6 +19,8 @@ pub struct Setup {
     pub batch_pairs: Option<usize>,
     /// Precision of Gram passes.
     pub precision: Precision,
+    /// Every pair has a σ of its own.
+    pub weighted: bool,
 }
 
 /// Which tiles of which level belong to which rank.
@@ -70,9 +72,12 @@ pub(super) fn engine(
     setup: &Setup,
     dealing: &Dealing,
     stores: Vec<TileStore>,
+    sigma: Vec<TileStore>,
     pool: rayon::ThreadPool,
 ) -> Result<CpuEngine> {
-    let shards = dealing.levels.iter().cloned().zip(stores).map(|(level, store)| Shard { level, store }).collect();
+    let mut sigma = sigma.into_iter();
+    let shards = dealing.levels.iter().cloned().zip(stores);
+    let shards = shards.map(|(level, store)| Shard { level, store, sigma: sigma.next() }).collect();
     let mut engine = CpuEngine::new(setup.experiment.clone(), shards, pool)?;
     engine.set_precision(setup.precision);
     if let Some(pairs) = setup.batch_pairs {

@@ -36,9 +36,9 @@ pub fn dry_run(world: &World, config: &Config, out: &mut impl Write) -> Result<(
     let scaling = Choice::new(config, &experiment)?;
     let threads = config.performance.threads;
     let batch_pairs = strategy(config, &experiment).0.batch_pairs();
-    let fits = check_memory(world, config, &experiment);
+    let fits = check_memory(world, config, &experiment, dataset.has_sigma_by_pair());
     let precision = config.performance.precision;
-    let survey = survey(world, Setup { experiment: experiment.clone(), threads, batch_pairs, precision }, true)?;
+    let survey = survey(world, Setup { experiment: experiment.clone(), threads, batch_pairs, precision, weighted: false }, true)?;
     // where the data are too large for this node, so may be one of the matrices
     let reading = fits.is_ok().then(|| reading_seconds(&dataset, survey.ranks[0].plan.threads)).transpose()?;
     let plan = Printed {
@@ -141,7 +141,7 @@ impl Printed<'_> {
     }
 
     fn memory(&self) -> String {
-        let needed = memory_needed(self.world, self.experiment) / GB;
+        let needed = memory_needed(self.world, self.experiment, self.dataset.has_sigma_by_pair()) / GB;
         match MemoryLimit::find(self.config.performance.memory_limit_gb) {
             Ok(limit) => {
                 format!("{needed:.2} GB on the first node of {:.2} GB allowed ({})", limit.bytes / GB, limit.source)

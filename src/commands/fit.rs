@@ -41,7 +41,7 @@ pub fn fit(world: &World, config: &Config, going: &Going, truth: Option<&Path>, 
     let experiment = experiment(config, &dataset)?;
     in_fitting(&experiment).iter().for_each(|line| log::info!("{line}"));
     let strategy = config.performance.strategy.unwrap_or_else(|| Strategy::by_size(experiment.n_points()));
-    check_memory(world, config, &experiment)?;
+    check_memory(world, config, &experiment, dataset.has_sigma_by_pair())?;
     let scaling = Choice::new(config, &experiment)?;
     let folder = Folder::probe(&config.output.directory)?;
     let run = Run { world, config, experiment, strategy, dataset: &dataset, truth };
@@ -111,16 +111,18 @@ fn gap_warning(config: &Config, dataset: &Dataset) -> Option<String> {
 }
 
 /// Refuses data that this node has no room for.
-pub(super) fn check_memory(world: &World, config: &Config, experiment: &Experiment) -> Result<()> {
-    MemoryLimit::find(config.performance.memory_limit_gb)?.check(memory_needed(world, experiment))
+pub(super) fn check_memory(world: &World, config: &Config, experiment: &Experiment, by_pair: bool) -> Result<()> {
+    MemoryLimit::find(config.performance.memory_limit_gb)?.check(memory_needed(world, experiment, by_pair))
 }
 
-/// Bytes of packed data of this node's ranks, and on rank 0 of the matrices that are being read.
-pub(super) fn memory_needed(world: &World, experiment: &Experiment) -> f64 {
+/// Bytes of packed data of this node's ranks, and on rank 0 of the matrices that are being read; all of it twice where every
+/// pair has a σ of its own.
+pub(super) fn memory_needed(world: &World, experiment: &Experiment, by_pair: bool) -> f64 {
     let levels = Level::all(experiment.n_frames, experiment.n_angles());
     let packed: usize = levels.iter().map(Level::bytes).sum();
     let share = world.ranks_on_node() as f64 / world.size() as f64;
-    packed as f64 * share + reading::memory(experiment, packed)
+    let arrays = if by_pair { 2.0 } else { 1.0 };
+    arrays * (packed as f64 * share + reading::memory(experiment, packed))
 }
 
 /// One run on rank 0.
@@ -151,6 +153,7 @@ impl Run<'_> {
                 threads: self.config.performance.threads,
                 batch_pairs: self.strategy.batch_pairs(),
                 precision: self.config.performance.precision,
+                weighted: self.dataset.has_sigma_by_pair(),
             },
         )?;
         let (about_threads, notes) = driver.thread_remarks();
@@ -163,19 +166,22 @@ impl Run<'_> {
         }
         let mut stops = Stops::new(driver.signals(), &self.config.output.directory, keeper.begin(), going.max_time);
         let mut progress = Progress::new(self.config.performance.progress);
-        let (data, pairs) = self
+        let (data, pairs, by_pair) = self
             .read(&mut driver, &progress, &mut warnings, phases, &mut scaling, &mut || keeper.between(&mut stops))
-            .and_then(|(data, pairs)| self.check_size(&data, &pairs, &scaling).map(|()| (data, pairs)))
+            .and_then(|read| self.check_size(&read.0, &read.1, &scaling).map(|()| read))
             .inspect_err(|_| progress.finish())?;
         let space = &scaling.space;
         let (sigma, about_sigma) =
-            sigma(self.config, self.dataset, &data.noise, &pairs).inspect_err(|_| progress.finish())?;
+            sigma(self.config, self.dataset, &data.noise, &pairs, by_pair.as_deref()).inspect_err(|_| progress.finish())?;
         about_sigma.iter().for_each(|warning| log::warn!("{warning}"));
         warnings.extend(about_sigma);
         keeper.data_are(&data.hash).inspect_err(|_| progress.finish())?;
         folder.begin()?;
         if let Some(report) = progress.batches() {
             driver.on_batch(report);
+        }
+        if sigma.by_pair {
+            driver.set_sigma(&vec![sigma.reference; data.noise.len()]);
         }
         let robust = self.robust(&data, &sigma, &mut driver, &mut warnings);
         let task = Task { space, config: &self.config.fit, mode: scaling.mode, sigma: sigma.for_errors(), robust };
@@ -262,7 +268,9 @@ impl Run<'_> {
             log::warn!("{text}");
             warnings.push(text);
         }
-        driver.set_sigma(&per_angle);
+        if !known.by_pair {
+            driver.set_sigma(&per_angle);
+        }
         Some(Robust { loss, sigma })
     }
 
@@ -282,7 +290,8 @@ impl Run<'_> {
         ))
     }
 
-    /// Reads all matrices and deals them. The second part of the answer is how many pairs of each angle are fitted.
+    /// Reads all matrices and deals them. The second part of the answer is how many pairs of each angle are fitted,
+    /// the third σ of every angle where pairs have their own.
     fn read(
         &self,
         driver: &mut Driver,
@@ -291,7 +300,7 @@ impl Run<'_> {
         phases: &mut Phases,
         scaling: &mut Choice,
         between: &mut dyn FnMut() -> Result<()>,
-    ) -> Result<(DataSummary, Vec<u64>)> {
+    ) -> Result<(DataSummary, Vec<u64>, Option<Vec<f64>>)> {
         let dataset = self.dataset;
         let mut any_full = false;
         let found = reading::read_all(
@@ -332,7 +341,17 @@ impl Run<'_> {
             noise: found.noise,
             hash: found.hash,
         };
-        Ok((data, pairs))
+        let n_without: u64 = found.sigma.iter().map(|own| own.n_without).sum();
+        if n_without > 0 {
+            let text = format!(
+                "{}: {n_without} pair(s) left out, whose σ in /sigma is missing, infinite or not positive",
+                dataset.file.display()
+            );
+            log::warn!("{text}");
+            warnings.push(text);
+        }
+        let sigma = found.sigma.iter().map(|own| (own.n as f64 / own.inverse).sqrt());
+        Ok((data, pairs, dataset.has_sigma_by_pair().then(|| sigma.collect())))
     }
 }
 

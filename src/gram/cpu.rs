@@ -47,6 +47,8 @@ pub struct Shard {
     pub level: Level,
     /// The tiles held.
     pub store: TileStore,
+    /// σ of every pair, stored alike, where they have their own.
+    pub sigma: Option<TileStore>,
 }
 
 /// Called by the threads, after every batch of a batched pass, with (batches done, batches in all).
@@ -144,6 +146,12 @@ impl CpuEngine {
         self.work.idle()
     }
 
+    /// Gives the pairs of a level a σ of their own.
+    #[cfg(test)]
+    pub(super) fn weigh(&mut self, level: usize, sigma: TileStore) {
+        self.shards[level].sigma = Some(sigma);
+    }
+
     /// Works with another instruction set.
     #[cfg(test)]
     pub(super) fn force(&mut self, set: InstructionSet) {
@@ -179,7 +187,7 @@ impl CpuEngine {
 
     /// Bytes of data held.
     pub fn bytes(&self) -> usize {
-        self.shards.iter().map(|s| s.store.bytes()).sum()
+        self.shards.iter().map(|s| s.store.bytes() + s.sigma.as_ref().map_or(0, TileStore::bytes)).sum()
     }
 
     /// The Gram matrices of a task's angles.
@@ -191,7 +199,8 @@ impl CpuEngine {
             for tile in task.node.tiles(n) {
                 let own = task.angles.clone().map(|angle| {
                     let TileData { lanes, marks } = shard.store.tile(angle * n + tile);
-                    AngleData { angle, data: lanes, marks }
+                    let sigma = shard.sigma.as_ref().map(|sigma| sigma.tile(angle * n + tile).lanes);
+                    AngleData { angle, data: lanes, marks, sigma }
                 });
                 // a tile without a value, beyond the longest lag to be fitted for instance, takes no time
                 let angles: Vec<AngleData> = own.filter(|own| own.marks.n_finite > 0).collect();
@@ -236,6 +245,7 @@ impl CpuEngine {
             crew,
             mixed: self.precision == Precision::Mixed,
             sigma: &self.sigma,
+            weighted: shard.sigma.is_some(),
         };
         let tables = |point, crew| Tables::new(set, &source(crew), point, pass);
         let enough = points.len() >= POINTS_PER_THREAD * self.pool.current_num_threads();
@@ -288,7 +298,12 @@ impl CpuEngine {
 impl Engine for CpuEngine {
     fn evaluate(&mut self, level: usize, points: &[Point], pass: Pass) -> Result<Vec<Gram>> {
         self.work.begin();
-        let sums = self.sums(level, points, pass);
+        // pairs with a σ of their own are all taken the same way
+        let weighted = self.shards[level].sigma.is_some();
+        let mut sums = self.sums(level, points, if weighted && pass == Pass::Chi2 { Pass::Gram } else { pass });
+        if weighted {
+            sums.iter_mut().for_each(|sum| sum.keep(&pass.filled()));
+        }
         self.work.end();
         Ok(sums)
     }

@@ -23,6 +23,8 @@ pub(crate) struct AngleData<'a> {
     pub angle: usize,
     pub data: &'a [Lane],
     pub marks: &'a Marks,
+    /// σ of every pair, stored like the data, where they have their own.
+    pub sigma: Option<&'a [Lane]>,
 }
 
 /// One tile at one point, of several angles.
@@ -90,7 +92,7 @@ fn bricks<I: Isa, S: Shape, const GRAM: bool, const K: usize, const KD: usize>(
     let mut triangles: Vec<TriangleSums> = Vec::new();
     let mut lane = 0;
     // holes are noted of tiles that are one rectangle
-    let nodes = pass == Pass::Gram && angles.iter().any(|own| own.marks.holes.is_some());
+    let nodes = pass == Pass::Gram && !tables.weighted && angles.iter().any(|own| own.marks.holes.is_some());
     for brick in &tile.bricks {
         let lanes = lane..lane + brick.n_lanes();
         lane = lanes.end;
@@ -105,12 +107,16 @@ fn bricks<I: Isa, S: Shape, const GRAM: bool, const K: usize, const KD: usize>(
         }
         for (k, own) in angles.iter().enumerate() {
             let data = &own.data[lanes.clone()];
+            let sigma = match own.sigma {
+                Some(sigma) => Some(&sigma[lanes.clone()]),
+                None => None,
+            };
             if brick.kind == BrickKind::Triangle {
-                triangle::<I, S, GRAM>(isa, brick, data, tables, own.angle, &mut triangles[k]);
+                triangle::<I, S, GRAM>(isa, brick, (data, sigma), tables, own.angle, &mut triangles[k]);
                 continue;
             }
             let next = angles.get(k + 1).unwrap_or(own).data[lanes.clone()].as_ptr();
-            let share = Share { angle: own.angle, data, marks: own.marks, next };
+            let share = Share { angle: own.angle, data, marks: own.marks, sigma, next };
             if visible {
                 rectangle::<I, S, GRAM, K, KD>(isa, functions, brick, tables, &share, scratch, &mut sums[k]);
             } else {
@@ -133,7 +139,7 @@ fn bricks<I: Isa, S: Shape, const GRAM: bool, const K: usize, const KD: usize>(
             totals.copy_from_slice(&lanes);
         }
         finish::<S, GRAM, K>(tables, own.angle, &totals, &mut gram);
-        if matches!(pass, Pass::Robust { .. }) {
+        if tables.weighted || matches!(pass, Pass::Robust { .. }) {
             gram.0[SPREAD] += totals[scratch::SPREAD];
             gram.set(ONE, ONE, gram.at(ONE, ONE) + totals[scratch::W]);
         } else {

@@ -36,7 +36,7 @@ impl Local {
                         store.mark(&level.plan, &tiles);
                     });
                 }
-                Shard { level: level.clone(), store }
+                Shard { level: level.clone(), store, sigma: None }
             })
             .collect();
         let engine = CpuEngine::new(experiment.clone(), shards, pool)?;
