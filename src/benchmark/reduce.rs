@@ -42,8 +42,13 @@ pub fn alone(experiment: &Experiment, ranks: usize, repetitions: usize) -> Row {
 /// # Errors
 /// As [`survey`].
 pub fn over_ranks(world: &World, experiment: &Experiment) -> Result<Row> {
-    let setup =
-        Setup { experiment: experiment.clone(), threads: Some(1), batch_pairs: None, precision: Precision::F64, weighted: false };
+    let setup = Setup {
+        experiment: experiment.clone(),
+        threads: Some(1),
+        batch_pairs: None,
+        precision: Precision::F64,
+        weighted: false,
+    };
     let survey = survey(world, setup, false)?;
     let nodes: usize = survey.shares[0].iter().map(|s| s.nodes).sum();
     let bytes = nodes * size_of::<crate::gram::Gram>();

@@ -92,7 +92,10 @@ pub(super) fn rate(experiment: &Experiment, rank: usize, threads: usize) -> Resu
 fn tables(experiment: &Experiment, rank: usize, threads: usize) -> Result<f64> {
     let mut levels = Level::all(experiment.n_frames, experiment.n_angles());
     levels.truncate(1);
-    let shards = levels.into_iter().map(|level| Shard { store: TileStore::new(&level.plan, 0..0), level, sigma: None }).collect();
+    let shards = levels
+        .into_iter()
+        .map(|level| Shard { store: TileStore::new(&level.plan, 0..0), level, sigma: None })
+        .collect();
     let mut engine = CpuEngine::new(experiment.clone(), shards, thread_pool(rank, threads)?)?;
     let point = moderate_point(experiment);
     let mut best = f64::INFINITY;

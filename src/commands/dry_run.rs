@@ -38,7 +38,11 @@ pub fn dry_run(world: &World, config: &Config, out: &mut impl Write) -> Result<(
     let batch_pairs = strategy(config, &experiment).0.batch_pairs();
     let fits = check_memory(world, config, &experiment, dataset.has_sigma_by_pair());
     let precision = config.performance.precision;
-    let survey = survey(world, Setup { experiment: experiment.clone(), threads, batch_pairs, precision, weighted: false }, true)?;
+    let survey = survey(
+        world,
+        Setup { experiment: experiment.clone(), threads, batch_pairs, precision, weighted: false },
+        true,
+    )?;
     // where the data are too large for this node, so may be one of the matrices
     let reading = fits.is_ok().then(|| reading_seconds(&dataset, survey.ranks[0].plan.threads)).transpose()?;
     let plan = Printed {

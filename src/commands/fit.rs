@@ -171,8 +171,8 @@ impl Run<'_> {
             .and_then(|read| self.check_size(&read.0, &read.1, &scaling).map(|()| read))
             .inspect_err(|_| progress.finish())?;
         let space = &scaling.space;
-        let (sigma, about_sigma) =
-            sigma(self.config, self.dataset, &data.noise, &pairs, by_pair.as_deref()).inspect_err(|_| progress.finish())?;
+        let (sigma, about_sigma) = sigma(self.config, self.dataset, &data.noise, &pairs, by_pair.as_deref())
+            .inspect_err(|_| progress.finish())?;
         about_sigma.iter().for_each(|warning| log::warn!("{warning}"));
         warnings.extend(about_sigma);
         keeper.data_are(&data.hash).inspect_err(|_| progress.finish())?;

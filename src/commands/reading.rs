@@ -148,7 +148,14 @@ pub(super) fn read_all(
                 read(angle + on_their_way, matrix, sigma);
             }
         }
-        Ok(Found { n_missing, n_excluded, noise, plateaus: found_plateaus, sigma: found_sigma, hash: fingerprint.finish() })
+        Ok(Found {
+            n_missing,
+            n_excluded,
+            noise,
+            plateaus: found_plateaus,
+            sigma: found_sigma,
+            hash: fingerprint.finish(),
+        })
     })
 }
 
