@@ -315,3 +315,109 @@ fn golden_data_have_no_file_sigma() {
     let quality = &results(folder.path()).1["fit_quality"];
     assert_eq!((quality["sigma"].as_f64(), quality["sigma_is_default"].as_bool()), (Some(0.01), Some(true)));
 }
+
+/// Two angles whose noise is `noise` at a pair of frames, with /sigma of every entry where `sigma` says so, fitted by so many ranks.
+fn fit_pairs(
+    noise: impl Fn(usize, usize, usize) -> f64,
+    sigma: impl Fn(usize, usize, usize) -> f64,
+    ranks: usize,
+    more: &str,
+) -> (Value, Value) {
+    let folder = scratch();
+    let file = folder.path().join("data.h5");
+    native(&file, &[1.0, 1.0], None, false);
+    alone_with_files(|| {
+        let h5 = hdf5::File::open_rw(&file).unwrap();
+        let clean = |i: usize, j: usize| 1.0 + 0.3 * (-(i.abs_diff(j) as f64) / 10.0).exp();
+        let unit: Array3<f32> = h5.dataset("c2").unwrap().read().unwrap();
+        let c2 = Array3::from_shape_fn((2, 40, 40), |(k, i, j)| {
+            (clean(i, j) + (f64::from(unit[(k, i, j)]) - clean(i, j)) * noise(k, i.min(j), i.max(j))) as f32
+        });
+        h5.dataset("c2").unwrap().write(&c2).unwrap();
+        let all = Array3::from_shape_fn((2, 40, 40), |(k, i, j)| sigma(k, i.min(j), i.max(j)));
+        h5.new_dataset_builder().with_data(&all).create("sigma").unwrap();
+        h5.close().unwrap();
+    });
+    let individual = "optimization: {nlsq: {anti_degeneracy: {per_angle_mode: individual}}}\n";
+    let fixed = "initial_parameters: {parameter_names: [D0, alpha, D_offset], values: [3.0e+4, 0.0, 0.0], active_parameters: [D0, alpha]}\n";
+    let more = if more.is_empty() { individual } else { more };
+    std::fs::write(folder.path().join("config.yaml"), static_config("data.h5") + more + fixed).unwrap();
+    match ranks {
+        0 => alone(folder.path(), &["--config", "config.yaml"]).success(),
+        _ => with_ranks(ranks, folder.path(), &["--config", "config.yaml", "--threads", "1"]).success(),
+    };
+    let (mut parameters, mut all) = results(folder.path());
+    parameters["timestamp"].take();
+    let metrics = folder.path().join("homodyne_results/nlsq/convergence_metrics.json");
+    all["warnings"] = common::json(&metrics)["warnings"].take();
+    (parameters, all)
+}
+
+/// With the noise of `fit_pairs`: differs from pair to pair, tenfold.
+fn uneven(_: usize, i: usize, j: usize) -> f64 {
+    if (i * 7 + j * 3) % 5 < 2 { 0.05 } else { 0.005 }
+}
+
+#[test]
+fn a_sigma_of_every_pair_that_is_the_angles_is_the_same_as_one_by_angle() {
+    // without rounding in f32
+    let sigma = [1.0 / 128.0, 1.0 / 32.0];
+    for sigma in [[sigma[0]; 2], sigma] {
+        let pairs = fit_pairs(|k, _, _| [0.01, 0.03][k], |k, _, _| sigma[k], 0, "");
+        let angles = fit_native(&[0.01, 0.03], Some(&sigma), false, "");
+        let apart = |a: f64, b: f64, what: &str| assert!((a / b - 1.0).abs() < 1e-4, "{what}: {a} {b}");
+        for name in ["D0"] {
+            for key in ["value", "uncertainty"] {
+                apart(value(&pairs.0, name, key), value(&angles.0, name, key), name);
+            }
+        }
+        apart(value(&pairs.0, "alpha", "uncertainty"), value(&angles.0, "alpha", "uncertainty"), "alpha");
+        let chi2 = |r: &(Value, Value)| r.0["chi_squared"].as_f64().unwrap();
+        apart(chi2(&pairs), chi2(&angles), "chi2");
+        for key in ["sigma", "sigma_source", "degrees_of_freedom"] {
+            assert_eq!(pairs.1["fit_quality"][key], angles.1["fit_quality"][key], "{key}");
+        }
+    }
+}
+
+#[test]
+fn a_sigma_of_every_pair_finds_the_truth_that_noise_hides() {
+    let weighted = fit_pairs(uneven, uneven, 0, "");
+    let plain = fit_pairs(uneven, |_, _, _| 0.03, 0, "");
+    let (own, error) = (value(&weighted.0, "alpha", "value"), value(&weighted.0, "alpha", "uncertainty"));
+    assert!(own.abs() < 3.0 * error, "alpha = {own} ± {error}");
+    assert!(error < 0.5 * value(&plain.0, "alpha", "uncertainty"), "{error}");
+    let reduced = weighted.0["chi_squared"].as_f64().unwrap() / (2.0 * 741.0 - 6.0);
+    assert!((0.85..1.15).contains(&reduced), "{reduced}");
+}
+
+#[test]
+fn ranks_and_losses_agree_where_pairs_have_their_sigma() {
+    let loss = "optimization: {nlsq: {loss: soft_l1, anti_degeneracy: {per_angle_mode: averaged}}}\n";
+    let filter = "data_filtering: {enabled: true, exclude_frames: [12]}\n";
+    for more in ["", loss, filter] {
+        let one = fit_pairs(uneven, uneven, 1, more);
+        let two = fit_pairs(uneven, uneven, 2, more);
+        assert_eq!(one.0, two.0, "{more}");
+        let (own, error) = (value(&one.0, "alpha", "value"), value(&one.0, "alpha", "uncertainty"));
+        assert!(own.abs() < 3.5 * error, "{more}: alpha = {own} ± {error}");
+    }
+}
+
+#[test]
+fn pairs_without_a_sigma_are_left_out_and_told() {
+    let gap = |_: usize, i: usize, j: usize| match (i, j) {
+        (3, 7) => 0.0,
+        (4, 20) => f64::NAN,
+        (5, 9) => -1.0,
+        (6, 30) => f64::INFINITY,
+        _ => 0.01,
+    };
+    let (without, about) = fit_pairs(|_, _, _| 0.01, gap, 0, "");
+    let (missing, _) = fit_pairs(|k, i, j| if gap(k, i, j) == 0.01 { 0.01 } else { f64::NAN }, |_, _, _| 0.01, 0, "");
+    for key in ["chi_squared", "parameters"] {
+        assert_eq!(without[key], missing[key], "{key}");
+    }
+    let told = about.to_string();
+    assert!(told.contains("8 pair(s) left out") && told.contains("/sigma"), "{told}");
+}

@@ -48,6 +48,7 @@ pub fn over_ranks(world: &World, experiment: &Experiment) -> Result<Row> {
         batch_pairs: None,
         precision: Precision::F64,
         streaming: None,
+        weighted: false,
     };
     let survey = survey(world, setup, false)?;
     let nodes: usize = survey.shares[0].iter().map(|s| s.nodes).sum();

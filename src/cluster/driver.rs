@@ -32,6 +32,8 @@ pub struct Driver<'w> {
     stores: Vec<TileStore>,
     /// Where the levels go, if not to the ranks.
     writers: Vec<TileWriter>,
+    /// σ of every pair, where they have their own.
+    sigma: Vec<TileStore>,
     engine: Option<CpuEngine>,
     buffer: Vec<Lane>,
     fault: Fault,
@@ -65,6 +67,7 @@ impl<'w> Driver<'w> {
         let dealing = Dealing::new(&setup.experiment, world.size());
         let reductions = (0..dealing.levels.len()).map(|level| Reduction::new(&dealing, level)).collect();
         let stores = dealing.stores(0, setup.streaming.is_some());
+        let sigma = if setup.weighted { dealing.stores(0, false) } else { Vec::new() };
         let pool = Arc::new(thread_pool(0, threads.threads)?);
         let passes = vec![0; dealing.levels.len()];
         Ok(Self {
@@ -79,6 +82,7 @@ impl<'w> Driver<'w> {
             pool,
             stores,
             writers: Vec::new(),
+            sigma,
             engine: None,
             buffer: Vec::new(),
             passes,
@@ -104,6 +108,23 @@ impl<'w> Driver<'w> {
             return self.write(&streaming, angle, row_after);
         }
         self.world.broadcast_words(&mut [operation::LOAD, angle as u64, 0, 0]);
+        self.deal(angle, row_after, false);
+        if angle + 1 == self.setup.experiment.n_angles() {
+            self.buffer = Vec::new();
+            let (stores, sigma) = (std::mem::take(&mut self.stores), std::mem::take(&mut self.sigma));
+            let pool = thread_pool(0, self.threads.threads)?;
+            self.engine = Some(engine(&self.setup, &self.dealing, stores, sigma, pool)?);
+        }
+        Ok(())
+    }
+
+    /// The same for σ of every pair, before the angle's c2.
+    pub fn load_sigma<'m>(&mut self, angle: usize, row_after: &(dyn Fn(usize) -> &'m [f32] + Sync)) {
+        self.world.broadcast_words(&mut [operation::LOAD_SIGMA, angle as u64, 0, 0]);
+        self.deal(angle, row_after, true);
+    }
+
+    fn deal<'m>(&mut self, angle: usize, row_after: &(dyn Fn(usize) -> &'m [f32] + Sync), is_sigma: bool) {
         for rank in (0..self.world.size()).rev() {
             for (k, level) in self.dealing.levels.iter().enumerate() {
                 let tiles = self.dealing.tiles(k, rank, angle);
@@ -114,7 +135,9 @@ impl<'w> Driver<'w> {
                 let within = tiles.start - base..tiles.end - base;
                 let pool = &self.pool;
                 let pack = |out: &mut [Lane]| pool.install(|| pack_angle(level, within, row_after, out));
-                if rank == 0 {
+                if rank == 0 && is_sigma {
+                    pack(self.sigma[k].lanes_mut(&tiles));
+                } else if rank == 0 {
                     pack(self.stores[k].lanes_mut(&tiles));
                     pool.install(|| self.stores[k].mark(&level.plan, &tiles));
                 } else {
@@ -125,13 +148,6 @@ impl<'w> Driver<'w> {
                 }
             }
         }
-        if angle + 1 == self.setup.experiment.n_angles() {
-            self.buffer = Vec::new();
-            let stores = std::mem::take(&mut self.stores);
-            let pool = thread_pool(0, self.threads.threads)?;
-            self.engine = Some(engine(&self.setup, &self.dealing, stores, pool)?);
-        }
-        Ok(())
     }
 
     /// Packs one matrix into the files of all levels.
@@ -170,7 +186,7 @@ impl<'w> Driver<'w> {
         let files = streaming.open(&self.dealing, 0, verify)?;
         self.world.broadcast_words(&mut [operation::OPEN, verify.into(), 0, 0]);
         let pool = thread_pool(0, self.threads.threads)?;
-        let mut engine = engine(&self.setup, &self.dealing, std::mem::take(&mut self.stores), pool)?;
+        let mut engine = engine(&self.setup, &self.dealing, std::mem::take(&mut self.stores), Vec::new(), pool)?;
         streaming.attach(files, &mut engine)?;
         self.engine = Some(engine);
         Ok(())
@@ -230,7 +246,8 @@ impl<'w> Driver<'w> {
 
     /// Bytes of packed data that all ranks hold together.
     pub fn data_bytes(&self) -> usize {
-        self.dealing.levels.iter().map(Level::bytes).sum()
+        let once: usize = self.dealing.levels.iter().map(Level::bytes).sum();
+        if self.setup.weighted { 2 * once } else { once }
     }
 
     /// Passes so far, by level.

@@ -20,6 +20,8 @@ pub struct Setup {
     pub batch_pairs: Option<usize>,
     /// Precision of Gram passes.
     pub precision: Precision,
+    /// Every pair has a σ of its own.
+    pub weighted: bool,
     /// Where the finest level is and how much of it ranks keep; `None` = they hold all of it.
     pub streaming: Option<Streaming>,
 }
@@ -111,9 +113,12 @@ pub(super) fn engine(
     setup: &Setup,
     dealing: &Dealing,
     stores: Vec<TileStore>,
+    sigma: Vec<TileStore>,
     pool: rayon::ThreadPool,
 ) -> Result<CpuEngine> {
-    let shards = dealing.levels.iter().cloned().zip(stores).map(|(level, store)| Shard::held(level, store)).collect();
+    let mut sigma = sigma.into_iter();
+    let shards = dealing.levels.iter().cloned().zip(stores);
+    let shards = shards.map(|(level, store)| Shard { sigma: sigma.next(), ..Shard::held(level, store) }).collect();
     let mut engine = CpuEngine::new(setup.experiment.clone(), shards, pool)?;
     engine.set_precision(setup.precision);
     if let Some(pairs) = setup.batch_pairs {

@@ -20,6 +20,8 @@ pub(super) mod operation {
     pub const SETUP: u64 = 1;
     /// Operand: angle whose tiles follow, level by level.
     pub const LOAD: u64 = 2;
+    /// Operand: angle whose σ of every pair follow like tiles, before these.
+    pub const LOAD_SIGMA: u64 = 10;
     /// Operands: level, number of the pass's kind, number of points; the points follow.
     pub const EVALUATE: u64 = 3;
     /// No operands: every rank's [`super::RankStatus`] is gathered.
@@ -108,6 +110,8 @@ struct Ready {
     threads: ThreadPlan,
     /// Until the last angle has come.
     stores: Vec<TileStore>,
+    /// σ of every pair, where they have their own.
+    sigma: Vec<TileStore>,
     /// Threads of the engine to be.
     pool: Option<rayon::ThreadPool>,
     engine: Option<CpuEngine>,
@@ -147,11 +151,13 @@ fn obey(world: &World) -> Result<u8> {
                 let mut stores = dealing.stores(world.rank(), setup.streaming.is_some());
                 // rank 0 is busy with the first matrix
                 pool.install(|| stores.iter_mut().for_each(TileStore::touch));
+                let sigma = if setup.weighted { dealing.stores(world.rank(), false) } else { Vec::new() };
                 state = Some(Ready {
                     setup,
                     dealing,
                     threads: plan,
                     stores,
+                    sigma,
                     pool: Some(pool),
                     engine: None,
                     interrupts: Interrupts::install(world.rank())?,
@@ -160,6 +166,14 @@ fn obey(world: &World) -> Result<u8> {
                 });
             }
             (operation::LOAD, Some(ready)) => load(world, ready, first as usize)?,
+            (operation::LOAD_SIGMA, Some(ready)) => {
+                for (level, store) in ready.sigma.iter_mut().enumerate() {
+                    let tiles = ready.dealing.tiles(level, world.rank(), first as usize);
+                    if !tiles.is_empty() {
+                        store.receive(&tiles, |floats| world.receive(floats));
+                    }
+                }
+            }
             (operation::EVALUATE, Some(Ready { setup, engine: Some(engine), interrupts, worked, .. })) => {
                 fault.check()?;
                 let (n, k) = (setup.experiment.mode.n_physical(), setup.experiment.n_angles());
@@ -226,7 +240,8 @@ fn complete(world: &World, ready: &mut Ready) -> Result<()> {
         Some(pool) => pool,
         None => thread_pool(world.rank(), ready.threads.threads)?,
     };
-    let mut engine = engine(&ready.setup, &ready.dealing, stores, pool)?;
+    let sigma = std::mem::take(&mut ready.sigma);
+    let mut engine = engine(&ready.setup, &ready.dealing, stores, sigma, pool)?;
     if let Some(pairs) = ready.setup.batch_pairs {
         let samples = Arc::clone(&ready.samples);
         engine.set_batches(pairs, Some(Box::new(move |_, _| samples.take())));

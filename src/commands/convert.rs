@@ -56,6 +56,9 @@ pub fn convert(c: &Conversion, out: &mut impl Write) -> Result<()> {
         gzip: c.gzip.unwrap_or(0),
     };
     remarks.about(&spec);
+    if dataset.has_sigma_by_pair() {
+        remarks.warnings.push("σ of every entry of c2 isn't in the new file: it isn't converted".into());
+    }
     let limit = MemoryLimit::find(c.memory_limit_gb)?;
     limit.check_for(spec.memory(), &format!("converting {} frames needs", spec.n_frames), "select fewer frames")?;
 

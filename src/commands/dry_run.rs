@@ -36,10 +36,11 @@ pub fn dry_run(world: &World, config: &Config, out: &mut impl Write) -> Result<(
     let experiment = experiment(config, &dataset)?;
     let scaling = Choice::new(config, &experiment)?;
     let threads = config.performance.threads;
-    let holding = Holding::new(world, config, &experiment);
+    let holding = Holding::new(world, config, &experiment, dataset.has_sigma_by_pair());
     let batch_pairs = holding.as_ref().ok().and_then(|holding| holding.strategy.batch_pairs());
     let precision = config.performance.precision;
-    let setup = Setup { experiment: experiment.clone(), threads, batch_pairs, precision, streaming: None };
+    let setup =
+        Setup { experiment: experiment.clone(), threads, batch_pairs, precision, streaming: None, weighted: false };
     let survey = survey(world, setup, true)?;
     // where the data are too large for this node, so may be one of the matrices
     let reading = holding.is_ok().then(|| reading_seconds(&dataset, survey.ranks[0].plan.threads)).transpose()?;
@@ -150,7 +151,7 @@ impl Printed<'_> {
     }
 
     fn memory(&self) -> String {
-        let needed = holding::in_memory(self.world, self.experiment) / GB;
+        let needed = holding::in_memory(self.world, self.experiment, self.dataset.has_sigma_by_pair()) / GB;
         let all = format!("{needed:.2} GB on the first node with all data in memory");
         match MemoryLimit::find(self.config.performance.memory_limit_gb) {
             Ok(limit) => format!("{all}; {:.2} GB allowed ({})", limit.bytes / GB, limit.source),

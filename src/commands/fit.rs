@@ -41,7 +41,7 @@ pub fn fit(world: &World, config: &Config, going: &Going, truth: Option<&Path>, 
     let dataset = phases.time("opening", || open(config))?;
     let experiment = experiment(config, &dataset)?;
     in_fitting(&experiment).iter().for_each(|line| log::info!("{line}"));
-    let holding = Holding::new(world, config, &experiment)?;
+    let holding = Holding::new(world, config, &experiment, dataset.has_sigma_by_pair())?;
     let scaling = Choice::new(config, &experiment)?;
     let folder = Folder::probe(&config.output.directory)?;
     let run = Run { world, config, experiment, strategy: holding.strategy, holding, dataset: &dataset, truth };
@@ -144,6 +144,7 @@ impl Run<'_> {
                     .map(|pairs| self.config.streaming.batch_pairs.unwrap_or(pairs)),
                 precision: self.config.performance.precision,
                 streaming,
+                weighted: self.dataset.has_sigma_by_pair(),
             },
         )?;
         let (about_threads, notes) = driver.thread_remarks();
@@ -156,18 +157,21 @@ impl Run<'_> {
         }
         let mut stops = Stops::new(driver.signals(), &self.config.output.directory, keeper.begin(), going.max_time);
         let mut progress = Progress::new(self.config.performance.progress);
-        let (data, pairs) = self
+        let (data, pairs, by_pair) = self
             .read(&mut driver, &progress, &mut warnings, phases, &mut scaling, &mut || keeper.between(&mut stops))
-            .and_then(|(data, pairs)| self.check_size(&data, &pairs, &scaling).map(|()| (data, pairs)))
+            .and_then(|read| self.check_size(&read.0, &read.1, &scaling).map(|()| read))
             .inspect_err(|_| progress.finish())?;
         let space = &scaling.space;
-        let (sigma, about_sigma) =
-            sigma(self.config, self.dataset, &data.noise, &pairs).inspect_err(|_| progress.finish())?;
+        let (sigma, about_sigma) = sigma(self.config, self.dataset, &data.noise, &pairs, by_pair.as_deref())
+            .inspect_err(|_| progress.finish())?;
         about_sigma.iter().for_each(|warning| log::warn!("{warning}"));
         warnings.extend(about_sigma);
         keeper.data_are(&data.hash).inspect_err(|_| progress.finish())?;
         folder.begin()?;
         driver.on_batch(progress.batches());
+        if sigma.by_pair {
+            driver.set_sigma(&vec![sigma.reference; data.noise.len()]);
+        }
         let robust = self.robust(&data, &sigma, &mut driver, &mut warnings);
         let task = Task { space, config: &self.config.fit, mode: scaling.mode, sigma: sigma.for_errors(), robust };
         let level_pairs = level_pairs(driver.levels(), &self.dataset.left_out);
@@ -267,7 +271,9 @@ impl Run<'_> {
             log::warn!("{text}");
             warnings.push(text);
         }
-        driver.set_sigma(&per_angle);
+        if !known.by_pair {
+            driver.set_sigma(&per_angle);
+        }
         Some(Robust { loss, sigma })
     }
 
@@ -287,7 +293,8 @@ impl Run<'_> {
         ))
     }
 
-    /// Reads all matrices and deals or packs them, unless an earlier run has packed them. The second part of the answer is how many pairs of each angle are fitted.
+    /// Reads all matrices and deals or packs them, unless an earlier run has packed them. The second part of the answer is how
+    /// many pairs of each angle are fitted, the third σ of every angle where pairs have their own.
     fn read(
         &self,
         driver: &mut Driver,
@@ -296,7 +303,7 @@ impl Run<'_> {
         phases: &mut Phases,
         scaling: &mut Choice,
         between: &mut dyn FnMut() -> Result<()>,
-    ) -> Result<(DataSummary, Vec<u64>)> {
+    ) -> Result<(DataSummary, Vec<u64>, Option<Vec<f64>>)> {
         let dataset = self.dataset;
         let packed = driver.scratch().map(|folder| folder.join(FOUND));
         let earlier = packed.as_deref().and_then(Found::load);
@@ -345,7 +352,17 @@ impl Run<'_> {
             noise: found.noise,
             hash: found.hash,
         };
-        Ok((data, pairs))
+        let n_without: u64 = found.sigma.iter().map(|own| own.n_without).sum();
+        if n_without > 0 {
+            let text = format!(
+                "{}: {n_without} pair(s) left out, whose σ in /sigma is missing, infinite or not positive",
+                dataset.file.display()
+            );
+            log::warn!("{text}");
+            warnings.push(text);
+        }
+        let sigma = found.sigma.iter().map(|own| (own.n as f64 / own.inverse).sqrt());
+        Ok((data, pairs, dataset.has_sigma_by_pair().then(|| sigma.collect())))
     }
 }
 

@@ -30,13 +30,13 @@ pub(super) struct Holding {
 }
 
 impl Holding {
-    /// For a run on these ranks.
+    /// For a run on these ranks; `by_pair`: every pair has a σ of its own.
     ///
     /// # Errors
     /// [`Error::Memory`] where the limit doesn't allow what is asked for.
-    pub fn new(world: &World, config: &Config, experiment: &Experiment) -> Result<Self> {
+    pub fn new(world: &World, config: &Config, experiment: &Experiment, by_pair: bool) -> Result<Self> {
         let limit = MemoryLimit::find(config.performance.memory_limit_gb)?;
-        let sizes = Sizes::new(experiment, world.size(), world.ranks_on_node());
+        let sizes = Sizes::new(experiment, world.size(), world.ranks_on_node(), by_pair);
         let (strategy, why) = match config.performance.strategy {
             Some(strategy) => (strategy, "as configured"),
             None => (Strategy::by_size(experiment.n_points()), "by the number of matrix entries"),
@@ -49,6 +49,17 @@ impl Holding {
             _ if sizes.in_memory() <= limit.bytes => return Ok(held),
             None => {}
             Some(_) => return limit.check(sizes.in_memory()).map(|()| held),
+        }
+        if by_pair {
+            let needed = format!(
+                "σ of every entry of c2 isn't streamed yet, and in memory the data need {:.2} GB",
+                sizes.in_memory() / GB
+            );
+            return Err(Error::Memory(format!(
+                "{needed} on a node ({} allows {:.2} GB); raise the limit, use more nodes, or remove /sigma",
+                limit.source,
+                limit.bytes / GB
+            )));
         }
         let least = sizes.least();
         if least > limit.bytes {
@@ -70,14 +81,16 @@ impl Holding {
 }
 
 /// Bytes that a run needs on the node of rank 0 to hold all its data.
-pub(super) fn in_memory(world: &World, experiment: &Experiment) -> f64 {
-    Sizes::new(experiment, world.size(), world.ranks_on_node()).in_memory()
+pub(super) fn in_memory(world: &World, experiment: &Experiment, by_pair: bool) -> f64 {
+    Sizes::new(experiment, world.size(), world.ranks_on_node(), by_pair).in_memory()
 }
 
 /// What a run needs on the node of rank 0, bytes.
 struct Sizes {
     /// Packed data of all levels and ranks.
     packed: usize,
+    /// Arrays: c2, and σ where every pair has its own.
+    arrays: f64,
     finest: usize,
     /// Ranks on a node, and their share of the data.
     ranks: f64,
@@ -91,12 +104,13 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn new(experiment: &Experiment, ranks: usize, ranks_on_node: usize) -> Self {
+    fn new(experiment: &Experiment, ranks: usize, ranks_on_node: usize, by_pair: bool) -> Self {
         let levels = Level::all(experiment.n_frames, experiment.n_angles());
         let packed = levels.iter().map(Level::bytes).sum();
         let frames = (experiment.n_frames * experiment.n_angles().min(1 + experiment.n_angles() / ranks)) as f64;
         Self {
             packed,
+            arrays: if by_pair { 2.0 } else { 1.0 },
             finest: levels[0].bytes(),
             ranks: ranks_on_node as f64,
             share: ranks_on_node as f64 / ranks as f64,
@@ -108,7 +122,7 @@ impl Sizes {
 
     /// With all data in memory.
     fn in_memory(&self) -> f64 {
-        self.packed as f64 * self.share + self.reading
+        self.arrays * (self.packed as f64 * self.share + self.reading)
     }
 
     /// Without any of the finest level.
@@ -144,7 +158,7 @@ mod tests {
             time_offset: 0,
         };
         for (ranks, on_node) in [(1, 1), (4, 4), (8, 2)] {
-            let sizes = Sizes::new(&experiment, ranks, on_node);
+            let sizes = Sizes::new(&experiment, ranks, on_node, false);
             let limit = 1.5 * sizes.least();
             let kept = sizes.keep(limit) * on_node as f64;
             assert!((kept + sizes.fixed() - limit).abs() < 1.0, "{ranks}");

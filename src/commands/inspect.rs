@@ -42,6 +42,9 @@ fn print(d: &Dataset, file: &Path, trouble: &mut Option<Error>, out: &mut impl W
     if !d.left_out.is_nothing() {
         writeln!(out, "left out  {} (data_filtering)", d.left_out.text())?;
     }
+    if d.has_sigma_by_pair() {
+        writeln!(out, "sigma     for every entry of c2")?;
+    }
     if let Some(sigma) = d.sigma() {
         let texts: Vec<String> = sigma.into_iter().map(short).collect();
         writeln!(out, "sigma     {} (of the selected matrices)", texts.join(", "))?;

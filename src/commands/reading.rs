@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, channel};
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::Driver;
-use crate::dataset::{Dataset, Fingerprint, MatrixReport, Plateaus, TwoTime, noise, quantiles};
+use crate::dataset::{Dataset, Fingerprint, MatrixReport, PairSigma, Plateaus, TwoTime, noise, quantiles};
 use crate::model::Experiment;
 use crate::telemetry::{Phases, Progress};
 use crate::{Error, Result, files};
@@ -63,6 +63,8 @@ pub(super) struct Found {
     pub dead_frames: Vec<Vec<usize>>,
     /// Whether a file held both halves of a matrix.
     pub any_full: bool,
+    /// σ of every pair, where they have their own, by angle.
+    pub sigma: Vec<PairSigma>,
     /// See [`Fingerprint`].
     pub hash: String,
 }
@@ -92,12 +94,15 @@ struct Judged {
     report: MatrixReport,
     noise: f64,
     plateaus: Option<Plateaus>,
+    sigma: Option<PairSigma>,
 }
 
 /// Matrix of an angle, or why there is none.
 struct Arrived {
     angle: usize,
     matrix: TwoTime,
+    /// σ of every pair, where they have their own.
+    sigma: TwoTime,
     found: std::thread::Result<Result<Judged>>,
 }
 
@@ -122,27 +127,33 @@ pub(super) fn read_all(
     let mut found_plateaus = Vec::with_capacity(n_angles);
     let (mut dead_frames, mut any_full) = (Vec::with_capacity(n_angles), false);
     let (mut n_missing, mut n_excluded) = (Vec::with_capacity(n_angles), Vec::with_capacity(n_angles));
+    let mut found_sigma = Vec::new();
+    let by_pair = dataset.has_sigma_by_pair();
     let pool = driver.pool();
     // one is being dealt while every thread works on another
     let on_their_way = on_their_way.min(pool.current_num_threads() + 1);
     let (done, arrivals) = channel();
     pool.in_place_scope(|scope| {
-        let read = |angle: usize, mut matrix: TwoTime| {
+        let read = |angle: usize, mut matrix: TwoTime, mut sigma: TwoTime| {
             let done = done.clone();
             scope.spawn(move |_| {
                 // a panic must reach the main thread, which would wait for this matrix forever
                 let found = catch_unwind(AssertUnwindSafe(|| {
-                    dataset.read(angle, &mut matrix).map(|report| Judged {
+                    let mut report = dataset.read(angle, &mut matrix)?;
+                    let mut own = |report| dataset.read_sigma(angle, &mut matrix, report, &mut sigma);
+                    let sigma = if by_pair { Some(own(&mut report)?) } else { None };
+                    Ok(Judged {
                         report,
                         noise: noise::estimate(&matrix),
                         plateaus: if plateaus { quantiles::plateaus(&matrix) } else { None },
+                        sigma,
                     })
                 }));
                 // nobody listens any more once an earlier matrix has failed
-                let _ = done.send(Arrived { angle, matrix, found });
+                let _ = done.send(Arrived { angle, matrix, sigma, found });
             });
         };
-        (0..on_their_way).for_each(|angle| read(angle, TwoTime::default()));
+        (0..on_their_way).for_each(|angle| read(angle, TwoTime::default(), TwoTime::default()));
         let mut early: Vec<Option<Arrived>> = (0..n_angles).map(|_| None).collect();
         for angle in 0..n_angles {
             let arrived = phases.time("reading", || wait_for(angle, &arrivals, &mut early))?;
@@ -154,20 +165,29 @@ pub(super) fn read_all(
             any_full |= judged.report.triangle == "full";
             dead_frames.push(judged.report.dead_frames);
             between()?;
-            let matrix = arrived.matrix;
+            found_sigma.extend(judged.sigma);
+            let (matrix, sigma) = (arrived.matrix, arrived.sigma);
             phases.time("dealing and hash", || {
                 pool.in_place_scope(|beside| {
-                    beside.spawn(|_| fingerprint.add(&matrix));
+                    beside.spawn(|_| {
+                        fingerprint.add(&matrix);
+                        if by_pair {
+                            fingerprint.add(&sigma);
+                        }
+                    });
+                    if by_pair {
+                        driver.load_sigma(angle, &|i| sigma.row_after(i));
+                    }
                     driver.load(angle, &|i| matrix.row_after(i))
                 })
             })?;
             progress.reading(angle + 1, n_angles);
             if angle + on_their_way < n_angles {
-                read(angle + on_their_way, matrix);
+                read(angle + on_their_way, matrix, sigma);
             }
         }
-        let (plateaus, hash) = (found_plateaus, fingerprint.finish());
-        Ok(Found { n_missing, n_excluded, noise, plateaus, dead_frames, any_full, hash })
+        let (plateaus, sigma, hash) = (found_plateaus, found_sigma, fingerprint.finish());
+        Ok(Found { n_missing, n_excluded, noise, plateaus, dead_frames, any_full, sigma, hash })
     })
 }
 

@@ -9,7 +9,8 @@ use crate::solver::{Sigma, SigmaSource};
 /// Where the configuration asks for the estimate.
 const KEY: &str = "noise_estimation.enabled";
 
-/// σ of every angle, and what a user should be warned of. `noise` is the estimate by angle, `pairs` what is fitted of each.
+/// σ of every angle, and what a user should be warned of. `noise` is the estimate by angle, `pairs` what is fitted of
+/// each, `by_pair` σ of every angle where pairs have their own.
 ///
 /// # Errors
 /// [`Error::Data`] where an estimate is asked for and no angle has enough values for one.
@@ -18,12 +19,14 @@ pub(super) fn sigma(
     dataset: &Dataset,
     noise: &[f64],
     pairs: &[u64],
+    by_pair: Option<&[f64]>,
 ) -> Result<(Sigma, Option<String>)> {
-    if let Some(stored) = dataset.sigma() {
+    if let Some(stored) = by_pair.map(<[f64]>::to_vec).or_else(|| dataset.sigma()) {
         if config.estimate_noise {
             log::info!("`{KEY}` has no effect: σ of the file is used");
         }
-        return Ok((Sigma::known(SigmaSource::File, stored, pairs), None));
+        let known = Sigma::known(SigmaSource::File, stored, pairs);
+        return Ok((if by_pair.is_some() { known.by_pair() } else { known }, None));
     }
     if !config.estimate_noise {
         return Ok((Sigma::default_of(noise.len()), None));

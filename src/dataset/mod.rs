@@ -26,6 +26,7 @@ mod nxxpcs;
 mod open;
 pub mod quantiles;
 mod selection;
+mod sigma;
 mod squares;
 mod triangle;
 mod units;
@@ -44,6 +45,7 @@ pub use left_out::{DataFilter, LeftOut};
 pub(crate) use npy::f64_header;
 pub use quantiles::Plateaus;
 pub(crate) use selection::{rings, short};
+pub use sigma::PairSigma;
 pub use write::{WriteSpec, write_file, write_from};
 
 /// File layouts that can be read.
@@ -288,6 +290,16 @@ pub(crate) trait MatrixReader: Send + Sync {
     /// Standard deviation of c2 by slot, where the file has it: positive numbers, checked.
     fn sigma(&self) -> Option<&[f64]> {
         None
+    }
+
+    /// Whether the file has σ of every entry of c2.
+    fn has_sigma_by_pair(&self) -> bool {
+        false
+    }
+
+    /// Reads σ of every entry as [`Self::read`] does c2; asked for only where the file has it.
+    fn read_sigma(&self, _slot: usize, _frames: Range<usize>, _into: &mut TwoTime) -> Result<()> {
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The native layout: `/c2` (K, N, N) float32, chunked by row blocks, `/phi` (K) in degree, root attributes `q` (Å⁻¹),
 //! `dt` (s), `gap` (Å) and, where the file was cut from a longer measurement, `first_frame` (from 1). `/sigma` may hold the
-//! standard deviation of c2, one for all matrices or (K). Written by `simulate` and `convert`.
+//! standard deviation of c2: one for all matrices, (K), or (K, N, N), one for every entry of c2. Written by `simulate` and `convert`.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::Result;
 /// The stack of matrices.
 pub(super) const C2: &str = "/c2";
 const PHI: &str = "/phi";
-const SIGMA: &str = "/sigma";
+pub(super) const SIGMA: &str = "/sigma";
 
 /// Reads and checks all metadata.
 pub(super) fn find(source: Source) -> Result<Found> {
@@ -31,7 +31,8 @@ pub(super) fn find(source: Source) -> Result<Found> {
     let dt = positive(source, "dt", "s")?.map(|dt| (dt, "file: attribute dt".to_owned()));
     let gap = positive(source, "gap", "Å")?;
     let cut = first_frame(source)?.map(|first| Cut { frames: Some((first, first + shape[1] - 1)), q: None });
-    let sigma = sigma(source, shape[0])?;
+    let by_pair = sigma_by_pair(source, &shape)?;
+    let sigma = if by_pair.is_some() { None } else { sigma(source, shape[0])? };
     let slot = |(k, phi): (usize, f64)| Slot { path: format!("{C2}[{k}]"), bin: None, q, phi, selected: false };
     let slots = phi.into_iter().enumerate().map(slot).collect();
     let is_wide = dataset.dtype().is_ok_and(|stored| stored.size() > size_of::<f32>());
@@ -39,7 +40,10 @@ pub(super) fn find(source: Source) -> Result<Found> {
     if sigma.is_some() {
         notes.push(format!("σ of c2 is taken from {SIGMA}"));
     }
-    let reader = Reader { file: source.file.to_path_buf(), dataset, sigma };
+    if by_pair.is_some() {
+        notes.push(format!("σ of every entry of c2 is taken from {SIGMA}"));
+    }
+    let reader = Reader { file: source.file.to_path_buf(), dataset, sigma, by_pair };
     Ok(Found {
         slots,
         rings: Rings::Map(vec![q]),
@@ -53,6 +57,14 @@ pub(super) fn find(source: Source) -> Result<Found> {
     })
 }
 
+/// σ of every entry of c2, where the file has it.
+fn sigma_by_pair(source: Source, shape: &[usize]) -> Result<Option<hdf5::Dataset>> {
+    if !source.exists(SIGMA) || source.dataset(SIGMA)?.shape() != shape {
+        return Ok(None);
+    }
+    source.square(SIGMA, 3).map(|(dataset, _)| Some(dataset))
+}
+
 /// σ by matrix, where the file has it.
 fn sigma(source: Source, n_matrices: usize) -> Result<Option<Vec<f64>>> {
     if !source.exists(SIGMA) {
@@ -63,14 +75,9 @@ fn sigma(source: Source, n_matrices: usize) -> Result<Option<Vec<f64>>> {
         [] => vec![source.number(SIGMA)?.unwrap_or(f64::NAN); n_matrices],
         [n] if n == n_matrices => source.floats(SIGMA)?,
         [1] => vec![source.number(SIGMA)?.unwrap_or(f64::NAN); n_matrices],
-        [k, n, m] if k == n_matrices && n == m && n > 1 => {
-            let message = "holds a σ for every entry of c2, which isn't available yet; \
-                           give one per matrix or a single one, or remove it to weigh all pairs the same";
-            return Err(source.error(SIGMA, message));
-        }
         _ => {
             let message = format!(
-                "expected one σ per matrix, {n_matrices} of them, or a single one, found {}",
+                "expected one σ per matrix, {n_matrices} of them, a single one, or one for every entry of {C2}, found {}",
                 shape_text(&shape)
             );
             return Err(source.error(SIGMA, message));
@@ -113,6 +120,7 @@ struct Reader {
     file: PathBuf,
     dataset: hdf5::Dataset,
     sigma: Option<Vec<f64>>,
+    by_pair: Option<hdf5::Dataset>,
 }
 
 impl MatrixReader for Reader {
@@ -123,5 +131,15 @@ impl MatrixReader for Reader {
 
     fn sigma(&self) -> Option<&[f64]> {
         self.sigma.as_deref()
+    }
+
+    fn has_sigma_by_pair(&self) -> bool {
+        self.by_pair.is_some()
+    }
+
+    fn read_sigma(&self, slot: usize, frames: Range<usize>, into: &mut TwoTime) -> Result<()> {
+        let Some(dataset) = &self.by_pair else { return Ok(()) };
+        read_frames(dataset, Some(slot), frames, into)
+            .map_err(|e| unreadable(&self.file, &format!("{SIGMA}[{slot}]"), &e))
     }
 }

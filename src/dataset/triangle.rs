@@ -127,7 +127,7 @@ fn holds_data(values: &[f32]) -> bool {
 }
 
 /// Copies the lower triangle into the upper one.
-fn transpose(m: &mut TwoTime) {
+pub(super) fn transpose(m: &mut TwoTime) {
     let (n, v) = (m.n, &mut m.values);
     for i0 in (0..n).step_by(BLOCK) {
         for j0 in (i0..n).step_by(BLOCK) {

@@ -53,12 +53,14 @@ pub struct Shard {
     pub store: TileStore,
     /// Gives the others.
     pub streamed: Option<Arc<TileReader>>,
+    /// σ of every pair, stored alike, where they have their own and all tiles are held.
+    pub sigma: Option<TileStore>,
 }
 
 impl Shard {
     /// With all tiles held.
     pub fn held(level: Level, store: TileStore) -> Self {
-        Self { level, store, streamed: None }
+        Self { level, store, streamed: None, sigma: None }
     }
 
     /// Global numbers of all its tiles.
@@ -165,6 +167,12 @@ impl CpuEngine {
         self.work.idle()
     }
 
+    /// Gives the pairs of a level a σ of their own.
+    #[cfg(test)]
+    pub(super) fn weigh(&mut self, level: usize, sigma: TileStore) {
+        self.shards[level].sigma = Some(sigma);
+    }
+
     /// Works with another instruction set.
     #[cfg(test)]
     pub(super) fn force(&mut self, set: InstructionSet) {
@@ -233,7 +241,7 @@ impl CpuEngine {
 
     /// Bytes of data held.
     pub fn bytes(&self) -> usize {
-        self.shards.iter().map(|s| s.store.bytes()).sum()
+        self.shards.iter().map(|s| s.store.bytes() + s.sigma.as_ref().map_or(0, TileStore::bytes)).sum()
     }
 
     /// The Gram matrices of a task's angles, point after point. Tiles that aren't held are read, once for all points.
@@ -301,6 +309,7 @@ impl CpuEngine {
             crew,
             mixed: self.precision == Precision::Mixed,
             sigma: &self.sigma,
+            weighted: shard.sigma.is_some(),
         };
         let tables = |point, crew| Tables::new(set, &source(crew), point, pass);
         let enough = points.len() >= POINTS_PER_THREAD * self.pool.current_num_threads();
@@ -356,7 +365,12 @@ impl CpuEngine {
 impl Engine for CpuEngine {
     fn evaluate(&mut self, level: usize, points: &[Point], pass: Pass) -> Result<Vec<Gram>> {
         self.work.begin();
-        let sums = self.sums(level, points, pass);
+        // pairs with a σ of their own are all taken the same way
+        let weighted = self.shards[level].sigma.is_some();
+        let mut sums = self.sums(level, points, if weighted && pass == Pass::Chi2 { Pass::Gram } else { pass });
+        if weighted {
+            sums.iter_mut().flatten().for_each(|sum| sum.keep(&pass.filled()));
+        }
         self.work.end();
         sums
     }

@@ -5,6 +5,8 @@
 //! `panel` and `products` where nodes don't serve). Triangles on the diagonal take each pair directly. Everything is written once against [`Isa`] and compiled for each instruction set; the bits
 //! are the same on all, and don't depend on which angles are worked on together.
 
+#![allow(clippy::manual_map, reason = "closures would not inherit the instruction set")]
+
 use super::isa::Kernel;
 use super::lanes::Isa;
 use super::pack::{Lane, Marks};
@@ -23,6 +25,8 @@ pub(crate) struct AngleData<'a> {
     pub angle: usize,
     pub data: &'a [Lane],
     pub marks: &'a Marks,
+    /// σ of every pair, stored like the data, where they have their own.
+    pub sigma: Option<&'a [Lane]>,
 }
 
 /// One tile at one point, of several angles.
@@ -90,7 +94,7 @@ fn bricks<I: Isa, S: Shape, const GRAM: bool, const K: usize, const KD: usize>(
     let mut triangles: Vec<TriangleSums> = Vec::new();
     let mut lane = 0;
     // holes are noted of tiles that are one rectangle
-    let nodes = pass == Pass::Gram && angles.iter().any(|own| own.marks.holes.is_some());
+    let nodes = pass == Pass::Gram && !tables.weighted && angles.iter().any(|own| own.marks.holes.is_some());
     for brick in &tile.bricks {
         let lanes = lane..lane + brick.n_lanes();
         lane = lanes.end;
@@ -105,12 +109,16 @@ fn bricks<I: Isa, S: Shape, const GRAM: bool, const K: usize, const KD: usize>(
         }
         for (k, own) in angles.iter().enumerate() {
             let data = &own.data[lanes.clone()];
+            let sigma = match own.sigma {
+                Some(sigma) => Some(&sigma[lanes.clone()]),
+                None => None,
+            };
             if brick.kind == BrickKind::Triangle {
-                triangle::<I, S, GRAM>(isa, brick, data, tables, own.angle, &mut triangles[k]);
+                triangle::<I, S, GRAM>(isa, brick, (data, sigma), tables, own.angle, &mut triangles[k]);
                 continue;
             }
             let next = angles.get(k + 1).unwrap_or(own).data[lanes.clone()].as_ptr();
-            let share = Share { angle: own.angle, data, marks: own.marks, next };
+            let share = Share { angle: own.angle, data, marks: own.marks, sigma, next };
             if visible {
                 rectangle::<I, S, GRAM, K, KD>(isa, functions, brick, tables, &share, scratch, &mut sums[k]);
             } else {
@@ -133,7 +141,7 @@ fn bricks<I: Isa, S: Shape, const GRAM: bool, const K: usize, const KD: usize>(
             totals.copy_from_slice(&lanes);
         }
         finish::<S, GRAM, K>(tables, own.angle, &totals, &mut gram);
-        if matches!(pass, Pass::Robust { .. }) {
+        if tables.weighted || matches!(pass, Pass::Robust { .. }) {
             gram.0[SPREAD] += totals[scratch::SPREAD];
             gram.set(ONE, ONE, gram.at(ONE, ONE) + totals[scratch::W]);
         } else {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::elementary::ln;
 use super::lanes::Isa;
+use super::pack::Lane;
 
 /// A robust loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,9 +82,12 @@ const BISECTIONS: usize = 40;
 /// A loss at an angle's noise.
 #[derive(Clone, Copy)]
 pub(super) struct Robust {
-    pub loss: Loss,
+    /// `None`: squares, of pairs with a σ of their own.
+    pub loss: Option<Loss>,
     /// σ.
     pub sigma: f64,
+    /// σ₀ of pairs with a σ of their own: they enter with everything multiplied by σ₀/σ_ij.
+    pub unit: f64,
 }
 
 /// Eight residuals as a loss sees them.
@@ -94,15 +98,20 @@ pub(super) struct Seen<I: Isa> {
     pub root: I::V,
     /// σ²·ρ.
     pub cost: I::V,
+    /// ρ'·r without the pair's own weight.
+    pub bare: I::V,
 }
 
 impl Robust {
     #[inline(always)]
     pub fn see<I: Isa>(self, isa: I, r: I::V) -> Seen<I> {
+        let Some(loss) = self.loss else {
+            return Seen { pull: r, root: isa.splat(1.0), cost: isa.mul(r, r), bare: r };
+        };
         let (one, two) = (isa.splat(1.0), isa.splat(2.0));
         let f = isa.mul(r, isa.splat(1.0 / self.sigma));
         let z = isa.mul(f, f);
-        let (pull, root, rho) = match self.loss {
+        let (pull, root, rho) = match loss {
             Loss::SoftL1 => {
                 let t = isa.sqrt(isa.add(one, z));
                 let inverse = isa.div(one, t);
@@ -122,7 +131,16 @@ impl Robust {
                 (isa.mul(r, inverse), root, ln(isa, u))
             }
         };
-        Seen { pull, root, cost: isa.mul(rho, isa.splat(self.sigma * self.sigma)) }
+        Seen { pull, root, cost: isa.mul(rho, isa.splat(self.sigma * self.sigma)), bare: pull }
+    }
+
+    /// The same, of pairs with a σ of their own where there is one; `m` says which have a value.
+    #[inline(always)]
+    pub fn weigh<I: Isa>(self, isa: I, m: I::M, r: I::V, sigma: Option<&Lane>) -> Seen<I> {
+        let Some(sigma) = sigma else { return self.see(isa, r) };
+        let k = isa.keep(m, isa.div(isa.splat(self.unit), isa.widen(sigma)));
+        let Seen { pull, root, cost, bare } = self.see(isa, isa.mul(k, r));
+        Seen { pull: isa.mul(k, pull), root: isa.mul(k, root), cost, bare }
     }
 }
 
@@ -190,7 +208,7 @@ pub(super) mod tests {
             let expected = [first * r, (first + 2.0 * z * second).max(0.0), sigma * sigma * value];
             let scales = [r.abs(), first, sigma * sigma * (1.0 + value)];
             let all: Vec<[f64; 3]> =
-                InstructionSet::available().iter().map(|set| set.run(Look(Robust { loss, sigma }, r))).collect();
+                InstructionSet::available().iter().map(|set| set.run(Look(Robust { loss: Some(loss), sigma, unit: sigma }, r))).collect();
             prop_assert!(all.iter().all(|own| own == &all[0]), "{all:?}");
             let [pull, root, cost] = all[0];
             for ((got, want), scale) in [pull, root * root, cost].into_iter().zip(expected).zip(scales) {

@@ -103,6 +103,12 @@ impl Gram {
         self.0[Self::index(a, b)] = value;
     }
 
+    /// Zero outside of a part of the packed array.
+    fn keep(&mut self, part: &std::ops::Range<usize>) {
+        self.0[..part.start].fill(0.0);
+        self.0[part.end..].fill(0.0);
+    }
+
     /// Adds another node's sums.
     pub fn add(&mut self, other: &Self) {
         for (x, y) in self.0.iter_mut().zip(&other.0) {

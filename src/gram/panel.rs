@@ -5,6 +5,8 @@
 //! sines and cosines; 1/strain is the same for all angles. What remains per pair is the angle-difference formula, one
 //! product for e, two for d.
 
+#![allow(clippy::manual_map, reason = "closures would not inherit the instruction set")]
+
 use super::lanes::{Isa, V};
 use super::loss::{Robust, Seen};
 use super::pack::Lane;
@@ -44,6 +46,8 @@ pub(super) struct Group<'a, const P: usize> {
     pub mixed: bool,
     /// What residuals and weights are taken with, if not with squares.
     pub robust: Option<Robust>,
+    /// σ of every pair, stored like the data, where they have their own.
+    pub sigma: Option<[&'a [Lane]; P]>,
 }
 
 impl<const P: usize> Group<'_, P> {
@@ -220,14 +224,18 @@ fn linear_rows<I: Isa, S: Shape, const P: usize, const IS_FAR: bool>(
             let (mut root_g, mut root_h) = (isa.keep(m, g), isa.keep(m, h));
             let (mut whole_g, mut whole_h) = (root_g, root_h);
             if let Some(robust) = group.robust {
-                let Seen { pull, root, cost } = robust.see(isa, r);
+                let own = match &group.sigma {
+                    Some(sigma) => Some(&sigma[k][i]),
+                    None => None,
+                };
+                let Seen { pull, root, cost, bare } = robust.weigh(isa, m, r, own);
                 let root = isa.keep(m, root);
                 (root_g, root_h) = (isa.mul(root, g), isa.mul(root, h));
                 (whole_g, whole_h) = (isa.mul(root, root_g), isa.mul(root, root_h));
                 r = pull;
                 sums.rr[k] = isa.add(sums.rr[k], cost);
                 sums.w[k] = isa.fma(root, root, sums.w[k]);
-                sums.spread[k] = isa.fma(pull, pull, sums.spread[k]);
+                sums.spread[k] = isa.fma(bare, bare, sums.spread[k]);
             } else {
                 sums.rr[k] = isa.fma(r, r, sums.rr[k]);
             }
@@ -314,21 +322,31 @@ fn contract<I: Isa, const P: usize>(
 
 /// A rectangle in which every correlation has decayed: only offsets are left to see.
 #[inline(always)]
-pub(super) fn flat<I: Isa>(isa: I, data: &[Lane], offset: f64, robust: Option<Robust>, sums: &mut Sums) {
+pub(super) fn flat<I: Isa>(
+    isa: I,
+    (data, sigma): (&[Lane], Option<&[Lane]>),
+    offset: f64,
+    robust: Option<Robust>,
+    sums: &mut Sums,
+) {
     let offset = isa.splat(offset);
     let (mut r1, mut rr) = (isa.zero(), isa.zero());
     let (mut w, mut spread) = (isa.zero(), isa.zero());
-    for lane in data {
+    for (at, lane) in data.iter().enumerate() {
         let y = isa.widen(lane);
         let m = isa.present(y);
         let r = isa.keep(m, isa.sub(y, offset));
         if let Some(robust) = robust {
-            let Seen { pull, root, cost } = robust.see(isa, r);
+            let own = match sigma {
+                Some(sigma) => Some(&sigma[at]),
+                None => None,
+            };
+            let Seen { pull, root, cost, bare } = robust.weigh(isa, m, r, own);
             let root = isa.keep(m, root);
             r1 = isa.add(r1, pull);
             rr = isa.add(rr, cost);
             w = isa.fma(root, root, w);
-            spread = isa.fma(pull, pull, spread);
+            spread = isa.fma(bare, bare, spread);
         } else {
             r1 = isa.add(r1, r);
             rr = isa.fma(r, r, rr);

@@ -1,5 +1,7 @@
 //! A rectangle of pairs: its tables, then panel after panel.
 
+#![allow(clippy::manual_map, reason = "closures would not inherit the instruction set")]
+
 use super::elementary::exp;
 use super::holes::take_back;
 use super::lanes::{Isa, V};
@@ -20,6 +22,8 @@ pub(super) struct Share<'a> {
     pub angle: usize,
     pub data: &'a [Lane],
     pub marks: &'a Marks,
+    /// σ of every pair, stored like the data, where they have their own.
+    pub sigma: Option<&'a [Lane]>,
     /// What will be read next.
     pub next: *const Lane,
 }
@@ -193,9 +197,16 @@ fn panels<'a, const P: usize>(
 ) -> Group<'a, P> {
     let mut data = [share.data; P];
     let mut inverses = [inverse; P];
+    let mut sigma = match share.sigma {
+        Some(all) => Some([all; P]),
+        None => None,
+    };
     for k in 0..P {
         let lanes = (from + k) * n..(from + k + 1) * n;
         data[k] = &share.data[lanes.clone()];
+        if let Some(sigma) = &mut sigma {
+            sigma[k] = &sigma[k][lanes.clone()];
+        }
         inverses[k] = if inverse.is_empty() { inverse } else { &inverse[lanes] };
     }
     Group {
@@ -207,6 +218,7 @@ fn panels<'a, const P: usize>(
         p,
         mixed,
         robust,
+        sigma,
     }
 }
 
@@ -344,5 +356,5 @@ fn group<I: Isa, S: Shape, const SUMS: u8, const P: usize, const K: usize, const
 /// All pairs of one angle in a rectangle where nothing is left of the correlation.
 #[inline(always)]
 pub(super) fn decayed<I: Isa>(isa: I, tables: &Tables, share: &Share, sums: &mut Sums) {
-    flat(isa, share.data, tables.scaling[share.angle].1, tables.robust(share.angle), sums);
+    flat(isa, (share.data, share.sigma), tables.scaling[share.angle].1, tables.robust(share.angle), sums);
 }

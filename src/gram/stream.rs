@@ -48,14 +48,20 @@ pub(super) fn with_tile<T>(
         file.read(&read, tile, lanes)?;
         let mut all: Vec<AngleData> = (angles.start..first).map(|angle| held(shard, angle, number(angle))).collect();
         let from_file = read.clone().zip(lanes.chunks_exact(n));
-        all.extend(from_file.map(|(angle, data)| AngleData { angle, data, marks: file.marks(number(angle)) }));
+        all.extend(from_file.map(|(angle, data)| AngleData {
+            angle,
+            data,
+            marks: file.marks(number(angle)),
+            sigma: None,
+        }));
         Ok(work(all))
     })
 }
 
 fn held(shard: &Shard, angle: usize, number: usize) -> AngleData<'_> {
     let TileData { lanes, marks } = shard.store.tile(number);
-    AngleData { angle, data: lanes, marks }
+    let sigma = shard.sigma.as_ref().map(|sigma| sigma.tile(number).lanes);
+    AngleData { angle, data: lanes, marks, sigma }
 }
 
 /// What `sum` gives for every task, done in their order by all threads of the rayon pool in which it is called.

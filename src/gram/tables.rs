@@ -114,6 +114,8 @@ pub(crate) struct Tables<'a> {
     pub mixed: bool,
     /// The loss, if residuals aren't squared, and a factor of σ.
     loss: Option<(Loss, f64)>,
+    /// Pairs have a σ of their own.
+    pub weighted: bool,
     /// By angle.
     sigma: &'a [f64],
 }
@@ -230,16 +232,22 @@ pub(crate) struct Source<'a> {
     pub mixed: bool,
     /// σ of every angle, by which robust losses measure.
     pub sigma: &'a [f64],
+    /// Pairs have a σ of their own; `sigma` is then what it is measured by.
+    pub weighted: bool,
 }
 
 impl<'a> Tables<'a> {
     /// How an angle's residuals count, if they aren't squared.
     pub fn robust(&self, angle: usize) -> Option<Robust> {
-        self.loss.map(|(loss, factor)| Robust { loss, sigma: factor * self.sigma[angle] })
+        let unit = self.sigma[angle];
+        match self.loss {
+            Some((loss, factor)) => Some(Robust { loss: Some(loss), sigma: factor * unit, unit }),
+            None => self.weighted.then_some(Robust { loss: None, sigma: unit, unit }),
+        }
     }
 
     pub fn new(set: InstructionSet, source: &Source<'a>, point: &'a Point, pass: Pass) -> Self {
-        let Source { experiment, clock, level, angles: held, crew, mixed, sigma } = *source;
+        let Source { experiment, clock, level, angles: held, crew, mixed, sigma, weighted } = *source;
         let derivatives = pass != Pass::Chi2;
         let loss = match pass {
             Pass::Robust { loss, doublings } => Some((loss, f64::from(doublings).exp2())),
@@ -341,6 +349,7 @@ impl<'a> Tables<'a> {
             spans,
             mixed,
             loss,
+            weighted,
             sigma,
             scaling,
         }

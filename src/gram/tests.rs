@@ -64,6 +64,18 @@ fn sigma(angle: usize) -> f64 {
 }
 
 fn by_reference(e: &Experiment, level: &Level, matrices: &[TwoTime], point: &Point, pass: Pass) -> Vec<Gram> {
+    by_weighted_reference(e, level, matrices, None, point, pass)
+}
+
+/// The same of pairs with a σ of their own.
+fn by_weighted_reference(
+    e: &Experiment,
+    level: &Level,
+    matrices: &[TwoTime],
+    sigmas: Option<&[TwoTime]>,
+    point: &Point,
+    pass: Pass,
+) -> Vec<Gram> {
     let axis = TimeAxis::new(e, &point.physical, Basis::Valley);
     (0..e.n_angles())
         .map(|angle| {
@@ -81,6 +93,10 @@ fn by_reference(e: &Experiment, level: &Level, matrices: &[TwoTime], point: &Poi
                     z[G] = value.g;
                     z[ONE] = 1.0;
                     z[R] = y - offset - contrast * value.g;
+                    if let Some(sigmas) = sigmas {
+                        let k = sigma(angle) / f64::from(sigmas[angle].at(i, j));
+                        z.iter_mut().for_each(|z| *z *= k);
+                    }
                     let factor =
                         if let Pass::Robust { doublings, .. } = pass { f64::from(doublings).exp2() } else { 1.0 };
                     let (r, variance) = (z[R], (factor * sigma(angle)).powi(2));
@@ -107,6 +123,47 @@ fn by_reference(e: &Experiment, level: &Level, matrices: &[TwoTime], point: &Poi
             out
         })
         .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(30))]
+    #[test]
+    fn pairs_with_a_sigma_of_their_own_are_weighed(
+        n in 2usize..200, k in 1usize..4, seed in any::<u64>(), missing in prop_oneof![Just(0.0), 0.0..0.3],
+        mode in 0usize..2, convention in 0usize..2, gamma in -6.0f64..-0.3, d0 in 2.0f64..5.0, threads in 1usize..3,
+    ) {
+        let e = experiment(MODES[mode], CONVENTIONS[convention], n, (0..k).map(|a| -70.0 + 55.0 * a as f64).collect());
+        let matrices: Vec<TwoTime> = (0..k).map(|a| data(n, seed ^ a as u64, missing)).collect();
+        // from 0.02 to 0.32
+        let spread = |m: TwoTime| TwoTime::from_matrix(n, m.values.iter().map(|v| v - 0.98).collect());
+        let sigmas: Vec<TwoTime> = (0..k).map(|a| spread(data(n, seed ^ 77 ^ a as u64, 0.0))).collect();
+        let p = [10f64.powf(d0), -0.4, 100.0, 10f64.powf(gamma), 0.3, 0.001, 3.0][..e.mode.n_physical()].to_vec();
+        let point = Point { physical: p, scaling: vec![(0.25, 1.01); k] };
+        for level in Level::all(n, k) {
+            let all = 0..level.plan.n_tiles();
+            let mut weighted = engine(&e, level.clone(), &matrices, all.clone(), threads);
+            let mut store = TileStore::new(&level.plan, all);
+            for (angle, sigma) in sigmas.iter().enumerate() {
+                let per = level.plan.per_angle();
+                let tiles = angle * per..(angle + 1) * per;
+                pack_angle(&level, 0..per, &|i| sigma.row_after(i), store.lanes_mut(&tiles));
+            }
+            weighted.weigh(0, store);
+            weighted.set_sigma(&(0..k).map(sigma).collect::<Vec<f64>>());
+            let of = |pass| by_weighted_reference(&e, &level, &matrices, Some(&sigmas), &point, pass);
+            let scale = of(Pass::Gram);
+            for pass in passes() {
+                let got = weighted.evaluate(0, std::slice::from_ref(&point), pass).unwrap();
+                let mut expected = of(pass);
+                for (got, expected) in got.iter().zip(&mut expected) {
+                    let error = (got.n_pairs() - expected.n_pairs()).abs();
+                    prop_assert!(error <= TOLERANCE * scale[0].n_pairs().max(expected.n_pairs()));
+                    expected.set(ONE, ONE, got.n_pairs());
+                }
+                assert_close(&got, &expected, &scale, pass, &format!("{pass:?}"));
+            }
+        }
+    }
 }
 
 /// Entries may be off by a share of what `scale`, a pass without weights, has on the diagonal.

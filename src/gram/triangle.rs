@@ -1,5 +1,7 @@
 //! The 8 × 8 triangles on the diagonal: each pair directly, eight columns at a time.
 
+#![allow(clippy::manual_map, reason = "closures would not inherit the instruction set")]
+
 use super::elementary::exp;
 use super::lanes::{Isa, V, sum};
 use super::loss::Seen;
@@ -38,7 +40,7 @@ impl TriangleSums {
 pub(super) fn triangle<I: Isa, S: Shape, const GRAM: bool>(
     isa: I,
     brick: &Brick,
-    data: &[Lane],
+    (data, sigma): (&[Lane], Option<&[Lane]>),
     tables: &Tables,
     angle: usize,
     sums: &mut TriangleSums,
@@ -102,13 +104,17 @@ pub(super) fn triangle<I: Isa, S: Shape, const GRAM: bool>(
         // robust: with each other by the root of the weight, with r by the pull
         let (mut weighted, mut cost) = (z, (r, r));
         if let Some(robust) = robust {
-            let Seen { pull, root, cost: own } = robust.see(isa, r);
+            let pair = match sigma {
+                Some(sigma) => Some(&sigma[i]),
+                None => None,
+            };
+            let Seen { pull, root, cost: own, bare } = robust.weigh(isa, m, r, pair);
             for a in 0..R {
                 weighted[a] = isa.mul(root, z[a]);
             }
             (z[R], cost) = (pull, (own, isa.splat(1.0)));
             let into = &mut sums.0[SPREAD];
-            isa.store(isa.fma(pull, pull, isa.load(into)), into);
+            isa.store(isa.fma(bare, bare, isa.load(into)), into);
         }
         let begin = if GRAM { 0 } else { G };
         for a in begin..COLUMNS {

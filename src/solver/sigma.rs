@@ -41,8 +41,10 @@ impl SigmaSource {
 pub struct Sigma {
     /// Where it came from.
     pub source: SigmaSource,
-    /// By angle, all positive.
+    /// By angle, all positive; where pairs have their own, 1/σ² is the mean over the angle's pairs.
     pub per_angle: Vec<f64>,
+    /// Every pair has its own, by which the passes weigh it.
+    pub by_pair: bool,
     /// σ₀, in units of which the solver works: σ itself where it is the same for all angles, else the value with which
     /// weights (σ₀/σ_φ)² leave the number of pairs as it is.
     pub reference: f64,
@@ -51,7 +53,7 @@ pub struct Sigma {
 impl Sigma {
     /// The default for so many angles.
     pub fn default_of(n_angles: usize) -> Self {
-        Self { source: SigmaSource::Default, per_angle: vec![DEFAULT; n_angles], reference: DEFAULT }
+        Self { source: SigmaSource::Default, per_angle: vec![DEFAULT; n_angles], by_pair: false, reference: DEFAULT }
     }
 
     /// Known σ of angles with so many pairs.
@@ -69,7 +71,7 @@ impl Sigma {
             assert!(total > 0.0, "there are pairs");
             (total / weighted).sqrt()
         };
-        Self { source, per_angle, reference }
+        Self { source, per_angle, by_pair: false, reference }
     }
 
     /// Whether it is no knowledge.
@@ -77,8 +79,18 @@ impl Sigma {
         self.source == SigmaSource::Default
     }
 
-    /// (σ₀/σ_φ)² of every angle.
+    /// The same, where every pair has its own.
+    pub fn by_pair(self) -> Self {
+        Self { by_pair: true, ..self }
+    }
+
+    /// (σ₀/σ_φ)² of every angle; 1 where the passes have weighed the pairs already.
     pub fn weights(&self) -> Vec<f64> {
+        if self.by_pair { vec![1.0; self.per_angle.len()] } else { self.mean_weights() }
+    }
+
+    /// Mean weight of an angle's pairs.
+    fn mean_weights(&self) -> Vec<f64> {
         self.per_angle.iter().map(|sigma| (self.reference / sigma).powi(2)).collect()
     }
 
@@ -90,7 +102,7 @@ impl Sigma {
     /// Makes counts of a weighted fit whole again: pairs of an angle come back multiplied by its weight. χ² by angle stays
     /// in units of σ₀², as χ² itself is.
     pub fn count_pairs(&self, fit: &mut Fit) {
-        let weights = self.weights();
+        let weights = self.mean_weights();
         for (pairs, weight) in fit.projected.pairs_per_angle.iter_mut().zip(&weights) {
             *pairs = (*pairs / weight).round();
         }

@@ -57,7 +57,7 @@ fn the_first_frame_and_double_precision_are_told() {
 }
 
 #[test]
-fn sigma_is_one_number_or_one_per_matrix() {
+fn sigma_is_one_number_or_one_per_matrix_or_entry() {
     let (_folder, file) = scratch("x.h5");
     let with = |sigma: &dyn Fn(&hdf5::File)| {
         sigma(&native(&file));
@@ -82,7 +82,12 @@ fn sigma_is_one_number_or_one_per_matrix() {
     assert_data_error(scalar(f64::NAN), &file, &["/sigma", "positive"]);
     assert_data_error(list(&[0.02; 3]), &file, &["/sigma", "one σ per matrix, 2 of them", "(3,)"]);
     let whole = with(&|h5| drop(h5.new_dataset::<f32>().shape((2, 12, 12)).create("sigma").unwrap()));
-    assert_data_error(whole, &file, &["/sigma", "every entry of c2", "isn't available yet"]);
+    let whole = whole.unwrap();
+    assert!(whole.has_sigma_by_pair() && whole.sigma().is_none());
+    assert!(whole.notes.iter().any(|n| n.contains("every entry")), "{:?}", whole.notes);
+    drop(whole);
+    let other = with(&|h5| drop(h5.new_dataset::<f32>().shape((2, 12, 11)).create("sigma").unwrap()));
+    assert_data_error(other, &file, &["/sigma", "one for every entry", "(2, 12, 11)"]);
 }
 
 #[test]
