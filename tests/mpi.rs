@@ -7,18 +7,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use common::files::Sample;
-use common::{Outcome, Run, alone, json, scratch, tree, with_ranks};
-use serde_json::Value;
+use common::{Outcome, Run, alone, json, parameters, scratch, tree, with_ranks};
 
 /// The job must end within 5 s of the fault; the rest is for starting several ranks on a busy machine.
 const ENDS_WITHIN: Duration = Duration::from_secs(15);
-
-/// The result, without the time at which it was made.
-fn parameters(folder: &Path) -> Value {
-    let mut value = json(&folder.join("nlsq/parameters.json"));
-    assert!(value.as_object_mut().unwrap().remove("timestamp").is_some());
-    value
-}
 
 #[test]
 fn ranks_and_threads_change_nothing_in_the_result() {

@@ -6,19 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use common::files::Sample;
-use common::{Outcome, Run, alone, json, scratch, with_ranks};
+use common::{Outcome, Run, alone, parameters, scratch, summary, with_ranks};
 use serde_json::Value;
-
-/// The result, without the time at which it was made.
-fn parameters(folder: &Path) -> Value {
-    let mut value = json(&folder.join("nlsq/parameters.json"));
-    assert!(value.as_object_mut().unwrap().remove("timestamp").is_some());
-    value
-}
-
-fn summary(folder: &Path) -> Value {
-    json(&folder.join("nlsq/analysis_results_nlsq.json"))["optimization_summary"].clone()
-}
 
 /// The program on so many ranks, 0 = alone, that saves after every full pass.
 fn run(folder: &Path, ranks: usize, more: &[&str]) -> Run {

@@ -6,19 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::files::Sample;
-use common::{Run, alone, json, scratch, with_ranks};
+use common::{Run, alone, json, parameters, scratch, summary, tree, with_ranks};
 use serde_json::Value;
-
-/// The result, without the time at which it was made.
-fn parameters(folder: &Path) -> Value {
-    let mut value = json(&folder.join("nlsq/parameters.json"));
-    assert!(value.as_object_mut().unwrap().remove("timestamp").is_some());
-    value
-}
-
-fn summary(folder: &Path) -> Value {
-    json(&folder.join("nlsq/analysis_results_nlsq.json"))["optimization_summary"].clone()
-}
 
 /// The program on so many ranks, 0 = alone.
 fn run(folder: &Path, ranks: usize, more: &[&str]) -> Run {
@@ -142,8 +131,42 @@ fn packed_data_are_used_again() {
     fs::write(&file, &bytes).unwrap();
     run(folder, 0, &["--strategy", "streaming"]).outcome().assert_error(5, &["level-0.tiles", "aren't as they were"]);
     fs::remove_dir_all(folder.join("checkpoints")).unwrap();
+    // of a coarse level
+    let file = stopped(folder).join("level-1.tiles");
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[50_000] ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    run(folder, 0, &["--strategy", "streaming"]).outcome().assert_error(5, &["level-1.tiles", "aren't as they were"]);
+    fs::remove_dir_all(folder.join("checkpoints")).unwrap();
+    // no such file at all: they are packed anew
+    fs::write(stopped(folder).join("level-0.tiles"), "no tiles").unwrap();
+    for ranks in [2, 0] {
+        let again = run(folder, ranks, &["--strategy", "streaming"]).success();
+        assert_eq!(again.stderr.contains("packed data of an earlier run aren't used"), ranks == 2, "{again}");
+        assert_eq!(parameters(&results), expected);
+    }
 
+    // what a killed run has left half done goes
+    let packed = stopped(folder);
+    fs::remove_file(packed.join("found")).unwrap();
+    fs::write(packed.join(".tiles-half"), "").unwrap();
     run(folder, 0, &["--strategy", "streaming", "--set", "optimization.streaming.keep_scratch=true"]).success();
+    assert!(packed.join("found").exists() && !packed.join(".tiles-half").exists());
     let kept = run(folder, 0, &["--strategy", "streaming"]).success();
     assert!(kept.stderr.contains("has packed"), "{kept}");
+
+    let none = ["--strategy", "streaming", "--set", "optimization.streaming.enable_checkpoints=false"];
+    run(folder, 0, &none).success();
+    assert!(!folder.join("checkpoints").exists());
+}
+
+#[test]
+fn a_run_that_the_data_end_leaves_nothing() {
+    let folder = scratch();
+    let folder = folder.path();
+    Sample { frames: 3, angles: &[0.0], ..Sample::STILL }.make(folder);
+    let before = tree(folder);
+    let refused = run(folder, 0, &["--strategy", "streaming"]).outcome();
+    refused.assert_error(3, &["can't determine"]);
+    assert!(tree(folder) == before, "something stays");
 }

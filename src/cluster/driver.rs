@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use super::fault::Fault;
 use super::interrupt::{Interrupts, Signals};
 use super::memory::Samples;
-use super::reduce::{Head, Reduction};
+use super::reduce::{Reduction, message};
 use super::setup::{Dealing, Setup, Streaming, engine, thread_pool};
 use super::threads::{refuse_absurd, thread_remarks};
 use super::worker::{RankStatus, encode, flatten, operation};
 use super::{ThreadPlan, World, thread_plan};
 use crate::gram::{
-    BatchProgress, CpuEngine, Engine, Gram, Lane, Level, Objective, Pass, Point, TileStore, TileWriter, as_floats,
-    pack_angle,
+    BatchProgress, CpuEngine, Engine, Gram, Lane, Level, Objective, Pass, Point, TileReader, TileStore, TileWriter,
+    as_floats, pack_angle,
 };
 use crate::model::Experiment;
 use crate::{Error, Result};
@@ -169,7 +169,8 @@ impl<'w> Driver<'w> {
             return Ok(());
         }
         std::mem::take(&mut self.writers).into_iter().try_for_each(TileWriter::finish)?;
-        self.open(false)
+        let files = streaming.open(&self.dealing, 0, false)?;
+        self.attach(files, false)
     }
 
     /// The folder of packed data, where they are streamed.
@@ -177,13 +178,25 @@ impl<'w> Driver<'w> {
         self.setup.streaming.as_ref().map(|streaming| streaming.folder.as_path())
     }
 
-    /// Has all ranks take their data from files that are complete; `verify`: another run has written them.
+    /// Has all ranks take their data from files that another run has written; `false`, with a warning, where these can't be used
+    /// as a whole. A single tile that isn't as it was written is an error, then or when it is read.
     ///
     /// # Errors
-    /// Where they can't be read or aren't as they were written.
-    pub fn open(&mut self, verify: bool) -> Result<()> {
+    /// What reading fails with.
+    pub fn reuse(&mut self) -> Result<bool> {
+        let Some(streaming) = &self.setup.streaming else { return Ok(false) };
+        match streaming.open(&self.dealing, 0, true) {
+            Ok(files) => self.attach(files, true).map(|()| true),
+            Err(error) => {
+                log::warn!("packed data of an earlier run aren't used: {error}");
+                Ok(false)
+            }
+        }
+    }
+
+    /// Has all ranks take their data from the files of the levels, which are complete.
+    fn attach(&mut self, files: Vec<TileReader>, verify: bool) -> Result<()> {
         let Some(streaming) = &self.setup.streaming else { return Ok(()) };
-        let files = streaming.open(&self.dealing, 0, verify)?;
         self.world.broadcast_words(&mut [operation::OPEN, verify.into(), 0, 0]);
         let pool = thread_pool(0, self.threads.threads)?;
         let mut engine = engine(&self.setup, &self.dealing, std::mem::take(&mut self.stores), Vec::new(), pool)?;
@@ -305,10 +318,10 @@ impl Driver<'_> {
     /// Gathers all ranks' nodes and completes every angle's tree, point by point.
     fn collect(&self, level: usize, n_points: usize, pass: Pass, own: &[Gram]) -> Vec<Vec<Gram>> {
         let reduction = &self.reductions[level];
-        let message = Head { signal: self.signals.own(), done: true }.message(flatten(own, pass));
-        let all = self.world.gather(&message, &reduction.counts(n_points, pass));
-        let heads = reduction.heads(n_points, pass, &all);
-        heads.iter().enumerate().for_each(|(rank, head)| self.signals.note(rank, head.signal));
+        let own = message(self.signals.own(), flatten(own, pass));
+        let all = self.world.gather(&own, &reduction.counts(n_points, pass));
+        let signals = reduction.signals(n_points, pass, &all).enumerate();
+        signals.for_each(|(rank, signal)| self.signals.note(rank, signal));
         reduction.complete(n_points, pass, &all)
     }
 }

@@ -7,27 +7,12 @@ use super::setup::Dealing;
 use crate::gram::{Gram, Pass, tree};
 use crate::model::Experiment;
 
-/// What a rank says before its sums.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Head {
-    /// The signal that came to it; 0 where none did.
-    pub signal: u8,
-    /// Whether its sums are complete. Where they aren't, they mean nothing.
-    pub done: bool,
-}
+/// Numbers that a rank sends before its sums: the signal that came to it, 0 where none did.
+const HEAD: usize = 1;
 
-impl Head {
-    /// Numbers that it takes.
-    const WORDS: usize = 2;
-
-    /// What a rank sends: this, and its sums.
-    pub fn message(self, sums: impl IntoIterator<Item = f64>) -> Vec<f64> {
-        [f64::from(self.signal), f64::from(u8::from(self.done))].into_iter().chain(sums).collect()
-    }
-
-    fn of(words: &[f64]) -> Self {
-        Self { signal: words[0] as u8, done: words[1] == 1.0 }
-    }
+/// What a rank sends.
+pub(super) fn message(signal: u8, sums: impl IntoIterator<Item = f64>) -> Vec<f64> {
+    std::iter::once(f64::from(signal)).chain(sums).collect()
 }
 
 /// A node that a rank sends.
@@ -74,7 +59,7 @@ impl Reduction {
 
     /// Numbers that every rank sends.
     pub fn counts(&self, n_points: usize, pass: Pass) -> Vec<usize> {
-        self.counts.iter().map(|n| Head::WORDS + n * n_points * pass.filled().len()).collect()
+        self.counts.iter().map(|n| HEAD + n * n_points * pass.filled().len()).collect()
     }
 
     /// Where the numbers of every rank begin in what was gathered.
@@ -84,9 +69,9 @@ impl Reduction {
         counts.scan(0, start).collect()
     }
 
-    /// What every rank said before its sums.
-    pub fn heads(&self, n_points: usize, pass: Pass, all: &[f64]) -> Vec<Head> {
-        self.starts(n_points, pass).into_iter().map(|start| Head::of(&all[start..])).collect()
+    /// The signals that came to the ranks, one after another.
+    pub fn signals(&self, n_points: usize, pass: Pass, all: &[f64]) -> impl Iterator<Item = u8> {
+        self.starts(n_points, pass).into_iter().map(|start| all[start] as u8)
     }
 
     /// Completes every angle's tree, point by point, from what was gathered, one rank after another.
@@ -95,7 +80,7 @@ impl Reduction {
         let starts = self.starts(n_points, pass);
         let gram = |point: usize, part: &Part| {
             let rank = part.rank as usize;
-            let at = starts[rank] + Head::WORDS + width * (point * self.counts[rank] + part.place as usize);
+            let at = starts[rank] + HEAD + width * (point * self.counts[rank] + part.place as usize);
             let mut gram = Gram::default();
             gram.0[pass.filled()].copy_from_slice(&all[at..at + width]);
             (part.node, gram)
@@ -184,6 +169,6 @@ mod tests {
         assert!(nodes.is_sorted(), "{nodes:?}");
         let cost = completion_cost(&experiment, 7, 2);
         assert_eq!((cost.nodes, cost.seconds.len()), (nodes[2], 2));
-        assert_eq!(cost.bytes, 440 * cost.nodes + 7 * 8 * Head::WORDS);
+        assert_eq!(cost.bytes, 440 * cost.nodes + 7 * 8 * HEAD);
     }
 }

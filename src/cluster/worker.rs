@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::fault::Fault;
 use super::interrupt::Interrupts;
 use super::memory::Samples;
-use super::reduce::Head;
+use super::reduce::message;
 use super::setup::{Dealing, Setup, engine, thread_pool};
 use super::{ThreadPlan, World, memory, survey, thread_plan};
 use crate::gram::{CpuEngine, Engine, Gram, Pass, Point, TileStore};
@@ -184,8 +184,7 @@ fn obey(world: &World) -> Result<u8> {
                 if first == 0 {
                     *worked += engine.worked();
                 }
-                let head = Head { signal: interrupts.pending(), done: true };
-                world.gather(&head.message(flatten(&sums, pass)), &[]);
+                world.gather(&message(interrupts.pending(), flatten(&sums, pass)), &[]);
             }
             (operation::OPEN, Some(ready)) => {
                 complete(world, ready)?;

@@ -47,8 +47,13 @@ pub fn fit(world: &World, config: &Config, going: &Going, truth: Option<&Path>, 
     let run = Run { world, config, experiment, strategy: holding.strategy, holding, dataset: &dataset, truth };
     // both locks are left before the folder is, which an early end takes back
     let done = FolderLock::take(&config.output.directory, Purpose::Results).and_then(|_lock| {
-        let keeper = Keeper::open(config, &dataset.file, run.strategy.is_short(), going, begin)?;
-        run.compute(keeper, going, scaling, &folder, &mut phases, out)
+        let mut keeper = Keeper::open(config, &dataset.file, run.strategy.is_short(), going, begin)?;
+        let done = run.compute(&mut keeper, going, scaling, &folder, &mut phases, out);
+        match &done {
+            Ok(_) => keeper.finish(),
+            Err(error) => keeper.leave(error),
+        }
+        done
     });
     done.inspect_err(|_| folder.discard())
 }
@@ -124,7 +129,7 @@ struct Run<'a> {
 impl Run<'_> {
     fn compute(
         &self,
-        mut keeper: Keeper,
+        keeper: &mut Keeper,
         going: &Going,
         mut scaling: Choice,
         folder: &Folder,
@@ -132,7 +137,7 @@ impl Run<'_> {
         out: &mut impl Write,
     ) -> Result<u8> {
         let mut warnings: Vec<String> = self.config.warnings.iter().chain(&self.dataset.warnings).cloned().collect();
-        let streaming = self.streaming(&mut keeper)?;
+        let streaming = self.streaming(keeper)?;
         let mut driver = Driver::new(
             self.world,
             Setup {
@@ -228,7 +233,6 @@ impl Run<'_> {
         let written = phases.time("writing", || driver.pool().install(|| write(&report, self.dataset, folder)))?;
         report.phases = phases.all();
         report.seconds = phases.total().as_secs_f64();
-        keeper.finish();
         let text = closing_report(&report, &written, self.truth.as_ref());
         // a closed pipe is the reader's choice, not a failure of the run
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -305,15 +309,11 @@ impl Run<'_> {
         between: &mut dyn FnMut() -> Result<()>,
     ) -> Result<(DataSummary, Vec<u64>, Option<Vec<f64>>)> {
         let dataset = self.dataset;
-        let packed = driver.scratch().map(|folder| folder.join(FOUND));
-        let earlier = packed.as_deref().and_then(Found::load);
-        let earlier = earlier.filter(|_| match driver.open(true) {
-            Ok(()) => true,
-            Err(error) => {
-                log::warn!("packed data of an earlier run aren't used: {error}");
-                false
-            }
-        });
+        let packed = driver.scratch().map(|folder| folder.join(Found::FILE));
+        let mut earlier = packed.as_deref().and_then(Found::load);
+        if earlier.is_some() && !driver.reuse()? {
+            earlier = None;
+        }
         let found = match (earlier, &packed) {
             (Some(found), Some(packed)) => {
                 log::info!("{}: data that an earlier run has packed are used", packed.display());
@@ -386,9 +386,6 @@ fn useful_levels(pairs: &[usize], left_out: &LeftOut) -> usize {
     let enough = |&&pairs: &&usize| left_out.is_nothing() || pairs >= FEWEST_PAIRS;
     1 + pairs[1..].iter().take_while(enough).count()
 }
-
-/// File beside packed data that says what was found in them.
-const FOUND: &str = "found";
 
 /// Most dead frames that a warning names.
 const NAMED_FRAMES: usize = 10;

@@ -139,30 +139,3 @@ impl Sizes {
         (limit - self.fixed()).max(0.0) / self.ranks
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{AnalysisMode, ShearConvention};
-
-    #[test]
-    fn what_is_kept_and_what_is_fixed_make_the_limit() {
-        let experiment = Experiment {
-            mode: AnalysisMode::LaminarFlow,
-            convention: ShearConvention::Homodyne,
-            q: 0.0054,
-            gap: 2e6,
-            dt: 0.1,
-            phi: vec![0.0; 12],
-            n_frames: 6000,
-            time_offset: 0,
-        };
-        for (ranks, on_node) in [(1, 1), (4, 4), (8, 2)] {
-            let sizes = Sizes::new(&experiment, ranks, on_node, false);
-            let limit = 1.5 * sizes.least();
-            let kept = sizes.keep(limit) * on_node as f64;
-            assert!((kept + sizes.fixed() - limit).abs() < 1.0, "{ranks}");
-            assert!(sizes.least() < limit && sizes.fixed() < sizes.least());
-        }
-    }
-}

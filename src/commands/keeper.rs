@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::reading::Found;
 use super::stops::{Ask, Stops};
 use crate::checkpoint::{
     Checkpoint, FolderLock, Journal, Purpose, Saver, State, Statistics, Store, Stored, differences, identity, list,
@@ -79,12 +80,16 @@ pub(super) struct Keeper<'a> {
     begin: Instant,
     identity: Value,
     resumed: Option<Resumed>,
+    /// Hash of the data; until they have been read that of the checkpoint.
+    data_hash: Option<String>,
     /// What checkpoints tell people.
     about: Value,
     /// In units of which they tell of χ².
     sigma: f64,
     /// `None` as long as nothing had to be saved, and where nothing may be.
     shelf: Option<Shelf>,
+    /// The checkpoint folder's, where there is packed data in it but no checkpoint may be.
+    lock: Option<FolderLock>,
     /// The folder of packed data.
     scratch: Option<PathBuf>,
     last_save: Instant,
@@ -123,10 +128,12 @@ impl<'a> Keeper<'a> {
             config,
             begin,
             identity,
+            data_hash: resumed.as_ref().and_then(|resumed: &Resumed| resumed.data_hash.clone()),
             resumed,
             about: json!({}),
             sigma: 1.0,
             shelf,
+            lock: None,
             scratch: None,
             last_save: now,
             last_pass: now,
@@ -139,19 +146,23 @@ impl<'a> Keeper<'a> {
         self.resumed.as_ref().map(|resumed| resumed.state.clone()).unwrap_or_default()
     }
 
-    /// The folder for data that memory doesn't hold; its name tells these data, packed like this, from all others. Folders that
-    /// other runs have left are removed.
+    /// The folder for data that memory doesn't hold; its name tells these data, packed like this, from all others. It is empty,
+    /// or an earlier run has completed it; what other runs have left is removed.
     ///
     /// # Errors
-    /// [`Error::Io`] where it can't be made.
+    /// [`Error::Io`] where it can't be made, or where another job works there.
     pub fn scratch(&mut self) -> Result<PathBuf> {
         let folder = &self.config.streaming.directory;
+        if self.shelf.is_none() {
+            self.lock = Some(FolderLock::take(folder, Purpose::Checkpoints)?);
+        }
         let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
         let hash = blake3::hash(self.identity.to_string().as_bytes()).to_hex();
         let own = folder.join(format!("{SCRATCH}{}", &hash[..16]));
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             let path = entry.path();
-            if entry.file_name().to_string_lossy().starts_with(SCRATCH) && path != own {
+            let is_scratch = entry.file_name().to_string_lossy().starts_with(SCRATCH);
+            if is_scratch && (path != own || !own.join(Found::FILE).exists()) {
                 let _ = fs::remove_dir_all(path);
             }
         }
@@ -185,7 +196,9 @@ impl<'a> Keeper<'a> {
     /// # Errors
     /// [`Error::Usage`] where the checkpoint is of other data.
     pub fn data_are(&mut self, hash: &str) -> Result<()> {
-        self.identity["data"]["hash"] = hash.into();
+        self.data_hash = Some(hash.to_owned());
+        // the time for reading says nothing about that for passes
+        (self.last_save, self.last_pass) = (Instant::now(), Instant::now());
         let Some(Resumed { path, state, data_hash, .. }) = &self.resumed else { return Ok(()) };
         if data_hash.as_ref().is_some_and(|then| then != hash) {
             return Err(of_another_run(path, &["contents of the data file have changed".into()]));
@@ -196,7 +209,6 @@ impl<'a> Keeper<'a> {
             self.elapsed() - self.begin.elapsed().as_secs_f64(),
             state.passes().first().unwrap_or(&0)
         );
-        (self.last_save, self.last_pass) = (Instant::now(), Instant::now());
         Ok(())
     }
 
@@ -294,11 +306,13 @@ impl<'a> Keeper<'a> {
         if let (Value::Object(progress), Value::Object(about)) = (&mut progress, &self.about) {
             progress.extend(about.clone());
         }
+        let mut identity = self.identity.clone();
+        identity["data"]["hash"] = json!(self.data_hash);
         Checkpoint {
             kind: KIND.into(),
             state: state.encode(),
             configuration: self.config.effective.clone(),
-            identity: self.identity.clone(),
+            identity,
             progress,
         }
     }
@@ -308,31 +322,46 @@ impl<'a> Keeper<'a> {
         self.shelf.as_ref().map(|shelf| shelf.saver.statistics()).unwrap_or_default()
     }
 
-    /// The results are written: checkpoints have done their work.
-    pub fn finish(self) {
-        let mut is_used = false;
-        if let Some(scratch) = self.scratch.filter(|_| !self.config.streaming.keep_scratch) {
-            is_used = true;
-            if let Err(e) = fs::remove_dir_all(&scratch) {
-                log::warn!("the scratch files stay: {}: {e}", scratch.display());
+    /// The results are written: checkpoints and packed data have done their work.
+    pub fn finish(mut self) {
+        let keep = self.config.streaming.keep_scratch;
+        let mut is_used = !keep && self.remove_scratch();
+        if let Some(Shelf { saver, _lock: lock }) = self.shelf.take() {
+            // what waits is saved first, so that nothing appears afterwards
+            drop(saver);
+            let entries = list(&self.config.streaming.directory).unwrap_or_default();
+            is_used |= !entries.is_empty();
+            for entry in &entries {
+                if let Err(e) = fs::remove_file(&entry.path) {
+                    log::warn!("a checkpoint of this run stays: {}: {e}", entry.path.display());
+                }
             }
+            drop(lock);
         }
-        let Some(Shelf { saver, _lock: lock }) = self.shelf else { return };
-        // what waits is saved first, so that nothing appears afterwards
-        drop(saver);
-        let folder = &self.config.streaming.directory;
-        let entries = list(folder).unwrap_or_default();
-        is_used |= !entries.is_empty();
-        for entry in &entries {
-            if let Err(e) = fs::remove_file(&entry.path) {
-                log::warn!("a checkpoint of this run stays: {}: {e}", entry.path.display());
-            }
-        }
-        drop(lock);
+        drop(self.lock.take());
         // a run that was killed may have made the folder; anything else in it keeps it
         if is_used {
-            let _ = fs::remove_dir(folder);
+            let _ = fs::remove_dir(&self.config.streaming.directory);
         }
+    }
+
+    /// The run ends without results. Packed data stay where the next run can use them: when this one was stopped, or failed
+    /// for no fault of configuration or data.
+    pub fn leave(mut self, error: &Error) {
+        let usable = matches!(error, Error::Stopped(_) | Error::Io { .. } | Error::Rank { .. });
+        let complete = self.scratch.as_ref().is_some_and(|scratch| scratch.join(Found::FILE).exists());
+        if !(usable && complete) {
+            self.remove_scratch();
+        }
+    }
+
+    /// Whether there was one.
+    fn remove_scratch(&mut self) -> bool {
+        let Some(scratch) = self.scratch.take() else { return false };
+        if let Err(e) = fs::remove_dir_all(&scratch) {
+            log::warn!("the scratch files stay: {}: {e}", scratch.display());
+        }
+        true
     }
 }
 

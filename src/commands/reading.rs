@@ -70,6 +70,9 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// Its file in a folder of packed data.
+    pub const FILE: &str = "found";
+
     /// Writes this beside packed data, by which another run sees that they are complete.
     ///
     /// # Errors

@@ -216,6 +216,20 @@ pub fn json(file: &Path) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", file.display()))
 }
 
+/// `parameters.json` of a result folder, without the time at which it was made.
+#[track_caller]
+pub fn parameters(folder: &Path) -> Value {
+    let mut value = json(&folder.join("nlsq/parameters.json"));
+    assert!(value.as_object_mut().unwrap().remove("timestamp").is_some());
+    value
+}
+
+/// How the fit of a result folder went.
+#[track_caller]
+pub fn summary(folder: &Path) -> Value {
+    json(&folder.join("nlsq/analysis_results_nlsq.json"))["optimization_summary"].clone()
+}
+
 /// Everything below a folder: folders as `None`, files with their bytes.
 pub fn tree(folder: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
     let mut found = BTreeMap::new();
