@@ -90,13 +90,9 @@ fn changed(good: &[u8], changes: &[(f64, usize, Vec<u8>)]) -> Vec<u8> {
     bytes
 }
 
-/// A tree of nodes with their places takes more than its text: an item `,a` of two bytes is a node of about a hundred, and
-/// the parser holds its own.
-const YAML_PER_BYTE: usize = 400;
-
 fn read_yaml(bytes: &[u8]) {
     let (_folder, path) = file("c.yaml", bytes);
-    within_bounds(bytes.len(), YAML_PER_BYTE, || {
+    within_bounds(bytes.len(), 4, || {
         let _ = load(&path, &Overrides::default());
         let _ = examine(&path);
     });
@@ -142,6 +138,60 @@ fn deep_and_self_referring_yaml_ends() {
     }
     read_yaml(laughs.as_bytes());
     read_yaml(b"a: &a [*a]\n");
+}
+
+/// A node with its place is larger than the two bytes of an item, so it is their number that must be bounded.
+#[test]
+fn large_yaml_takes_little_memory() {
+    let keys = |n: usize, open: &str, between: &str, close: &str| {
+        let keys: Vec<String> = (0..n).map(|i| format!("k{i}: {i}")).collect();
+        format!("{open}{}{close}", keys.join(between))
+    };
+    let frames = |n: usize| vec!["7"; n].join(", ");
+    for n in [1_000, 5_000, 9_000, 20_000, 100_000, 180_000] {
+        let cases = [
+            ("commas", format!("a: [{}]", ",".repeat(n))),
+            ("tiny items", format!("a: [{}]", "a,".repeat(n))),
+            ("items on lines", "- \n".repeat(n)),
+            ("nested lists", "- - - - - - - -\n".repeat(n / 8)),
+            ("braces in a list", format!("a: [{}]", "{},".repeat(n))),
+            ("unknown keys", keys(n, "", "\n", "\n")),
+            ("unknown keys in braces", keys(n, "{", ", ", "}")),
+            ("keys of a known section", keys(n, "optimization:\n  ", "\n  ", "\n")),
+            ("keys that are no names", "? [a]\n: b\n".repeat(n)),
+            ("one key", "a: 1\n".repeat(n)),
+            ("excluded frames", format!("data_filtering: {{exclude_frames: [{}]}}", frames(n))),
+            ("wrong frames", format!("data_filtering: {{exclude_frames: [{}]}}", vec!["x"; n].join(", "))),
+            (
+                "wrong bounds",
+                format!("parameter_space:\n  bounds:\n{}", "  - {name: D0, min: x, a: 1}\n".repeat(n / 8)),
+            ),
+            ("anchors", (0..n).map(|i| format!("k{i}: &a{i} 1\n")).collect()),
+            ("an anchored list", format!("a: &a [{}]\nb: *a\n", "1,".repeat(n))),
+            ("aliases", format!("a: &a [1]\nb: [{}]\n", vec!["*a"; n].join(", "))),
+            ("merges", format!("a: &a {{x: 1}}\nb: [{}]\n", vec!["{<<: *a}"; n].join(", "))),
+            ("comments", "# a\n".repeat(n)),
+            ("a long text", format!("a: {}", "x".repeat(n))),
+            ("a long mode", format!("analysis_mode: {}", "x".repeat(n))),
+            ("a long name", format!("initial_parameters: {{parameter_names: [{}]}}", "x".repeat(n))),
+            ("wrong names", format!("initial_parameters: {{parameter_names: [{}]}}", vec!["x"; n].join(", "))),
+            ("a long quoted text", format!("a: \"{}\"", "\\n".repeat(n))),
+            ("a long block", format!("a: |\n{}", "  x\n".repeat(n))),
+            ("a folded block", format!("a: >\n{}", "  x\n".repeat(n))),
+            ("a long key", format!("{}: 1", "x".repeat(n))),
+            ("a long question", format!("? {}\n: 1", "x".repeat(n))),
+            ("a long number", format!("a: {}", "1".repeat(n))),
+            ("a long tag", format!("a: !{} 1", "x".repeat(n))),
+            ("a long anchor", format!("a: &{} 1", "x".repeat(n))),
+            ("documents", "---\na: 1\n".repeat(n / 4)),
+            ("tabs", format!("a:{}x: [", "\t".repeat(n))),
+        ];
+        for (name, text) in cases {
+            println!("{name}, {n}");
+            read_yaml(text.as_bytes());
+            read_yaml(format!("analysis_mode: static\n{text}").as_bytes());
+        }
+    }
 }
 
 /// A NumPy array file: magic, header text, data.

@@ -7,6 +7,9 @@ use super::node::{Node, Value};
 use super::schema::{Known, find, nearest, nearest_of};
 use crate::Result;
 
+/// Most unknown keys: with more of them a file was written for something else.
+const MOST_UNKNOWN: usize = 500;
+
 /// What became of the keys of a document that are known.
 #[derive(Debug)]
 pub(super) struct Keys {
@@ -19,7 +22,7 @@ pub(super) struct Keys {
 /// Walks the whole document. Unknown keys are left in [`Document::unknown`]; what became of the others comes back.
 ///
 /// # Errors
-/// A value of the wrong kind, or a value where a section belongs.
+/// A value of the wrong kind, a value where a section belongs, or hardly a key that is known.
 pub(super) fn check(document: &mut Document) -> Result<Keys> {
     let shared: &Document = document;
     let mut walk = Walk { document: shared, unknown: Vec::new(), keys: Keys { n_used: 0, idle: Vec::new() } };
@@ -46,7 +49,7 @@ impl Walk<'_> {
             match known {
                 None => {
                     let meant = nearest(&path);
-                    self.unknown.push(Unknown { path, place: entry.place, meant });
+                    self.unknown(Unknown { path, place: entry.place, meant })?;
                 }
                 Some(Known::Idle(reason)) => self.keys.idle.push(IgnoredKey { path, reason }),
                 Some(Known::Used(kind)) => {
@@ -54,7 +57,7 @@ impl Walk<'_> {
                         return Err(self.document.wrong(&path, node, kind.words()));
                     }
                     self.keys.n_used += 1;
-                    self.items(node, &path);
+                    self.items(node, &path)?;
                 }
                 Some(Known::Section { used }) => match node.value {
                     Value::Section(_) => self.section(node, &path)?,
@@ -68,17 +71,27 @@ impl Walk<'_> {
     }
 
     /// Keys of the sections inside a list.
-    fn items(&mut self, node: &Node, path: &str) {
+    fn items(&mut self, node: &Node, path: &str) -> Result<()> {
         let (Some((_, keys)), Value::List(items)) = (ITEM_KEYS.iter().find(|(p, _)| *p == path), &node.value) else {
-            return;
+            return Ok(());
         };
         for (i, item) in items.iter().enumerate() {
             let Value::Section(entries) = &item.value else { continue };
             for entry in entries.iter().filter(|e| !keys.contains(&e.key.as_str())) {
                 let path = format!("{path}[{i}].{}", entry.key);
-                self.unknown.push(Unknown { path, place: entry.place, meant: nearest_of(&entry.key, keys) });
+                self.unknown(Unknown { path, place: entry.place, meant: nearest_of(&entry.key, keys) })?;
             }
         }
+        Ok(())
+    }
+
+    fn unknown(&mut self, key: Unknown) -> Result<()> {
+        if self.unknown.len() == MOST_UNKNOWN {
+            let message = format!("over {MOST_UNKNOWN} unknown keys; is this a configuration file?");
+            return Err(self.document.source.whole(message));
+        }
+        self.unknown.push(key);
+        Ok(())
     }
 }
 

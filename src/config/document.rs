@@ -1,6 +1,6 @@
 //! Typed access to the tree: every accessor says what it expected, what it found and where.
 
-use super::node::{Node, Place};
+use super::node::{Node, Place, beginning};
 use super::schema::{Kind, nearest_of};
 use super::source::Source;
 use crate::{ConfigProblem, Error, Result};
@@ -130,7 +130,7 @@ impl Document {
     pub(super) fn no_such(&self, path: &str, word: &str, place: Place, words: &[&'static str]) -> Error {
         let list = words.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", ");
         let hint = nearest_of(word, words).map(|w| format!("; did you mean `{w}`?")).unwrap_or_default();
-        self.error(place, format!("`{path}` can be {list}, found `{word}`{hint}"))
+        self.error(place, format!("`{path}` can be {list}, found `{}`{hint}", beginning(word)))
     }
 }
 

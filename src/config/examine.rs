@@ -61,6 +61,9 @@ pub(super) fn examine_source(source: Source) -> Result<Findings> {
 
 const MODE: &str = "analysis_mode";
 
+/// Most problems that are listed; nobody reads more, and every one means to read the document again.
+const MOST_PROBLEMS: usize = 500;
+
 struct Search {
     document: Document,
     problems: Vec<ConfigProblem>,
@@ -85,6 +88,13 @@ impl Search {
                     if !follows {
                         self.problems.push(problem);
                     }
+                    if self.problems.len() == MOST_PROBLEMS {
+                        let message = format!("over {MOST_PROBLEMS} problems; the first of them are listed");
+                        if let Error::Config(problem) = self.document.source.whole(message) {
+                            self.problems.push(problem);
+                        }
+                        return Ok(None);
+                    }
                     if !self.set_aside(place) {
                         return Ok(None);
                     }
@@ -101,7 +111,7 @@ impl Search {
         let mut marked = false;
         if let Some((line, column)) = place {
             for entry in entries.iter_mut() {
-                marked |= mark_entry(entry, Place::File(line, column)) == Mark::Done;
+                marked |= mark_entry(entry, Place::File(line as u32, column as u32)) == Mark::Done;
             }
         }
         if !marked && let Some(entry) = entries.iter_mut().find(|e| e.key == "simulation" && !e.node.is_null()) {

@@ -3,8 +3,8 @@
 /// Where a value was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
-    /// In the file: line and column from 1.
-    File(usize, usize),
+    /// In the file: line and column from 1. Every node has its place, so places are small.
+    File(u32, u32),
     /// On the command line, by the option.
     Option(&'static str),
 }
@@ -108,16 +108,12 @@ impl Node {
 
     /// The value in words, for "found …".
     pub(super) fn words(&self) -> String {
-        const LONGEST: usize = 40;
         match &self.value {
             Value::Null | Value::Reported => "nothing".into(),
             Value::Flag(flag) => format!("`{flag}`"),
             Value::Whole(whole) => format!("`{whole}`"),
             Value::Number(number) => format!("`{number:?}`"),
-            Value::Text(text) if text.chars().count() > LONGEST => {
-                format!("the text \"{}…\"", text.chars().take(LONGEST).collect::<String>())
-            }
-            Value::Text(text) => format!("the text \"{text}\""),
+            Value::Text(text) => format!("the text \"{}\"", beginning(text)),
             Value::List(items) => format!("a list of {}", items.len()),
             Value::Section(_) => "a section".into(),
         }
@@ -137,5 +133,14 @@ impl Node {
             value => value,
         };
         self
+    }
+}
+
+/// Text as messages show it: as much as one needs to recognise it.
+pub(super) fn beginning(text: &str) -> std::borrow::Cow<'_, str> {
+    const LONGEST: usize = 40;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
     }
 }

@@ -1,7 +1,7 @@
 //! Bounds, start values and fixed values of the physical parameters.
 
 use super::document::{Document, Spot, figure};
-use super::node::{Node, Place, Value};
+use super::node::{Node, Place, Value, beginning};
 use super::scaling::is_of_one_angle;
 use super::schema::nearest_of;
 use crate::Result;
@@ -91,7 +91,9 @@ impl Reader<'_> {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("the parameters are {}", names.join(", ")),
                 };
-                Err(self.document.error(place, format!("`{path}`: there is no parameter `{name}`; {hint}")))
+                Err(self
+                    .document
+                    .error(place, format!("`{path}`: there is no parameter `{}`; {hint}", beginning(name))))
             }
         }
     }

@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_yaml::budget::BudgetBreach;
 use serde_yaml::{NonFiniteFloatPolicy, Spanned};
 
 use super::node::{Entry, Node, Place, Value};
@@ -17,6 +18,12 @@ use crate::{ConfigProblem, Error, Result};
 /// Most values that aliases may stand for, all together: ten times as many as there are keys. A few lines of aliases of
 /// aliases could stand for millions.
 const MOST_FROM_ALIASES: usize = 4000;
+/// Most values in anchored sections, which the parser keeps for aliases.
+const MOST_ANCHORED: usize = 4000;
+/// Most keys and values; the largest templates have about 1000.
+const MOST_VALUES: usize = 10_000;
+/// Longest name of a key, in bytes.
+const LONGEST_KEY: usize = 200;
 
 /// Reads a whole file; it must hold a section.
 pub(super) fn parse(source: &Source) -> Result<Node> {
@@ -52,13 +59,14 @@ pub(super) fn parse_option(text: &str, option: &'static str) -> Result<Node> {
 fn read(text: &str) -> std::result::Result<Node, (Option<Place>, String)> {
     let options = serde_yaml::options! {
         strict_booleans: true,
+        budget: serde_yaml::budget! { max_nodes: MOST_VALUES, max_recorded_anchor_events: MOST_ANCHORED },
         alias_limits: serde_yaml::alias_limits! { max_total_replayed_events: MOST_FROM_ALIASES },
         with_snippet: false,
         // Judged where they are used, by a message that names the key.
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
     };
     serde_yaml::from_str_with_options::<Spanned<Value>>(text, options).map(Node::from).map_err(|error| {
-        let place = error.location().map(|l| Place::File(l.line() as usize, l.column() as usize));
+        let place = error.location().map(|l| Place::File(l.line() as u32, l.column() as u32));
         (place, in_plain_words(&error))
     })
 }
@@ -70,6 +78,9 @@ fn in_plain_words(error: &serde_yaml::Error) -> String {
         Yaml::DuplicateMappingKey { key: Some(key), .. } => format!("the key `{key}` stands here a second time"),
         Yaml::DuplicateMappingKey { .. } => "the key stands here a second time".into(),
         Yaml::MultipleDocuments { .. } => "a second document begins here; one file holds one configuration".into(),
+        Yaml::Budget { breach: BudgetBreach::Nodes { .. }, .. } => {
+            format!("the file holds over {MOST_VALUES} values, too many for a configuration")
+        }
         Yaml::Budget { .. } => "the file is nested too deeply or too large to be a configuration".into(),
         other => {
             let text = other.to_string();
@@ -87,7 +98,7 @@ impl From<Spanned<Value>> for Node {
 }
 
 fn place_of<T>(spanned: &Spanned<T>) -> Place {
-    Place::File(spanned.defined.line() as usize, spanned.defined.column() as usize)
+    Place::File(spanned.defined.line() as u32, spanned.defined.column() as u32)
 }
 
 impl<'de> Deserialize<'de> for Value {
@@ -129,11 +140,16 @@ impl<'de> Visitor<'de> for ValueVisitor {
         Ok(Value::Text(text.to_string()))
     }
 
+    fn visit_string<E>(self, text: String) -> std::result::Result<Value, E> {
+        Ok(Value::Text(text))
+    }
+
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> std::result::Result<Value, A::Error> {
         let mut items = Vec::new();
         while let Some(item) = access.next_element::<Spanned<Value>>()? {
             items.push(Node::from(item));
         }
+        items.shrink_to_fit();
         Ok(Value::List(items))
     }
 
@@ -151,8 +167,12 @@ impl<'de> Visitor<'de> for ValueVisitor {
                     return Err(A::Error::custom("a key must be a name"));
                 }
             };
+            if key.len() > LONGEST_KEY {
+                return Err(A::Error::custom(format!("a key must be a name of at most {LONGEST_KEY} bytes")));
+            }
             entries.push(Entry { key, place, node: Node::from(node) });
         }
+        entries.shrink_to_fit();
         Ok(Value::Section(entries))
     }
 }

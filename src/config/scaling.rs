@@ -4,7 +4,7 @@
 //! only known once the data file is open, so what depends on it is kept with its place until then.
 
 use super::document::{Document, figure};
-use super::node::{Node, Place};
+use super::node::{Node, Place, beginning};
 use crate::model::{AngleBounds, CONTRAST, OFFSET, ParameterSpace, ScalingMode};
 use crate::{ConfigProblem, Error, Result};
 
@@ -134,7 +134,8 @@ fn bound_angle(document: &Document, path: &str, name: &str, place: Place) -> Res
             Some(None) => {
                 let base = which.name();
                 let message = format!(
-                    "`{path}`: there is no parameter `{name}`; `{base}` is that of all angles, `{base}_0` that of the first"
+                    "`{path}`: there is no parameter `{}`; `{base}` is that of all angles, `{base}_0` that of the first",
+                    beginning(name)
                 );
                 return Err(document.error(place, message));
             }

@@ -1,6 +1,6 @@
 //! What a key must hold and whether it means anything here; the keys themselves are in [`super::keys`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use super::keys::GROUPS;
@@ -78,6 +78,13 @@ static SECTIONS: LazyLock<BTreeMap<String, bool>> = LazyLock::new(|| {
     sections
 });
 
+/// All keys and sections in small letters, with their paths, in order.
+static PATHS: LazyLock<Vec<(String, &'static str)>> = LazyLock::new(|| {
+    let mut paths: Vec<_> = TABLE.keys().chain(SECTIONS.keys()).map(|p| (p.to_lowercase(), p.as_str())).collect();
+    paths.sort_by_key(|&(_, path)| path);
+    paths
+});
+
 /// What the schema says about a dotted path; `None` = no such key.
 pub(super) fn find(path: &str) -> Option<Known> {
     let section = || SECTIONS.get(path).map(|&used| Known::Section { used });
@@ -96,21 +103,40 @@ pub(super) fn keys() -> impl Iterator<Item = (&'static str, Known)> {
 /// one; beyond that, nothing is better than a wild guess.
 pub(super) fn nearest(path: &str) -> Option<&'static str> {
     const NEAR: f64 = 0.65;
-    let last = |p: &str| p.rsplit('.').next().unwrap_or(p).to_lowercase();
-    let mine = (path.to_lowercase(), last(path));
-    let paths: BTreeSet<&'static str> =
-        TABLE.keys().map(String::as_str).chain(SECTIONS.keys().map(String::as_str)).collect();
-    paths
-        .into_iter()
-        .map(|candidate| {
-            let whole = strsim::normalized_damerau_levenshtein(&mine.0, &candidate.to_lowercase());
-            let end = strsim::normalized_damerau_levenshtein(&mine.1, &last(candidate));
-            let score = if end == 1.0 { 0.7 + 0.3 * whole } else { 0.6 * end + 0.4 * whole };
-            (score, candidate)
+    /// Weight of the last name; the whole path has the rest.
+    const LAST: f64 = 0.6;
+    let path = path.to_lowercase();
+    let last = last_name(&path);
+    PATHS
+        .iter()
+        .filter_map(|(lower, candidate)| {
+            // most paths are out of question by their last name, a matter of few letters
+            let end = likeness(last, last_name(lower), (NEAR - (1.0 - LAST)) / LAST)?;
+            let score = if end == 1.0 {
+                0.7 + 0.3 * likeness(&path, lower, 0.0)?
+            } else {
+                LAST * end + (1.0 - LAST) * likeness(&path, lower, (NEAR - LAST * end) / (1.0 - LAST))?
+            };
+            Some((score, *candidate))
         })
         .filter(|&(score, _)| score >= NEAR)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
+}
+
+fn last_name(path: &str) -> &str {
+    path.rsplit('.').next().unwrap_or(path)
+}
+
+/// How alike two words are, from 0 to 1; `None` where that is less than `least`. Words of too different a length aren't
+/// compared, which would take as many steps as the product of their lengths.
+fn likeness(a: &str, b: &str, least: f64) -> Option<f64> {
+    let (a_len, b_len) = (a.chars().count(), b.chars().count());
+    let most = 1.0 - a_len.abs_diff(b_len) as f64 / a_len.max(b_len).max(1) as f64;
+    let alike = || strsim::normalized_damerau_levenshtein(a, b);
+    // a hair less, as the sums that lead here are rounded
+    let least = least - 1e-9;
+    (most >= least).then(alike).filter(|&alike| alike >= least)
 }
 
 /// The word that a user most likely meant.
@@ -120,8 +146,7 @@ pub(super) fn nearest_of<'a>(word: &str, words: &[&'a str]) -> Option<&'a str> {
     let word = word.to_lowercase();
     words
         .iter()
-        .map(|&w| (strsim::normalized_damerau_levenshtein(&word, &w.to_lowercase()), w))
-        .filter(|&(score, _)| score >= NEAR)
+        .filter_map(|&w| Some((likeness(&word, &w.to_lowercase(), NEAR)?, w)))
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, w)| w)
 }

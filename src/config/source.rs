@@ -7,7 +7,13 @@ use super::node::Place;
 use crate::{ConfigProblem, Error, Result};
 
 /// Largest file that is read; the longest templates have about 40 kB.
-const MAX_BYTES: u64 = 4 << 20;
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Most lines; the longest templates have about 1000. The parser holds every comment until a value follows.
+const MAX_LINES: usize = 20_000;
+
+/// What some editors put before the text.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// Widest stretch of a line shown in a snippet, in characters.
 const SNIPPET_WIDTH: usize = 100;
@@ -21,22 +27,35 @@ pub(super) struct Source {
 
 impl Source {
     pub(super) fn new(file: PathBuf, text: &str) -> Self {
-        Self { file, text: text.trim_start_matches('\u{feff}').to_string() }
+        Self { file, text: text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text).to_string() }
     }
 
     /// Reads a file; what goes wrong is the configuration's fault and names no line, except for bytes that aren't text.
     pub(super) fn read(file: &Path) -> Result<Self> {
         let empty = Self::new(file.to_path_buf(), "");
         let mut bytes = Vec::new();
+        let read = |file: std::fs::File| {
+            // a vector that grows would take up to three times the file
+            bytes.reserve(file.metadata()?.len().min(MAX_BYTES) as usize + 1);
+            file.take(MAX_BYTES + 1).read_to_end(&mut bytes)
+        };
         std::fs::File::open(file)
-            .and_then(|f| f.take(MAX_BYTES + 1).read_to_end(&mut bytes))
+            .and_then(read)
             .map_err(|e| empty.whole(format!("cannot read the configuration file: {e}")))?;
         if bytes.len() as u64 > MAX_BYTES {
             let message = format!("too large for a configuration file (over {} MB)", MAX_BYTES >> 20);
             return Err(empty.whole(message));
         }
+        if bytes.iter().filter(|&&b| b == b'\n' || b == b'\r').count() > MAX_LINES {
+            return Err(empty.whole(format!("too long for a configuration file (over {MAX_LINES} lines)")));
+        }
         match String::from_utf8(bytes) {
-            Ok(text) => Ok(Self::new(file.to_path_buf(), &text)),
+            Ok(mut text) => {
+                if text.starts_with(BYTE_ORDER_MARK) {
+                    text.drain(..BYTE_ORDER_MARK.len_utf8());
+                }
+                Ok(Self { text, ..empty })
+            }
             Err(e) => {
                 let good = &e.as_bytes()[..e.utf8_error().valid_up_to()];
                 let line = 1 + good.iter().filter(|&&b| b == b'\n').count();
@@ -60,9 +79,9 @@ impl Source {
         match place {
             Place::File(line, column) => ConfigProblem {
                 file: self.file.clone(),
-                place: Some((line, column)),
+                place: Some((line as usize, column as usize)),
                 message,
-                snippet: self.snippet(line, column),
+                snippet: self.snippet(line as usize, column as usize),
                 later: false,
             },
             Place::Option(option) => ConfigProblem {
@@ -143,5 +162,7 @@ mod tests {
         let large = folder.path().join("l.yaml");
         std::fs::write(&large, vec![b'#'; (MAX_BYTES + 1) as usize]).unwrap();
         assert!(Source::read(&large).unwrap_err().to_string().contains("too large"));
+        std::fs::write(&large, "#\n".repeat(MAX_LINES + 1)).unwrap();
+        assert!(Source::read(&large).unwrap_err().to_string().contains("over 20000 lines"));
     }
 }
