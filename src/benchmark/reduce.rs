@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::row::{Row, Timings, fields};
 use crate::Result;
-use crate::cluster::{Setup, World, completion_cost, survey};
+use crate::cluster::{RoundPlan, Setup, World, completion_cost, survey};
 use crate::gram::{Precision, instruction_sets};
 use crate::model::Experiment;
 
@@ -48,6 +48,7 @@ pub fn over_ranks(world: &World, experiment: &Experiment) -> Result<Row> {
         batch_pairs: None,
         precision: Precision::F64,
         streaming: None,
+        rounds: RoundPlan::from_environment(),
         weighted: false,
     };
     let survey = survey(world, setup, false)?;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
+use crate::gram::rounds::{self, Known};
 use crate::gram::{Gram, Level, Objective, Pass, Point};
 use crate::model::Experiment;
 use crate::solver::Stage;
@@ -36,6 +37,8 @@ pub struct State {
     stage: Option<Stage>,
     /// Answers since it began, but for cheap ones.
     answers: Vec<Answer>,
+    /// What is finished of the answer after them, as [`rounds::encode`] has it.
+    part: Option<Answer>,
     /// Passes so far, by level.
     passes: Vec<u64>,
 }
@@ -82,6 +85,7 @@ impl Journal {
         let mut state = self.state.borrow_mut();
         state.stage = Some(stage.clone());
         state.answers.clear();
+        state.part = None;
         self.begun.set(self.begun.get() + 1);
     }
 
@@ -91,8 +95,23 @@ impl Journal {
     }
 }
 
-/// Called after every pass that was made, with its level.
-pub type AfterPass<'a> = &'a mut dyn FnMut(usize, &Journal) -> Result<()>;
+/// Looks after a fit while it is made; its errors end the fit.
+pub trait Care {
+    /// Called after every pass that was made, with its level.
+    ///
+    /// # Errors
+    /// What the fit is to end with.
+    fn after_pass(&mut self, level: usize, journal: &Journal) -> Result<()>;
+
+    /// Called between the rounds of a long pass: whether what is finished of it is to be written down now.
+    fn wants_part(&mut self) -> bool;
+
+    /// It is written down.
+    ///
+    /// # Errors
+    /// What the fit is to end with.
+    fn has_part(&mut self, journal: &Journal) -> Result<()>;
+}
 
 /// An objective whose answers are written down, and which first gives those that were.
 pub struct Recorded<'o> {
@@ -105,15 +124,15 @@ pub struct Recorded<'o> {
     stage: u64,
     /// Number of the next answer in it.
     next: u64,
-    after: AfterPass<'o>,
+    care: &'o mut dyn Care,
 }
 
 impl<'o> Recorded<'o> {
     /// Writes into a journal; where that was made [of a state](Journal::of), its answers come first.
-    pub fn new(inner: &'o mut dyn Objective, journal: &'o Journal, after: AfterPass<'o>) -> Self {
+    pub fn new(inner: &'o mut dyn Objective, journal: &'o Journal, care: &'o mut dyn Care) -> Self {
         let State { stage, answers, .. } = journal.state();
         let stage = u64::from(stage.is_some());
-        Self { inner, journal, earlier: answers.into(), replayed_until: stage, stage: 0, next: 0, after }
+        Self { inner, journal, earlier: answers.into(), replayed_until: stage, stage: 0, next: 0, care }
     }
 
     /// Counts from 0 again where another stage has begun.
@@ -125,6 +144,22 @@ impl<'o> Recorded<'o> {
                 self.earlier.clear();
             }
         }
+    }
+
+    /// Makes a pass, from where an earlier run left it; between its rounds it can be written down.
+    fn make(&mut self, level: usize, points: &[Point], pass: Pass, question: u64) -> Result<Vec<Vec<Gram>>> {
+        let (journal, number, care) = (self.journal, self.next, &mut *self.care);
+        let part = journal.state.borrow_mut().part.take();
+        let part = part.filter(|part| part.number == number && part.question == question);
+        let known = part.and_then(|part| Known::decode(&part.sums, pass)).unwrap_or_default();
+        self.inner.evaluate_watched(level, points, pass, known, &mut |finished| {
+            if !care.wants_part() {
+                return Ok(());
+            }
+            let sums = rounds::encode(&finished().parts().collect::<Vec<_>>(), pass);
+            journal.state.borrow_mut().part = Some(Answer { number, question, sums });
+            care.has_part(journal)
+        })
     }
 
     /// The answer that was written down for this question.
@@ -160,7 +195,7 @@ impl Objective for Recorded<'_> {
         let (grams, sums) = match earlier {
             Some(sums) => (unpack(&sums, points.len(), pass), sums),
             None => {
-                let grams = self.inner.evaluate(level, points, pass)?;
+                let grams = self.make(level, points, pass, question)?;
                 let sums = grams.iter().flatten().flat_map(|gram| gram.0[pass.filled()].iter().copied()).collect();
                 (grams, sums)
             }
@@ -175,8 +210,9 @@ impl Objective for Recorded<'_> {
             let n_levels = state.passes.len().max(level + 1);
             state.passes.resize(n_levels, 0);
             state.passes[level] += points.len() as u64;
+            state.part = None;
             drop(state);
-            (self.after)(level, self.journal)?;
+            self.care.after_pass(level, self.journal)?;
         }
         Ok(grams)
     }
@@ -240,25 +276,42 @@ mod tests {
         Local::new(experiment.clone(), pool, |angle, i| &rows[angle][i][i + 1..]).unwrap()
     }
 
+    /// Ends a fit after so many passes.
+    struct Most {
+        made: usize,
+        most: usize,
+    }
+
+    impl Care for Most {
+        fn after_pass(&mut self, _: usize, _: &Journal) -> Result<()> {
+            self.made += 1;
+            if self.made == self.most { Err(Error::Usage("stop".into())) } else { Ok(()) }
+        }
+
+        fn wants_part(&mut self) -> bool {
+            false
+        }
+
+        fn has_part(&mut self, _: &Journal) -> Result<()> {
+            Ok(())
+        }
+    }
+
     /// Fits until so many passes were made, from a state on; the second part of the answer is the state then.
     fn run(inner: &mut Local, from: State, most: usize, robust: Option<Robust>) -> (Result<Fit>, State, usize) {
         let space = ParameterSpace::for_mode(AnalysisMode::Static);
         let config = FitConfig { global_search: true, ..FitConfig::default() };
         let task = Task { space: &space, config: &config, mode: ScalingMode::Individual, sigma: None, robust };
         let (stage, journal) = (from.stage().cloned(), Journal::of(from));
-        let mut made = 0;
-        let mut after = |_, _: &Journal| {
-            made += 1;
-            if made == most { Err(Error::Usage("stop".into())) } else { Ok(()) }
-        };
-        let mut recorded = Recorded::new(inner, &journal, &mut after);
+        let mut care = Most { made: 0, most };
+        let mut recorded = Recorded::new(inner, &journal, &mut care);
         let mut observe = |event: &Event| {
             if let Event::Stage(stage) = event {
                 journal.begin(stage);
             }
         };
         let fit = fit_from(stage, &task, &mut recorded, &mut observe);
-        (fit, journal.state(), made)
+        (fit, journal.state(), care.made)
     }
 
     #[test]

@@ -31,7 +31,7 @@ mod store;
 
 pub use format::{Checkpoint, FORMAT_VERSION, Problem, Stored, load};
 pub use identity::{differences, identity};
-pub use journal::{Journal, Recorded, State};
+pub use journal::{Care, Journal, Recorded, State};
 pub use lock::{FolderLock, Purpose};
 pub use saver::{Saver, Statistics};
 pub use store::{Entry, Newest, Saved, Store, list};

@@ -9,13 +9,15 @@ use super::fault::Fault;
 use super::interrupt::{Interrupts, Signals};
 use super::memory::Samples;
 use super::reduce::{Reduction, message};
+use super::rounds::LongPass;
 use super::setup::{Dealing, Setup, Streaming, engine, thread_pool};
 use super::threads::{refuse_absurd, thread_remarks};
 use super::worker::{RankStatus, encode, flatten, operation};
 use super::{ThreadPlan, World, thread_plan};
+use crate::gram::rounds::{Known, encode as encode_parts};
 use crate::gram::{
     BatchProgress, CpuEngine, Engine, Gram, Lane, Level, Objective, Pass, Point, TileReader, TileStore, TileWriter,
-    as_floats, pack_angle,
+    Watch, as_floats, pack_angle,
 };
 use crate::model::Experiment;
 use crate::{Error, Result};
@@ -289,6 +291,17 @@ impl Objective for Driver<'_> {
     }
 
     fn evaluate(&mut self, level: usize, points: &[Point], pass: Pass) -> Result<Vec<Vec<Gram>>> {
+        self.evaluate_watched(level, points, pass, Known::default(), &mut |_| Ok(()))
+    }
+
+    fn evaluate_watched(
+        &mut self,
+        level: usize,
+        points: &[Point],
+        pass: Pass,
+        known: Known,
+        watch: Watch<'_>,
+    ) -> Result<Vec<Vec<Gram>>> {
         if points.is_empty() {
             return Ok(Vec::new());
         }
@@ -297,13 +310,27 @@ impl Objective for Driver<'_> {
             return Err(Error::Rank { rank: 0, message: "a pass was asked for before all data were dealt".into() });
         };
         let start = Instant::now();
+        if !known.is_empty() {
+            let mut numbers = encode_parts(&known.parts().collect::<Vec<_>>(), pass);
+            self.world.broadcast_words(&mut [operation::KNOWN, pass.code(), numbers.len() as u64, 0]);
+            self.world.broadcast_floats(&mut numbers);
+        }
         self.world.broadcast_words(&mut [operation::EVALUATE, level as u64, pass.code(), points.len() as u64]);
         self.world.broadcast_floats(&mut encode(points));
-        let own = engine.evaluate(level, points, pass)?;
+        let own = if self.setup.in_rounds(&self.dealing.levels[level], points.len()) || !known.is_empty() {
+            let (world, dealing, length) = (self.world, &self.dealing, self.setup.rounds.length);
+            let long = LongPass { world, dealing, length, level, points, pass, known: &known };
+            let signals = &self.signals;
+            long.lead(engine, |rank, signal| signals.note(rank, signal), watch)?
+        } else {
+            // the others are in the middle of it
+            let failed = |error: Error| Error::Rank { rank: 0, message: error.to_string() };
+            engine.evaluate(level, points, pass).map_err(failed)?
+        };
         if level == 0 {
             self.worked += engine.worked();
         }
-        let sums = self.collect(level, points.len(), pass, &own);
+        let sums = self.collect(level, points.len(), pass, &known, &own);
         self.passes[level] += points.len() as u64;
         self.pairs += points.len() as f64 * self.dealing.levels[level].plan.n_pairs() as f64;
         self.busy += start.elapsed();
@@ -316,12 +343,12 @@ impl Objective for Driver<'_> {
 
 impl Driver<'_> {
     /// Gathers all ranks' nodes and completes every angle's tree, point by point.
-    fn collect(&self, level: usize, n_points: usize, pass: Pass, own: &[Gram]) -> Vec<Vec<Gram>> {
+    fn collect(&self, level: usize, n_points: usize, pass: Pass, known: &Known, own: &[Gram]) -> Vec<Vec<Gram>> {
         let reduction = &self.reductions[level];
         let own = message(self.signals.own(), flatten(own, pass));
         let all = self.world.gather(&own, &reduction.counts(n_points, pass));
         let signals = reduction.signals(n_points, pass, &all).enumerate();
         signals.for_each(|(rank, signal)| self.signals.note(rank, signal));
-        reduction.complete(n_points, pass, &all)
+        reduction.complete(n_points, pass, known, &all)
     }
 }

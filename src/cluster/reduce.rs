@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use super::setup::Dealing;
+use crate::gram::rounds::Known;
 use crate::gram::{Gram, Pass, tree};
 use crate::model::Experiment;
 
@@ -74,8 +75,8 @@ impl Reduction {
         self.starts(n_points, pass).into_iter().map(|start| all[start] as u8)
     }
 
-    /// Completes every angle's tree, point by point, from what was gathered, one rank after another.
-    pub fn complete(&self, n_points: usize, pass: Pass, all: &[f64]) -> Vec<Vec<Gram>> {
+    /// Completes every angle's tree, point by point, from what was gathered, one rank after another, and what was known.
+    pub fn complete(&self, n_points: usize, pass: Pass, known: &Known, all: &[f64]) -> Vec<Vec<Gram>> {
         let width = pass.filled().len();
         let starts = self.starts(n_points, pass);
         let gram = |point: usize, part: &Part| {
@@ -87,8 +88,14 @@ impl Reduction {
         };
         (0..n_points)
             .map(|point| {
-                let trees = self.angles.iter().map(|parts| {
-                    let mut parts = parts.iter().map(|part| gram(point, part));
+                let trees = self.angles.iter().enumerate().map(|(angle, parts)| {
+                    let mut last = None;
+                    let whole = |part: &Part| match known.covering(point, angle, part.node) {
+                        // one of them can stand for nodes of several ranks
+                        Some(&(node, sum)) => (last.replace(node) != Some(node)).then_some((node, sum)),
+                        None => Some(gram(point, part)),
+                    };
+                    let mut parts = parts.iter().filter_map(whole);
                     tree::complete(tree::Node::root(self.per_angle), self.per_angle, &mut parts)
                 });
                 trees.collect()
@@ -119,7 +126,7 @@ pub fn completion_cost(experiment: &Experiment, ranks: usize, repetitions: usize
     let all = vec![1.0; reduction.counts(1, Pass::Gram).iter().sum()];
     let once = || {
         let begin = Instant::now();
-        std::hint::black_box(reduction.complete(1, Pass::Gram, std::hint::black_box(&all)));
+        std::hint::black_box(reduction.complete(1, Pass::Gram, &Known::default(), std::hint::black_box(&all)));
         begin.elapsed().as_secs_f64()
     };
     CompletionCost {
@@ -152,7 +159,7 @@ mod tests {
             // every node of one stands for itself in every entry, so that each root counts the nodes of its angle
             for points in [1, 3] {
                 let all = vec![1.0; reduction.counts(points, Pass::Chi2).iter().sum()];
-                let done = reduction.complete(points, Pass::Chi2, &all);
+                let done = reduction.complete(points, Pass::Chi2, &Known::default(), &all);
                 assert_eq!(done.len(), points);
                 for grams in &done {
                     for (gram, parts) in grams.iter().zip(&reduction.angles) {

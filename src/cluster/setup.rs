@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::rounds::RoundPlan;
 use crate::gram::{CpuEngine, Level, Precision, Shard, TileReader, TileStore, tree};
 use crate::model::Experiment;
 use crate::{Error, Result};
@@ -22,6 +23,8 @@ pub struct Setup {
     pub precision: Precision,
     /// Every pair has a σ of its own.
     pub weighted: bool,
+    /// Which passes are made in rounds.
+    pub rounds: RoundPlan,
     /// Where the finest level is and how much of it ranks keep; `None` = they hold all of it.
     pub streaming: Option<Streaming>,
 }
@@ -57,6 +60,13 @@ impl Streaming {
             engine.stream(k, file, if k == 0 { self.keep } else { usize::MAX })?;
         }
         Ok(())
+    }
+}
+
+impl Setup {
+    /// Whether a pass is made in rounds.
+    pub(super) fn in_rounds(&self, level: &Level, n_points: usize) -> bool {
+        level.plan.n_pairs() as u64 * n_points as u64 >= self.rounds.from_pairs
     }
 }
 

@@ -6,8 +6,10 @@ use super::fault::Fault;
 use super::interrupt::Interrupts;
 use super::memory::Samples;
 use super::reduce::message;
+use super::rounds::LongPass;
 use super::setup::{Dealing, Setup, engine, thread_pool};
 use super::{ThreadPlan, World, memory, survey, thread_plan};
+use crate::gram::rounds::Known;
 use crate::gram::{CpuEngine, Engine, Gram, Pass, Point, TileStore};
 use crate::{Error, Result};
 
@@ -24,6 +26,8 @@ pub(super) mod operation {
     pub const LOAD_SIGMA: u64 = 10;
     /// Operands: level, number of the pass's kind, number of points; the points follow.
     pub const EVALUATE: u64 = 3;
+    /// Operands: number of the pass's kind, count of numbers; what is known of the next pass follows.
+    pub const KNOWN: u64 = 11;
     /// No operands: every rank's [`super::RankStatus`] is gathered.
     pub const STATUS: u64 = 4;
     /// Operands: bytes of the [`super::Setup`] that follows as JSON, whether to measure (see [`super::survey`]).
@@ -115,6 +119,8 @@ struct Ready {
     /// Threads of the engine to be.
     pool: Option<rayon::ThreadPool>,
     engine: Option<CpuEngine>,
+    /// What is known of the next pass.
+    known: Known,
     interrupts: Interrupts,
     samples: Arc<Samples>,
     /// As in [`RankStatus`].
@@ -160,6 +166,7 @@ fn obey(world: &World) -> Result<u8> {
                     sigma,
                     pool: Some(pool),
                     engine: None,
+                    known: Known::default(),
                     interrupts: Interrupts::install(world.rank())?,
                     samples: Arc::default(),
                     worked: 0.0,
@@ -174,17 +181,14 @@ fn obey(world: &World) -> Result<u8> {
                     }
                 }
             }
-            (operation::EVALUATE, Some(Ready { setup, engine: Some(engine), interrupts, worked, .. })) => {
-                fault.check()?;
-                let (n, k) = (setup.experiment.mode.n_physical(), setup.experiment.n_angles());
-                let mut floats = vec![0.0; third as usize * (n + 2 * k)];
+            (operation::KNOWN, Some(ready)) => {
+                let mut floats = vec![0.0; second as usize];
                 world.broadcast_floats(&mut floats);
-                let pass = Pass::from_code(second);
-                let sums = engine.evaluate(first as usize, &decode(&floats, n, k), pass)?;
-                if first == 0 {
-                    *worked += engine.worked();
-                }
-                world.gather(&message(interrupts.pending(), flatten(&sums, pass)), &[]);
+                ready.known = Known::decode(&floats, Pass::from_code(first)).unwrap_or_default();
+            }
+            (operation::EVALUATE, Some(ready)) => {
+                fault.check()?;
+                evaluate(world, ready, [first, second, third])?;
             }
             (operation::OPEN, Some(ready)) => {
                 complete(world, ready)?;
@@ -208,6 +212,33 @@ fn obey(world: &World) -> Result<u8> {
             _ => return Err(failed(world, format!("unexpected command {command:?} from rank 0"))),
         }
     }
+}
+
+/// Takes part in a pass: level, number of its kind, number of points.
+fn evaluate(world: &World, ready: &mut Ready, [level, code, n_points]: [u64; 3]) -> Result<()> {
+    let known = std::mem::take(&mut ready.known);
+    let Ready { setup, dealing, engine: Some(engine), interrupts, worked, .. } = ready else {
+        return Err(failed(world, "a pass was asked for before all data had come".into()));
+    };
+    let (n, k) = (setup.experiment.mode.n_physical(), setup.experiment.n_angles());
+    let mut floats = vec![0.0; n_points as usize * (n + 2 * k)];
+    world.broadcast_floats(&mut floats);
+    let (level, points, pass) = (level as usize, decode(&floats, n, k), Pass::from_code(code));
+    let sums = if setup.in_rounds(&dealing.levels[level], points.len()) || !known.is_empty() {
+        let length = setup.rounds.length;
+        let long = LongPass { world, dealing, length, level, points: &points, pass, known: &known };
+        match long.follow(engine, || interrupts.pending())? {
+            Some(sums) => sums,
+            None => return Ok(()),
+        }
+    } else {
+        engine.evaluate(level, &points, pass)?
+    };
+    if level == 0 {
+        *worked += engine.worked();
+    }
+    world.gather(&message(interrupts.pending(), flatten(&sums, pass)), &[]);
+    Ok(())
 }
 
 fn failed(world: &World, message: String) -> Error {

@@ -10,7 +10,7 @@ use super::fit::{experiment, level_pairs, open};
 use super::holding::{self, Holding};
 use super::scaling::Choice;
 use crate::Result;
-use crate::cluster::{GB, MemoryLimit, Setup, Share, Survey, World, survey};
+use crate::cluster::{GB, MemoryLimit, RoundPlan, Setup, Share, Survey, World, survey};
 use crate::config::Config;
 use crate::dataset::{Dataset, Fingerprint, TwoTime, noise};
 use crate::gram::Pass;
@@ -39,8 +39,15 @@ pub fn dry_run(world: &World, config: &Config, out: &mut impl Write) -> Result<(
     let holding = Holding::new(world, config, &experiment, dataset.has_sigma_by_pair());
     let batch_pairs = holding.as_ref().ok().and_then(|holding| holding.strategy.batch_pairs());
     let precision = config.performance.precision;
-    let setup =
-        Setup { experiment: experiment.clone(), threads, batch_pairs, precision, streaming: None, weighted: false };
+    let setup = Setup {
+        experiment: experiment.clone(),
+        threads,
+        batch_pairs,
+        precision,
+        streaming: None,
+        weighted: false,
+        rounds: RoundPlan::from_environment(),
+    };
     let survey = survey(world, setup, true)?;
     // where the data are too large for this node, so may be one of the matrices
     let reading = holding.is_ok().then(|| reading_seconds(&dataset, survey.ranks[0].plan.threads)).transpose()?;

@@ -13,15 +13,15 @@ use super::keeper::{Going, Keeper};
 use super::reading::{self, Found};
 use super::scaling::Choice;
 use super::sigma::sigma;
-use super::stops::Stops;
-use crate::checkpoint::{FolderLock, Journal, Purpose, Recorded};
-use crate::cluster::{Driver, GB, Setup, Strategy, Streaming, World};
+use super::stops::{Ask, Stops};
+use crate::checkpoint::{Care, FolderLock, Journal, Purpose, Recorded};
+use crate::cluster::{Driver, GB, RoundPlan, Setup, Strategy, Streaming, World};
 use crate::config::{Config, TimeOrigin};
 use crate::dataset::{Dataset, LeftOut};
 use crate::gram::{Level, Objective};
 use crate::model::Experiment;
 use crate::output::{DataSummary, Folder, Report, Truth, closing_report, write};
-use crate::solver::{self, Event, Robust, Sigma, Task, Weighted};
+use crate::solver::{self, Event, Iteration, Robust, Sigma, Task, Weighted};
 use crate::telemetry::{Phases, Progress};
 use crate::{Error, Result};
 
@@ -149,6 +149,7 @@ impl Run<'_> {
                     .map(|pairs| self.config.streaming.batch_pairs.unwrap_or(pairs)),
                 precision: self.config.performance.precision,
                 streaming,
+                rounds: RoundPlan::from_environment(),
                 weighted: self.dataset.has_sigma_by_pair(),
             },
         )?;
@@ -185,9 +186,8 @@ impl Run<'_> {
         let (state, last) = (keeper.state(), RefCell::new(None));
         let (stage, journal) = (state.stage().cloned(), Journal::of(state));
         let fit = phases.time("fitting", || {
-            let mut after =
-                |level, journal: &Journal| keeper.after_pass(level, journal, last.borrow().as_ref(), &mut stops);
-            let mut recorded = Recorded::new(&mut driver, &journal, &mut after);
+            let mut watchman = Watchman { keeper, stops: &mut stops, last: &last, ask: Ask::Nothing };
+            let mut recorded = Recorded::new(&mut driver, &journal, &mut watchman);
             let mut objective = Weighted::new(&mut recorded, sigma.weights(), n_levels);
             solver::fit_from(stage, &task, &mut objective, &mut |event| {
                 match event {
@@ -363,6 +363,31 @@ impl Run<'_> {
         }
         let sigma = found.sigma.iter().map(|own| (own.n as f64 / own.inverse).sqrt());
         Ok((data, pairs, dataset.has_sigma_by_pair().then(|| sigma.collect())))
+    }
+}
+
+/// Has a fit kept while it is made.
+struct Watchman<'a, 'c> {
+    keeper: &'a mut Keeper<'c>,
+    stops: &'a mut Stops,
+    last: &'a RefCell<Option<Iteration>>,
+    /// Why a part of a pass is wanted.
+    ask: Ask,
+}
+
+impl Care for Watchman<'_, '_> {
+    fn after_pass(&mut self, level: usize, journal: &Journal) -> Result<()> {
+        self.keeper.after_pass(level, journal, self.last.borrow().as_ref(), self.stops)
+    }
+
+    fn wants_part(&mut self) -> bool {
+        self.ask = self.keeper.look(self.stops);
+        self.ask != Ask::Nothing
+    }
+
+    fn has_part(&mut self, journal: &Journal) -> Result<()> {
+        let ask = std::mem::replace(&mut self.ask, Ask::Nothing);
+        self.keeper.act(ask, journal, self.last.borrow().as_ref())
     }
 }
 

@@ -18,7 +18,7 @@ use crate::solver::Iteration;
 use crate::{Error, Result};
 
 /// Kind of state that a fit saves.
-const KIND: &str = "fit";
+const KIND: &str = "fit with parts of passes";
 /// How the names of scratch folders begin.
 const SCRATCH: &str = "scratch-";
 /// Longest time between two checkpoints.
@@ -93,9 +93,10 @@ pub(super) struct Keeper<'a> {
     /// The folder of packed data.
     scratch: Option<PathBuf>,
     last_save: Instant,
-    last_pass: Instant,
+    last_look: Instant,
     /// Full-resolution passes since the last save.
     passes: u64,
+    at_least_every: Duration,
 }
 
 impl<'a> Keeper<'a> {
@@ -136,8 +137,9 @@ impl<'a> Keeper<'a> {
             lock: None,
             scratch: None,
             last_save: now,
-            last_pass: now,
+            last_look: now,
             passes: 0,
+            at_least_every: at_least_every(),
         })
     }
 
@@ -198,7 +200,7 @@ impl<'a> Keeper<'a> {
     pub fn data_are(&mut self, hash: &str) -> Result<()> {
         self.data_hash = Some(hash.to_owned());
         // the time for reading says nothing about that for passes
-        (self.last_save, self.last_pass) = (Instant::now(), Instant::now());
+        (self.last_save, self.last_look) = (Instant::now(), Instant::now());
         let Some(Resumed { path, state, data_hash, .. }) = &self.resumed else { return Ok(()) };
         if data_hash.as_ref().is_some_and(|then| then != hash) {
             return Err(of_another_run(path, &["contents of the data file have changed".into()]));
@@ -229,13 +231,30 @@ impl<'a> Keeper<'a> {
         stops: &mut Stops,
     ) -> Result<()> {
         self.passes += u64::from(level == 0);
-        let due = self.passes >= self.config.streaming.frequency || self.last_save.elapsed() > AT_LEAST_EVERY;
-        let pass = std::mem::replace(&mut self.last_pass, Instant::now()).elapsed();
-        let longest = self.statistics().longest;
-        match stops.look(pass, longest) {
-            Ask::Stop(why) => Err(self.stop(&why, &journal.state(), last)),
-            Ask::Nothing if !due => Ok(()),
-            Ask::Nothing | Ask::Save => {
+        let ask = self.look(stops);
+        self.act(ask, journal, last)
+    }
+
+    /// To be called whenever something could be saved: what is to be done now.
+    pub fn look(&mut self, stops: &mut Stops) -> Ask {
+        let due = self.passes >= self.config.streaming.frequency || self.last_save.elapsed() > self.at_least_every;
+        // the next look comes as late as this one did
+        let next = std::mem::replace(&mut self.last_look, Instant::now()).elapsed();
+        match stops.look(next, self.statistics().longest) {
+            Ask::Nothing if due => Ask::Save,
+            ask => ask,
+        }
+    }
+
+    /// Does that.
+    ///
+    /// # Errors
+    /// As [`Self::after_pass`].
+    pub fn act(&mut self, ask: Ask, journal: &Journal, last: Option<&Iteration>) -> Result<()> {
+        match ask {
+            Ask::Nothing => {}
+            Ask::Stop(why) => return Err(self.stop(&why, &journal.state(), last)),
+            Ask::Save => {
                 (self.last_save, self.passes) = (Instant::now(), 0);
                 let checkpoint = self.checkpoint(&journal.state(), last);
                 match self.saver() {
@@ -243,9 +262,9 @@ impl<'a> Keeper<'a> {
                     Some(Err(error)) => log::warn!("no checkpoint: {error}"),
                     None => {}
                 }
-                Ok(())
             }
         }
+        Ok(())
     }
 
     /// To be called between passes and before the first: stops where that is asked for.
@@ -383,6 +402,12 @@ fn resumed(path: PathBuf, stored: Stored, now: &Value) -> Result<Resumed> {
         seconds: checkpoint.progress["elapsed_seconds"].as_f64().unwrap_or(0.0),
         path,
     })
+}
+
+/// [`AT_LEAST_EVERY`]; for tests `HOMODYNE_SAVE_MS` sets it.
+fn at_least_every() -> Duration {
+    let asked = std::env::var("HOMODYNE_SAVE_MS").ok().and_then(|text| text.parse().ok());
+    asked.map_or(AT_LEAST_EVERY, Duration::from_millis)
 }
 
 /// Most differences that are shown.

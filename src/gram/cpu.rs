@@ -2,8 +2,8 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -13,8 +13,9 @@ use super::isa::InstructionSet;
 use super::kernel::Job;
 use super::pack::{Lane, TileStore};
 use super::plan::Level;
+use super::rounds::{Known, Part, Rounds};
 use super::scratch::Scratch;
-use super::stream;
+use super::stream::{self, Done};
 use super::tables::{Source, Tables};
 use super::task::{Task, cut};
 use super::tile_file::TileReader;
@@ -281,6 +282,12 @@ impl CpuEngine {
         })
     }
 
+    /// Maximal nodes of one angle that this rank sums.
+    fn wholes(shard: &Shard, angle: usize) -> Vec<Node> {
+        let plan = &shard.level.plan;
+        tree::owned_nodes(plan.per_angle(), &plan.within_angle(shard.range(), angle), u32::MAX)
+    }
+
     /// From the sums of all tasks of a level to those of the maximal nodes of one angle.
     fn coalesce<'s>(
         shard: &Shard,
@@ -288,16 +295,20 @@ impl CpuEngine {
         sums: impl Iterator<Item = &'s Vec<Gram>>,
         angle: usize,
     ) -> Vec<Gram> {
-        let plan = &shard.level.plan;
-        let n = plan.per_angle();
         // tasks are in the order of their tiles
         let own = tasks.iter().zip(sums).filter(|(task, _)| task.angles.contains(&angle));
         let pieces = own.map(|(task, grams)| (task.node, &grams[angle - task.angles.start]));
-        let wholes = tree::owned_nodes(n, &plan.within_angle(shard.range(), angle), u32::MAX);
-        tree::coalesce(n, &wholes, pieces)
+        tree::coalesce(shard.level.plan.per_angle(), &Self::wholes(shard, angle), pieces)
     }
 
-    fn sums(&self, level: usize, points: &[Point], pass: Pass) -> Result<Vec<Gram>> {
+    fn sums(
+        &self,
+        level: usize,
+        points: &[Point],
+        pass: Pass,
+        known: &Known,
+        rounds: &mut Rounds<'_>,
+    ) -> Result<Vec<Gram>> {
         let (shard, tasks, work, set) = (&self.shards[level], &self.tasks[level], &self.work, self.set);
         let n = shard.level.plan.per_angle().max(1);
         let held = shard.range().start / n..shard.range().end.div_ceil(n);
@@ -327,47 +338,159 @@ impl CpuEngine {
             });
             return Ok(sums?.concat());
         }
-        let (n_batches, all) = (self.n_batches(), self.n_pairs(level));
-        let on_batch = self.on_batch.as_ref().filter(|_| level == 0 && n_batches > 1);
         // tiles that are read are read once for all points
-        let together = if shard.streamed.is_some() { points.len() } else { 1 };
+        let together = if shard.streamed.is_some() { points.len() } else { 1 }.max(1);
         let mut out = Vec::new();
-        for points in points.chunks(together.max(1)) {
-            let done = AtomicUsize::new(0);
-            let sum = |tables: &[Tables], task: &Task| {
-                let sums = work.task(|| Self::sum_task(set, shard, tables, task, pass));
-                if let Some(report) = on_batch {
-                    let before = done.fetch_add(task.n_pairs, Ordering::Relaxed);
-                    let batch = |pairs: usize| (pairs as u128 * n_batches as u128 / all as u128) as usize;
-                    let now = batch(before + task.n_pairs);
-                    if now > batch(before) {
-                        report(now, n_batches);
-                    }
-                }
+        for (chunk, points) in points.chunks(together).enumerate() {
+            let first = chunk * together;
+            let chunk = Chunk { first, shard, tasks, known, held: &held, done: Chunk::nothing(tasks) };
+            let todo = chunk.todo(points.len());
+            let (next, batches) = (AtomicUsize::new(0), self.batches(level, &todo));
+            let tables: Vec<Tables> =
+                self.pool.install(|| points.iter().map(|point| tables(point, work.crew())).collect());
+            let sum = |task: &Task| {
+                let sums = work.task(|| Self::sum_task(set, shard, &tables, task, pass));
+                batches.count(task.n_pairs);
                 sums
             };
-            let wholes: Result<Vec<Vec<Vec<Gram>>>> = self.pool.install(|| {
-                let tables: Vec<Tables> = points.iter().map(|point| tables(point, work.crew())).collect();
-                let sums: Vec<Vec<Vec<Gram>>> = match &shard.streamed {
-                    None => tasks.par_iter().with_max_len(1).map(|task| sum(&tables, task)).collect::<Result<_>>()?,
-                    Some(file) => stream::in_order(file, tasks, |task| sum(&tables, task))?,
-                };
-                let whole = |point: usize, angle| Self::coalesce(shard, tasks, sums.iter().map(|of| &of[point]), angle);
-                let of_point = |point| held.clone().into_par_iter().map(|angle| whole(point, angle)).collect();
-                Ok((0..points.len()).map(of_point).collect())
-            });
-            out.extend(wholes?.into_iter().flatten().flatten());
+            loop {
+                let file = shard.streamed.as_deref();
+                let until = rounds.until();
+                self.pool.install(|| stream::in_order(file, tasks, &todo, &next, until, &chunk.done, sum));
+                if next.load(Ordering::Relaxed) >= todo.len() {
+                    break;
+                }
+                rounds.next(&|| self.pool.install(|| chunk.finished(points.len(), &out)))?;
+            }
+            out.extend(self.pool.install(|| chunk.wholes(points.len()))?);
         }
         Ok(out)
+    }
+
+    /// Counts the batches of a pass in which these tasks are to be done.
+    fn batches(&self, level: usize, todo: &[usize]) -> Batches<'_> {
+        let (n_batches, all) = (self.n_batches(), self.n_pairs(level));
+        let todo: usize = todo.iter().map(|&task| self.tasks[level][task].n_pairs).sum();
+        let report = self.on_batch.as_ref().filter(|_| level == 0 && n_batches > 1);
+        Batches { report, n_batches, all, done: AtomicUsize::new(all - todo) }
+    }
+}
+
+/// Tells of batches of a pass.
+struct Batches<'e> {
+    report: Option<&'e BatchProgress>,
+    n_batches: usize,
+    /// Pairs of the pass.
+    all: usize,
+    done: AtomicUsize,
+}
+
+impl Batches<'_> {
+    /// So many pairs more are done.
+    fn count(&self, pairs: usize) {
+        let Some(report) = self.report else { return };
+        let before = self.done.fetch_add(pairs, Ordering::Relaxed);
+        let batch = |pairs: usize| (pairs as u128 * self.n_batches as u128 / self.all as u128) as usize;
+        let now = batch(before + pairs);
+        if now > batch(before) {
+            report(now, self.n_batches);
+        }
+    }
+}
+
+/// Points of a pass that are worked on together.
+struct Chunk<'e> {
+    /// Number of the first.
+    first: usize,
+    shard: &'e Shard,
+    tasks: &'e [Task],
+    known: &'e Known,
+    /// Angles that this rank holds tiles of.
+    held: &'e Range<usize>,
+    done: Done,
+}
+
+impl Chunk<'_> {
+    fn nothing(tasks: &[Task]) -> Done {
+        tasks.iter().map(|_| OnceLock::new()).collect()
+    }
+
+    /// Numbers of the tasks whose sums aren't known.
+    fn todo(&self, n_points: usize) -> Vec<usize> {
+        let is_known = |task: &Task| {
+            let mut angles = task.angles.clone();
+            let points = self.first..self.first + n_points;
+            angles.all(|angle| points.clone().all(|point| self.known.covering(point, angle, task.node).is_some()))
+        };
+        (0..self.tasks.len()).filter(|&k| self.known.is_empty() || !is_known(&self.tasks[k])).collect()
+    }
+
+    /// Sums that are there of an angle, in tree order, from tasks and from what is known.
+    fn pieces(&self, point: usize, angle: usize) -> impl Iterator<Item = (Node, &Gram)> {
+        let own = self.tasks.iter().zip(&self.done).filter(move |(task, _)| task.angles.contains(&angle));
+        // what is known comes first: it may reach over tasks that were done for another angle's sake
+        let own = own.filter_map(move |(task, done)| {
+            let known = || self.known.covering(self.first + point, angle, task.node).map(|(node, sum)| (*node, sum));
+            let sums = || done.get().and_then(|sums| sums.as_ref().ok());
+            known().or_else(|| sums().map(|sums| (task.node, &sums[point][angle - task.angles.start])))
+        });
+        let mut last = None;
+        // a known node can stand for several tasks
+        own.filter(move |(node, _)| last.replace(*node) != Some(*node))
+    }
+
+    /// Sums of the maximal nodes of all points, when all is done.
+    fn wholes(mut self, n_points: usize) -> Result<Vec<Gram>> {
+        if let Some(failed) = self.done.iter().position(|done| matches!(done.get(), Some(Err(_))))
+            && let Some(Err(error)) = self.done[failed].take()
+        {
+            return Err(error);
+        }
+        let n = self.shard.level.plan.per_angle();
+        let of_angle =
+            |point, angle| tree::coalesce(n, &CpuEngine::wholes(self.shard, angle), self.pieces(point, angle));
+        let of_point =
+            |point| self.held.clone().into_par_iter().map(|angle| of_angle(point, angle)).collect::<Vec<_>>();
+        Ok((0..n_points).flat_map(of_point).flatten().collect())
+    }
+
+    /// What is finished of the pass: of the points before this chunk all, and `before` has their sums.
+    fn finished(&self, n_points: usize, before: &[Gram]) -> Vec<Part> {
+        let n = self.shard.level.plan.per_angle();
+        let mut before = before.iter();
+        let mut parts = Vec::new();
+        for point in 0..self.first {
+            for angle in self.held.clone() {
+                let own = CpuEngine::wholes(self.shard, angle).into_iter().zip(before.by_ref());
+                let own = own.filter(|(node, _)| self.known.covering(point, angle, *node).is_none());
+                parts.extend(own.map(|(node, &sum)| Part { point, angle, node, sum }));
+            }
+        }
+        for point in 0..n_points {
+            for angle in self.held.clone() {
+                let own = tree::join(n, self.pieces(point, angle).map(|(node, sum)| (node, *sum)));
+                let point = self.first + point;
+                parts.extend(own.into_iter().map(|(node, sum)| Part { point, angle, node, sum }));
+            }
+        }
+        parts
     }
 }
 
 impl Engine for CpuEngine {
-    fn evaluate(&mut self, level: usize, points: &[Point], pass: Pass) -> Result<Vec<Gram>> {
+    fn evaluate_in_rounds(
+        &mut self,
+        level: usize,
+        points: &[Point],
+        pass: Pass,
+        known: &Known,
+        rounds: &mut Rounds<'_>,
+    ) -> Result<Vec<Gram>> {
         self.work.begin();
         // pairs with a σ of their own are all taken the same way
         let weighted = self.shards[level].sigma.is_some();
-        let mut sums = self.sums(level, points, if weighted && pass == Pass::Chi2 { Pass::Gram } else { pass });
+        let formed = if weighted && pass == Pass::Chi2 { Pass::Gram } else { pass };
+        let mut sums = self.sums(level, points, formed, known, rounds);
         if weighted {
             sums.iter_mut().flatten().for_each(|sum| sum.keep(&pass.filled()));
         }

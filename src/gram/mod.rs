@@ -27,6 +27,7 @@ mod plan;
 mod products;
 mod rectangle;
 mod residuals;
+pub mod rounds;
 mod scratch;
 mod sinc_lanes;
 mod single;
@@ -51,6 +52,7 @@ pub use plan::{Brick, BrickKind, Level, TilePlan};
 
 pub use tile_file::{TileReader, TileWriter};
 
+use self::rounds::{Known, Rounds};
 use crate::model::{Experiment, MAX_PHYSICAL};
 
 /// Columns of z.
@@ -185,12 +187,30 @@ pub struct Point {
 /// Something that turns a shard of tiles and a point into sums over tree nodes: CPU threads, a GPU.
 pub trait Engine {
     /// Sums of the maximal tree nodes of this engine's tiles at `level`, point after point, in tree order
-    /// (see [`tree::owned_nodes`]).
+    /// (see [`tree::owned_nodes`]). What is known isn't computed again; nodes within a larger one that is known are zero.
     ///
     /// # Errors
-    /// What the device behind it can fail with; the CPU engine never fails.
-    fn evaluate(&mut self, level: usize, points: &[Point], pass: Pass) -> crate::Result<Vec<Gram>>;
+    /// What the device or the file behind it fails with, and what comes from between two rounds.
+    fn evaluate_in_rounds(
+        &mut self,
+        level: usize,
+        points: &[Point],
+        pass: Pass,
+        known: &Known,
+        rounds: &mut Rounds<'_>,
+    ) -> crate::Result<Vec<Gram>>;
+
+    /// The same in one round, with nothing known.
+    ///
+    /// # Errors
+    /// As [`Self::evaluate_in_rounds`].
+    fn evaluate(&mut self, level: usize, points: &[Point], pass: Pass) -> crate::Result<Vec<Gram>> {
+        self.evaluate_in_rounds(level, points, pass, &Known::default(), &mut Rounds::one())
+    }
 }
+
+/// Called between the rounds of a long pass with a way to learn what is finished of it, on all ranks; an error ends the pass.
+pub type Watch<'w> = &'w mut dyn FnMut(&mut dyn FnMut() -> Known) -> crate::Result<()>;
 
 /// θ → one Gram matrix per angle, over however many ranks: all that solver and sampler see of the data.
 pub trait Objective {
@@ -205,4 +225,19 @@ pub trait Objective {
     /// # Errors
     /// What a rank or device failed with.
     fn evaluate(&mut self, level: usize, points: &[Point], pass: Pass) -> crate::Result<Vec<Vec<Gram>>>;
+
+    /// The same, watched between the rounds of a pass that takes long, and going on from what is known of it.
+    ///
+    /// # Errors
+    /// As [`Self::evaluate`], and what watching ends with.
+    fn evaluate_watched(
+        &mut self,
+        level: usize,
+        points: &[Point],
+        pass: Pass,
+        _known: Known,
+        _watch: Watch<'_>,
+    ) -> crate::Result<Vec<Vec<Gram>>> {
+        self.evaluate(level, points, pass)
+    }
 }

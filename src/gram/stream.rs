@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use super::Gram;
 use super::cpu::Shard;
@@ -64,36 +65,37 @@ fn held(shard: &Shard, angle: usize, number: usize) -> AngleData<'_> {
     AngleData { angle, data: lanes, marks, sigma }
 }
 
-/// What `sum` gives for every task, done in their order by all threads of the rayon pool in which it is called.
-///
-/// # Errors
-/// The first that `sum` fails with; then tasks that haven't begun are left.
+/// What tasks gave so far, by their number; nothing where they haven't been done.
+pub(super) type Done = Vec<OnceLock<Result<Vec<Vec<Gram>>>>>;
+
+/// Does tasks in their order by all threads of the rayon pool in which it is called, from `next` on. When it
+/// is time, each thread finishes the one it has begun. One that fails ends it.
 pub(super) fn in_order(
-    file: &TileReader,
+    file: Option<&TileReader>,
     tasks: &[Task],
+    numbers: &[usize],
+    next: &AtomicUsize,
+    until: Option<Instant>,
+    done: &Done,
     sum: impl Fn(&Task) -> Result<Vec<Vec<Gram>>> + Sync,
-) -> Result<Vec<Vec<Vec<Gram>>>> {
-    let done: Vec<OnceLock<Result<Vec<Vec<Gram>>>>> = tasks.iter().map(|_| OnceLock::new()).collect();
-    let next = AtomicUsize::new(0);
+) {
     rayon::broadcast(|context| {
         let threads = context.num_threads();
         loop {
             let k = next.fetch_add(1, Ordering::Relaxed);
-            let Some(task) = tasks.get(k) else { break };
-            if let Some(later) = tasks.get(k + threads) {
-                file.expect(&later.angles, &later.node.tiles(file.per_angle()));
+            let Some(&number) = numbers.get(k) else { break };
+            if let (Some(file), Some(&later)) = (file, numbers.get(k + threads)) {
+                file.expect(&tasks[later].angles, &tasks[later].node.tiles(file.per_angle()));
             }
-            let sums = sum(task);
+            let sums = sum(&tasks[number]);
             if sums.is_err() {
-                next.store(tasks.len(), Ordering::Relaxed);
+                next.store(numbers.len(), Ordering::Relaxed);
             }
             // nobody else has this number
-            let _ = done[k].set(sums);
+            let _ = done[number].set(sums);
+            if until.is_some_and(|until| Instant::now() >= until) {
+                break;
+            }
         }
     });
-    let mut sums = Vec::with_capacity(tasks.len());
-    for one in done.into_iter().filter_map(OnceLock::into_inner) {
-        sums.push(one?);
-    }
-    Ok(sums)
 }

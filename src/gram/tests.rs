@@ -2,6 +2,7 @@
 
 mod mixed;
 mod precise;
+mod rounds;
 
 use proptest::prelude::*;
 
