@@ -9,8 +9,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use common::disk::on_small_disk;
 use common::files::{ApsU, MAP, Sample, c2, change, flow_config, put_matrix, static_config};
-use common::{Outcome, PROGRAM, alone, alone_with_files, data, other, scratch, tree, with_ranks};
+use common::{Outcome, alone, alone_with_files, data, scratch, tree, with_ranks};
 
 /// Longest time that a job of two ranks may need to refuse its input, starting and ending MPI included.
 const REFUSED_WITHIN: Duration = Duration::from_secs(15);
@@ -447,25 +448,6 @@ fn an_output_folder_without_permission() {
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// The program on a disk of its own of `kilobytes`, mounted at `disk` and filled from `seed`; what is on it in the end
-/// goes to `after`. `None` where this user may not mount.
-fn on_small_disk(folder: &Path, kilobytes: usize, arguments: &[&str]) -> Option<Outcome> {
-    const MOUNT: &str = "mount -t tmpfs -o size=${1}k tmpfs disk && shift && cp -a seed/. disk/";
-    // root needs no namespace of users; others may be allowed one
-    let unshare = [&["--mount"][..], &["--user", "--map-root-user", "--mount"]].into_iter().find(|options| {
-        let mut probe = Command::new("unshare");
-        probe.args(*options).args(["sh", "-c", "mount -t tmpfs -o size=4k tmpfs /proc"]);
-        alone_with_files(|| probe.stderr(std::process::Stdio::null()).status()).is_ok_and(|s| s.success())
-    })?;
-    for name in ["disk", "seed", "after"] {
-        fs::create_dir_all(folder.join(name)).unwrap();
-    }
-    let script = format!("{MOUNT} && {{ \"$@\"; code=$?; cp -a disk/. after/; exit $code; }}");
-    let mut command = Command::new("unshare");
-    command.args(unshare).args(["sh", "-c", &script, "sh", &kilobytes.to_string(), PROGRAM]).args(arguments);
-    Some(other(folder, command).outcome())
-}
-
 #[test]
 fn a_disk_that_is_full() {
     // the first holds no result file at all, the others some of them
@@ -473,10 +455,7 @@ fn a_disk_that_is_full() {
         let fine = Refused::new();
         let folder = fine.folder.path();
         let arguments = ["--config", "config.yaml", "--output-dir", "disk/results"];
-        let Some(outcome) = on_small_disk(folder, kilobytes, &arguments) else {
-            println!("skipped: this user may not mount");
-            return;
-        };
+        let Some(outcome) = on_small_disk(folder, kilobytes, &arguments) else { return };
         outcome.assert_error(5, &["disk/results"]);
         assert!(tree(&fine.path("after")).is_empty(), "{kilobytes} kB: results left behind: {outcome}");
     }
@@ -489,10 +468,7 @@ fn a_full_disk_keeps_the_results_that_are_on_it() {
     fs::create_dir_all(fine.path("seed/results/nlsq")).unwrap();
     fs::write(fine.path("seed/results/nlsq/parameters.json"), &earlier).unwrap();
     let arguments = ["--config", "config.yaml", "--output-dir", "disk/results"];
-    let Some(outcome) = on_small_disk(fine.folder.path(), 28, &arguments) else {
-        println!("skipped: this user may not mount");
-        return;
-    };
+    let Some(outcome) = on_small_disk(fine.folder.path(), 28, &arguments) else { return };
     outcome.assert_error(5, &["disk/results"]);
     // where they were, or moved aside; but not mixed with new ones
     let left: Vec<_> = tree(&fine.path("after")).into_iter().filter_map(|(path, bytes)| Some((path, bytes?))).collect();
@@ -506,10 +482,7 @@ fn a_simulation_on_a_full_disk_leaves_nothing() {
     let folder = folder.path();
     Sample::STILL.make(folder);
     let arguments = ["simulate", "--config", "config.yaml", "--out", "disk/new.hdf"];
-    let Some(outcome) = on_small_disk(folder, 16, &arguments) else {
-        println!("skipped: this user may not mount");
-        return;
-    };
+    let Some(outcome) = on_small_disk(folder, 16, &arguments) else { return };
     outcome.assert_error(5, &["disk/new.hdf"]);
     assert!(tree(&folder.join("after")).is_empty(), "{outcome}");
 }

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use common::disk::unshare;
 use common::{alone, alone_with_files, json, other, scratch, tree};
 use homodyne_mpi::checkpoint::{Checkpoint, FolderLock, Purpose, Saver, Store, load};
 use serde_json::json;
@@ -121,16 +122,7 @@ assert text["progress"]["chi_squared"] == 0.1 + 0.2
 
 /// A small disk, mounted in a process of its own: this test program again, with the test that is to run on it.
 fn on_small_disk(folder: &Path, kilobytes: usize, test: &str) -> bool {
-    // root needs no namespace of users; others may be allowed one
-    let unshare = [&["--mount"][..], &["--user", "--map-root-user", "--mount"]].into_iter().find(|options| {
-        let mut probe = Command::new("unshare");
-        probe.args(*options).args(["sh", "-c", "mount -t tmpfs -o size=4k tmpfs /proc"]);
-        alone_with_files(|| probe.stderr(Stdio::null()).status()).is_ok_and(|s| s.success())
-    });
-    let Some(unshare) = unshare else {
-        println!("skipped: this user may not mount");
-        return false;
-    };
+    let Some(unshare) = unshare() else { return false };
     fs::create_dir(folder.join("disk")).unwrap();
     let script = format!("mount -t tmpfs -o size={kilobytes}k tmpfs disk && exec \"$@\"");
     let mut command = Command::new("unshare");

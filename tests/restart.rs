@@ -202,7 +202,7 @@ fn killed_a_hundred_times() {
         for _ in 0..rng.random_range(1..=4) {
             let ranks = [0, 1, 2, 4][rng.random_range(0..4)];
             let time = std::time::Duration::from_millis(rng.random_range(20..1500));
-            let code = run(folder, ranks, &strategy).killed_after(time, rng.random_bool(0.5));
+            let code = run(folder, ranks, &strategy).start().killed_after(time, rng.random_bool(0.5));
             runs += 1;
             if code == Some(0) {
                 assert_eq!(parameters(&folder.join("homodyne_results")), expected);

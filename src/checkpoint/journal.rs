@@ -60,6 +60,11 @@ impl State {
         self.stage.as_ref()
     }
 
+    /// Whether a pass was left in the middle.
+    pub fn has_part(&self) -> bool {
+        self.part.is_some()
+    }
+
     /// Passes so far, by level.
     pub fn passes(&self) -> &[u64] {
         &self.passes
@@ -69,15 +74,22 @@ impl State {
 /// A state that grows while a fit is made.
 #[derive(Debug, Default)]
 pub struct Journal {
+    /// Its answers are those given in this run.
     state: RefCell<State>,
+    /// Answers of an earlier run that haven't been asked for yet.
+    earlier: RefCell<VecDeque<Answer>>,
+    /// The last stage, by its number in this run, to which these and the part of a pass belong.
+    replayed_until: u64,
     /// Stages begun in this run.
     begun: Cell<u64>,
 }
 
 impl Journal {
     /// Of a fit that goes on from a state.
-    pub fn of(state: State) -> Self {
-        Self { state: RefCell::new(state), begun: Cell::new(0) }
+    pub fn of(mut state: State) -> Self {
+        let earlier = RefCell::new(std::mem::take(&mut state.answers).into());
+        let replayed_until = u64::from(state.stage.is_some());
+        Self { state: RefCell::new(state), earlier, replayed_until, begun: Cell::new(0) }
     }
 
     /// A new stage begins: the answers to the one before have had their say.
@@ -85,13 +97,61 @@ impl Journal {
         let mut state = self.state.borrow_mut();
         state.stage = Some(stage.clone());
         state.answers.clear();
-        state.part = None;
         self.begun.set(self.begun.get() + 1);
+        if self.begun.get() > self.replayed_until {
+            state.part = None;
+            self.earlier.borrow_mut().clear();
+        }
     }
 
-    /// The state so far.
+    /// The state so far, with what is known from the earlier run of what comes next.
     pub fn state(&self) -> State {
-        self.state.borrow().clone()
+        let mut state = self.state.borrow().clone();
+        state.answers.extend(self.earlier.borrow().iter().cloned());
+        state
+    }
+
+    /// The earlier answer to a question, which has this number; `width` = how many numbers there must be.
+    fn replay(&self, number: u64, question: u64, width: usize) -> Option<Vec<f64>> {
+        let mut earlier = self.earlier.borrow_mut();
+        earlier.front().filter(|answer| answer.number == number)?;
+        let answer = earlier.pop_front()?;
+        if answer.question == question && answer.sums.len() == width {
+            return Some(answer.sums);
+        }
+        log::warn!("what the checkpoint holds isn't what the solver asks for; passes are made anew from here");
+        earlier.clear();
+        self.state.borrow_mut().part = None;
+        None
+    }
+
+    /// What is finished of the answer to a question, which has this number.
+    fn part(&self, number: u64, question: u64, pass: Pass) -> Known {
+        let state = self.state.borrow();
+        let part = state.part.as_ref().filter(|part| part.number == number && part.question == question);
+        part.and_then(|part| Known::decode(&part.sums, pass)).unwrap_or_default()
+    }
+
+    /// Keeps what is finished of an answer, unless something is kept of a later one.
+    fn keep_part(&self, part: Answer) {
+        let mut state = self.state.borrow_mut();
+        if state.part.as_ref().is_none_or(|kept| kept.number <= part.number) {
+            state.part = Some(part);
+        }
+    }
+
+    /// Keeps an answer that has been given, made anew or not; where it was cheap `answer` is `None`.
+    fn keep(&self, number: u64, answer: Option<Answer>) {
+        let mut state = self.state.borrow_mut();
+        state.answers.extend(answer);
+        state.part.take_if(|part| part.number <= number);
+    }
+
+    fn count(&self, level: usize, n_points: usize) {
+        let mut state = self.state.borrow_mut();
+        let n_levels = state.passes.len().max(level + 1);
+        state.passes.resize(n_levels, 0);
+        state.passes[level] += n_points as u64;
     }
 }
 
@@ -117,10 +177,7 @@ pub trait Care {
 pub struct Recorded<'o> {
     inner: &'o mut dyn Objective,
     journal: &'o Journal,
-    earlier: VecDeque<Answer>,
-    /// The last stage, by its number in this run, to which these belong.
-    replayed_until: u64,
-    /// The stage at work, likewise.
+    /// The stage at work, by its number in this run.
     stage: u64,
     /// Number of the next answer in it.
     next: u64,
@@ -130,50 +187,37 @@ pub struct Recorded<'o> {
 impl<'o> Recorded<'o> {
     /// Writes into a journal; where that was made [of a state](Journal::of), its answers come first.
     pub fn new(inner: &'o mut dyn Objective, journal: &'o Journal, care: &'o mut dyn Care) -> Self {
-        let State { stage, answers, .. } = journal.state();
-        let stage = u64::from(stage.is_some());
-        Self { inner, journal, earlier: answers.into(), replayed_until: stage, stage: 0, next: 0, care }
+        Self { inner, journal, stage: 0, next: 0, care }
     }
 
-    /// Counts from 0 again where another stage has begun.
-    fn follow(&mut self) {
+    /// The number of the next answer: from 0 again where another stage has begun.
+    fn number(&mut self) -> u64 {
         let begun = self.journal.begun.get();
         if begun != self.stage {
             (self.stage, self.next) = (begun, 0);
-            if begun > self.replayed_until {
-                self.earlier.clear();
-            }
         }
+        self.next += 1;
+        self.next - 1
     }
 
     /// Makes a pass, from where an earlier run left it; between its rounds it can be written down.
-    fn make(&mut self, level: usize, points: &[Point], pass: Pass, question: u64) -> Result<Vec<Vec<Gram>>> {
-        let (journal, number, care) = (self.journal, self.next, &mut *self.care);
-        let part = journal.state.borrow_mut().part.take();
-        let part = part.filter(|part| part.number == number && part.question == question);
-        let known = part.and_then(|part| Known::decode(&part.sums, pass)).unwrap_or_default();
+    fn make(
+        &mut self,
+        level: usize,
+        points: &[Point],
+        pass: Pass,
+        (number, question): (u64, u64),
+    ) -> Result<Vec<Vec<Gram>>> {
+        let (journal, care) = (self.journal, &mut *self.care);
+        let known = journal.part(number, question, pass);
         self.inner.evaluate_watched(level, points, pass, known, &mut |finished| {
             if !care.wants_part() {
                 return Ok(());
             }
             let sums = rounds::encode(&finished().parts().collect::<Vec<_>>(), pass);
-            journal.state.borrow_mut().part = Some(Answer { number, question, sums });
+            journal.keep_part(Answer { number, question, sums });
             care.has_part(journal)
         })
-    }
-
-    /// The answer that was written down for this question.
-    fn replay(&mut self, question: u64, n_points: usize, pass: Pass) -> Option<Vec<f64>> {
-        let number = self.next;
-        self.earlier.front().filter(|answer| answer.number == number)?;
-        let answer = self.earlier.pop_front()?;
-        let width = n_points * self.inner.experiment().n_angles() * pass.filled().len();
-        if answer.question == question && answer.sums.len() == width {
-            return Some(answer.sums);
-        }
-        log::warn!("what the checkpoint holds isn't what the solver asks for; passes are made anew from here");
-        self.earlier.clear();
-        None
     }
 }
 
@@ -187,33 +231,23 @@ impl Objective for Recorded<'_> {
     }
 
     fn evaluate(&mut self, level: usize, points: &[Point], pass: Pass) -> Result<Vec<Vec<Gram>>> {
-        self.follow();
+        let number = self.number();
         let question = fingerprint(level, points, pass);
-        let earlier = self.replay(question, points.len(), pass);
-        let replayed = earlier.is_some();
+        let width = points.len() * self.inner.experiment().n_angles() * pass.filled().len();
+        if let Some(sums) = self.journal.replay(number, question, width) {
+            let grams = unpack(&sums, points.len(), pass);
+            self.journal.keep(number, Some(Answer { number, question, sums }));
+            return Ok(grams);
+        }
         let begin = Instant::now();
-        let (grams, sums) = match earlier {
-            Some(sums) => (unpack(&sums, points.len(), pass), sums),
-            None => {
-                let grams = self.make(level, points, pass, question)?;
-                let sums = grams.iter().flatten().flat_map(|gram| gram.0[pass.filled()].iter().copied()).collect();
-                (grams, sums)
-            }
-        };
-        let number = self.next;
-        self.next += 1;
-        let mut state = self.journal.state.borrow_mut();
-        if replayed || level == 0 || begin.elapsed() > WORTH_KEEPING {
-            state.answers.push(Answer { number, question, sums });
-        }
-        if !replayed {
-            let n_levels = state.passes.len().max(level + 1);
-            state.passes.resize(n_levels, 0);
-            state.passes[level] += points.len() as u64;
-            state.part = None;
-            drop(state);
-            self.care.after_pass(level, self.journal)?;
-        }
+        let grams = self.make(level, points, pass, (number, question))?;
+        let answer = (level == 0 || begin.elapsed() > WORTH_KEEPING).then(|| {
+            let sums = grams.iter().flatten().flat_map(|gram| gram.0[pass.filled()].iter().copied()).collect();
+            Answer { number, question, sums }
+        });
+        self.journal.keep(number, answer);
+        self.journal.count(level, points.len());
+        self.care.after_pass(level, self.journal)?;
         Ok(grams)
     }
 }
@@ -326,6 +360,8 @@ mod tests {
                 assert!(stopped.is_err() && made == most);
                 let state = State::decode(&state.encode()).unwrap();
                 let searching = state.stage().is_none();
+                // stopped again at once, which loses nothing that isn't cheap
+                let (_, state, _) = run(&mut inner, state, 1, robust);
                 let (again, state, _) = run(&mut inner, state, usize::MAX, robust);
                 let again = again.unwrap();
                 assert_eq!((&again.physical, again.projected.chi2), (&whole.physical, whole.projected.chi2), "{most}");

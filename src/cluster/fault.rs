@@ -1,8 +1,11 @@
 //! Faults on purpose, so that tests can show how a job with a failing rank ends.
 //!
 //! `HOMODYNE_FAULT=RANK:PASS:KIND` makes rank RANK fail when it begins its PASS-th pass (from 1). KIND is `panic`, `error`,
-//! `kill` (ends the process without a word, as an out-of-memory killer would), `signal` (gets a SIGTERM), or `warn` (says so
-//! and goes on).
+//! `kill` (ends the process without a word, as an out-of-memory killer would), `signal` (gets a SIGTERM), `warn` (says so
+//! and goes on), or `wait=MS` (it and all passes after it begin
+//! so many ms late).
+
+use std::time::Duration;
 
 use crate::{Error, Result};
 
@@ -27,6 +30,12 @@ impl Fault {
     pub fn check(&mut self) -> Result<()> {
         self.passes += 1;
         match &self.plan {
+            Some((pass, kind)) if kind.starts_with("wait=") => {
+                if *pass <= self.passes {
+                    std::thread::sleep(Duration::from_millis(kind[5..].parse().unwrap_or(0)));
+                }
+                Ok(())
+            }
             Some((pass, kind)) if *pass == self.passes => match kind.as_str() {
                 "panic" => panic!("a fault was asked for by HOMODYNE_FAULT"),
                 "kill" => std::process::abort(),

@@ -186,6 +186,10 @@ impl<'a> Keeper<'a> {
     /// For the report.
     pub fn record(&self) -> Keeping {
         let resumed = self.resumed.as_ref();
+        if let Some(shelf) = &self.shelf {
+            // so that the report knows how it went
+            let _ = shelf.saver.wait();
+        }
         Keeping {
             saved: self.statistics(),
             resumed_from: resumed.map(|resumed| resumed.path.clone()),
@@ -206,10 +210,11 @@ impl<'a> Keeper<'a> {
             return Err(of_another_run(path, &["contents of the data file have changed".into()]));
         }
         log::info!(
-            "resumed from {}: {:.1} s of work and {} full passes are kept",
+            "resumed from {}: {:.1} s of work and {} full passes are kept{}",
             path.display(),
             self.elapsed() - self.begin.elapsed().as_secs_f64(),
-            state.passes().first().unwrap_or(&0)
+            state.passes().first().unwrap_or(&0),
+            if state.has_part() { ", and part of the next pass" } else { "" }
         );
         Ok(())
     }

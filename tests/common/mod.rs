@@ -3,11 +3,11 @@
 // every test file uses its own part of this
 #![allow(dead_code)]
 
+pub mod disk;
 pub mod files;
+mod running;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{Read, Seek};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub use running::Running;
+
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_homodyne-mpi");
 
@@ -25,11 +27,6 @@ static ONE_JOB: Mutex<()> = Mutex::new(());
 /// Held while a process is started and while an HDF5 file is written: a process started meanwhile would inherit the
 /// file, and keep it locked for as long as it lives.
 static NO_OPEN_FILES: Mutex<()> = Mutex::new(());
-
-/// Time after which a run counts as hung.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// Time that mpirun has to end its ranks when told to.
-const GRACE: Duration = Duration::from_secs(3);
 
 /// How a run ended.
 #[derive(Debug)]
@@ -106,41 +103,23 @@ impl Run {
         self
     }
 
-    /// Runs to the end. A run that hangs is killed with all its processes, and the test fails.
+    /// Starts it.
     #[track_caller]
-    pub fn outcome(mut self) -> Outcome {
+    pub fn start(mut self) -> Running {
         let turn = self.ranks.map(|_| ONE_JOB.lock().unwrap_or_else(PoisonError::into_inner));
         // files, not pipes: a process left behind can't keep us waiting for their end
-        let (mut out, mut err) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        let (out, err) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
         self.command.stdout(out.try_clone().unwrap()).stderr(err.try_clone().unwrap());
         let start = Instant::now();
         let spawned = alone_with_files(|| self.command.spawn());
-        let mut child = spawned.unwrap_or_else(|e| panic!("cannot start {:?}: {e}", self.command));
-        let status = loop {
-            if let Some(status) = child.try_wait().unwrap() {
-                break status;
-            }
-            if start.elapsed() > PATIENCE {
-                // mpirun puts ranks into groups of their own and ends them when told to end itself
-                signal_group("TERM", child.id());
-                let told = Instant::now();
-                while told.elapsed() < GRACE && child.try_wait().unwrap().is_none() {
-                    std::thread::sleep(Duration::from_millis(20));
-                }
-                signal_group("KILL", child.id());
-                let _ = child.wait();
-                panic!(
-                    "no end after {PATIENCE:?}: {:?}\nstdout:\n{}\nstderr:\n{}",
-                    self.command,
-                    text(&mut out),
-                    text(&mut err)
-                );
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        };
-        let took = start.elapsed();
-        drop(turn);
-        Outcome { code: status.code(), stdout: text(&mut out), stderr: text(&mut err), took }
+        let child = spawned.unwrap_or_else(|e| panic!("cannot start {:?}: {e}", self.command));
+        Running { run: self, child, out, err, start, _turn: turn }
+    }
+
+    /// Runs to the end. A run that hangs is killed with all its processes, and the test fails.
+    #[track_caller]
+    pub fn outcome(self) -> Outcome {
+        self.start().outcome()
     }
 
     /// Runs to the end, which must be a success.
@@ -156,17 +135,6 @@ impl Run {
 pub fn alone_with_files<T>(work: impl FnOnce() -> T) -> T {
     let _turn = NO_OPEN_FILES.lock().unwrap_or_else(PoisonError::into_inner);
     work()
-}
-
-fn signal_group(signal: &str, group: u32) {
-    let _ = Command::new("sh").arg("-c").arg(format!("kill -{signal} -{group}")).stderr(Stdio::null()).status();
-}
-
-fn text(file: &mut File) -> String {
-    let mut bytes = Vec::new();
-    file.rewind().unwrap();
-    file.read_to_end(&mut bytes).unwrap();
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 impl std::fmt::Display for Outcome {
@@ -245,27 +213,4 @@ pub fn tree(folder: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
         }
     }
     found
-}
-
-impl Run {
-    /// Runs for a while, then kills the processes without a word: all of them, or of a job one rank only. Gives the exit code
-    /// where the run was faster.
-    #[track_caller]
-    pub fn killed_after(mut self, time: Duration, one_rank: bool) -> Option<i32> {
-        self.command.stdout(Stdio::null()).stderr(Stdio::null());
-        let spawned = alone_with_files(|| self.command.spawn());
-        let mut child = spawned.unwrap_or_else(|e| panic!("cannot start {:?}: {e}", self.command));
-        let start = Instant::now();
-        while start.elapsed() < time {
-            if let Some(status) = child.try_wait().unwrap() {
-                return status.code();
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        let id = child.id();
-        let ranks = if one_rank { format!("pkill -KILL -n -P {id}") } else { format!("pkill -KILL -P {id}") };
-        let whole = if one_rank && self.ranks.is_some() { String::new() } else { format!("; kill -KILL {id}") };
-        let _ = Command::new("sh").arg("-c").arg(format!("{ranks}{whole}")).stderr(Stdio::null()).status();
-        child.wait().unwrap().code()
-    }
 }

@@ -1,0 +1,216 @@
+//! Runs that are stopped from outside while they work, or have their checkpoints taken away.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::disk::on_small_disk;
+use common::files::Sample;
+use common::{Outcome, Run, Running, alone, parameters, scratch, summary, with_ranks};
+use serde_json::Value;
+
+/// The program on so many ranks, 0 = alone, that saves after every full pass.
+fn run(folder: &Path, ranks: usize, more: &[&str]) -> Run {
+    let arguments = ["--config", "config.yaml", "--threads", "1", "--set"];
+    let frequency = "optimization.streaming.checkpoint_frequency=1";
+    let arguments = [&arguments[..], &[frequency], more].concat();
+    if ranks == 0 { alone(folder, &arguments) } else { with_ranks(ranks, folder, &arguments) }
+}
+
+fn undisturbed(folder: &Path) -> Value {
+    run(folder, 0, &["--output-dir", "undisturbed"]).success();
+    parameters(&folder.join("undisturbed"))
+}
+
+/// The checkpoints that are there.
+fn checkpoints(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder.join("checkpoints")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_checkpoint = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("checkpoint-");
+    entries.filter(is_checkpoint).collect()
+}
+
+/// Makes passes from the end of the search on slow.
+const SLOW: &str = "0:16:wait=300";
+
+/// A run in no hurry, in the middle of fitting at full resolution.
+#[track_caller]
+fn at_work(folder: &Path, ranks: usize) -> Running {
+    let mut running = run(folder, ranks, &[]).env("HOMODYNE_FAULT", SLOW).start();
+    running.wait_for("a checkpoint", || !checkpoints(folder).is_empty());
+    running
+}
+
+#[track_caller]
+fn assert_resumed(outcome: &Outcome) {
+    assert_eq!(outcome.stderr.lines().filter(|l| l.starts_with("info: resumed from ")).count(), 1, "{outcome}");
+}
+
+/// Lets another job go on, and compares.
+#[track_caller]
+fn assert_goes_on(folder: &Path, ranks: usize, expected: &Value) {
+    assert_resumed(&run(folder, ranks, &[]).success());
+    assert_eq!(parameters(&folder.join("homodyne_results")), *expected);
+}
+
+#[test]
+fn every_signal_to_one_rank_or_all_stops_a_job() {
+    let folder = scratch();
+    let folder = folder.path();
+    Sample::FLOW.make(folder);
+    let expected = undisturbed(folder);
+    for (k, signal) in ["TERM", "INT", "USR1", "USR2"].into_iter().enumerate() {
+        for all in [false, true] {
+            let running = at_work(folder, 4);
+            let ranks = running.ranks();
+            assert_eq!(ranks.len(), 4);
+            let signalled = if all { &ranks[..] } else { &ranks[k..=k] };
+            signalled.iter().for_each(|&rank| running.signal(signal, rank));
+            let outcome = running.outcome();
+            assert_eq!(outcome.code, Some(75), "{outcome}");
+            let line = outcome.stderr.lines().find(|line| line.starts_with("stopped: ")).unwrap();
+            let who = if all { "rank " } else { &format!("rank {k}") };
+            assert!(line.contains(&format!("by SIG{signal} on {who}")), "{line}");
+            assert_goes_on(folder, if all { 0 } else { 2 }, &expected);
+        }
+    }
+}
+
+#[test]
+fn a_second_interrupt_ends_a_run_at_once() {
+    let folder = scratch();
+    let folder = folder.path();
+    Sample::FLOW.make(folder);
+    let running = at_work(folder, 0);
+    let rank = running.ranks()[0];
+    running.signal("INT", rank);
+    running.signal("INT", rank);
+    let outcome = running.outcome();
+    assert_eq!(outcome.code, Some(130), "{outcome}");
+}
+
+#[test]
+fn a_signal_to_the_launcher_leaves_a_checkpoint() {
+    let folder = scratch();
+    let folder = folder.path();
+    Sample::FLOW.make(folder);
+    let expected = undisturbed(folder);
+    let running = at_work(folder, 2);
+    running.signal("TERM", running.launcher());
+    // mpirun kills its ranks some two seconds later and ends with a code of its own
+    let outcome = running.outcome();
+    assert_ne!(outcome.code, Some(0), "{outcome}");
+    assert_goes_on(folder, 0, &expected);
+}
+
+#[test]
+fn files_in_the_output_folder_stop_a_run_or_have_it_saved() {
+    let folder = scratch();
+    let folder = folder.path();
+    Sample::FLOW.make(folder);
+    let expected = undisturbed(folder);
+    for ranks in [0, 2] {
+        let seldom = ["--set", "optimization.streaming.checkpoint_frequency=1000"];
+        let mut running = run(folder, ranks, &seldom).env("HOMODYNE_FAULT", "0:16:wait=1200").start();
+        let file = folder.join("homodyne_results/checkpoint");
+        // one that is there too early is taken for an old one
+        running.wait_for("a checkpoint", || {
+            let _ = fs::write(&file, "");
+            !checkpoints(folder).is_empty()
+        });
+        let file = folder.join("homodyne_results/stop");
+        fs::write(&file, "").unwrap();
+        let outcome = running.outcome();
+        assert_eq!(outcome.code, Some(75), "{outcome}");
+        assert!(outcome.stderr.contains("stopped: by the file"), "{outcome}");
+        assert!(!file.exists());
+        assert_goes_on(folder, 2 - ranks, &expected);
+    }
+}
+
+/// A round ends after one task of every thread here, so that every signal comes inside a pass.
+#[test]
+fn a_pass_left_in_the_middle_is_gone_on_with() {
+    let folder = scratch();
+    let folder = folder.path();
+    let angles = &[-80.0, -65.0, -50.0, -35.0, -20.0, -5.0, 5.0, 20.0, 35.0, 50.0, 65.0, 80.0, 85.0, 90.0];
+    Sample { frames: 900, angles, ..Sample::FLOW }.make_as(folder, "native");
+    let expected = undisturbed(folder);
+    let mut parts = 0;
+    for (ranks, fault, next, strategy) in [
+        (0, "0:30:signal", 2, "large"),
+        (2, "1:40:signal", 0, "streaming"),
+        (4, "3:36:signal", 2, "large"),
+        (1, "0:42:signal", 4, "streaming"),
+    ] {
+        let strategy = ["--strategy", strategy];
+        // left again and again, in the pass that the one before left
+        for (ranks, fault) in [(ranks, fault), (next, "0:1:signal"), (ranks, "0:1:signal")] {
+            let rounds = run(folder, ranks, &strategy).env("HOMODYNE_ROUND_MS", "0");
+            let stopped = rounds.env("HOMODYNE_FAULT", fault).outcome();
+            assert_eq!(stopped.code, Some(75), "{stopped}");
+            parts += usize::from(stopped.stderr.contains("and part of the next pass"));
+        }
+        let last = run(folder, next, &strategy).success();
+        parts += usize::from(last.stderr.contains("and part of the next pass"));
+        assert_eq!(parameters(&folder.join("homodyne_results")), expected, "{ranks} {fault}");
+    }
+    assert_eq!(parts, 4 * 3);
+}
+
+#[test]
+fn a_checkpoint_folder_that_vanishes_is_made_again() {
+    let folder = scratch();
+    let folder = folder.path();
+    Sample::FLOW.make(folder);
+    let expected = undisturbed(folder);
+    for ranks in [0, 2] {
+        let mut running = at_work(folder, ranks);
+        fs::remove_dir_all(folder.join("checkpoints")).unwrap();
+        running.wait_for("another checkpoint", || !checkpoints(folder).is_empty());
+        let outcome = running.outcome();
+        assert_eq!(outcome.code, Some(0), "{outcome}");
+        assert_eq!(parameters(&folder.join("homodyne_results")), expected);
+        assert!(!folder.join("checkpoints").exists(), "nothing is left of a finished run");
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_costs_nothing_but_the_checkpoints() {
+    let folder = scratch();
+    let folder = folder.path();
+    Sample::FLOW.make(folder);
+    let expected = undisturbed(folder);
+    let arguments = [
+        "--config",
+        "config.yaml",
+        "--set",
+        "optimization.streaming.checkpoint_frequency=1",
+        "--set",
+        "optimization.streaming.checkpoint_dir=disk/checkpoints",
+    ];
+    let Some(outcome) = on_small_disk(folder, 20, &arguments) else { return };
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    let warned =
+        |line: &str| line.starts_with("warn: ") && line.contains("isn't saved") && line.contains("disk/checkpoints");
+    assert!(outcome.stderr.lines().any(warned), "{outcome}");
+    assert_eq!(parameters(&folder.join("homodyne_results")), expected);
+    let summary = summary(&folder.join("homodyne_results"));
+    assert!(!summary["checkpoint_failures"].as_array().unwrap().is_empty(), "{summary}");
+}
+
+#[test]
+fn two_jobs_on_one_folder_are_refused() {
+    let folder = scratch();
+    let folder = folder.path();
+    Sample::FLOW.make(folder);
+    let expected = undisturbed(folder);
+    let running = at_work(folder, 2);
+    run(folder, 0, &[]).outcome().assert_error(5, &["homodyne_results", "writes its results there"]);
+    run(folder, 0, &["--output-dir", "other"])
+        .outcome()
+        .assert_error(5, &["checkpoints", "saves its checkpoints there"]);
+    // whose owner is killed doesn't bar the way
+    assert_ne!(running.killed_after(std::time::Duration::ZERO, false), Some(0));
+    assert_goes_on(folder, 0, &expected);
+}
