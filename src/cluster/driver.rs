@@ -212,16 +212,13 @@ impl<'w> Driver<'w> {
         Rc::clone(&self.signals)
     }
 
-    /// Reports the batches of full-resolution passes on this rank, where there is somebody to hear it, and samples its memory
-    /// after each.
-    pub fn on_batch(&mut self, report: Option<BatchProgress>) {
+    /// Reports the batches of full-resolution passes on this rank, and samples its memory after each.
+    pub fn on_batch(&mut self, report: BatchProgress) {
         if let (Some(engine), Some(pairs)) = (&mut self.engine, self.setup.batch_pairs) {
             let samples = Arc::clone(&self.samples);
             let both = move |done, all| {
                 samples.take();
-                if let Some(report) = &report {
-                    report(done, all);
-                }
+                report(done, all);
             };
             engine.set_batches(pairs, Some(Box::new(both)));
         }

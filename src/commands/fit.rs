@@ -174,7 +174,7 @@ impl Run<'_> {
         warnings.extend(about_sigma);
         keeper.data_are(&data.hash).inspect_err(|_| progress.finish())?;
         folder.begin()?;
-        driver.on_batch(progress.batches());
+        driver.on_batch(progress.batches(pairs.iter().sum()));
         if sigma.by_pair {
             driver.set_sigma(&vec![sigma.reference; data.noise.len()]);
         }

@@ -24,6 +24,8 @@ mod npy;
 mod npz;
 mod nxxpcs;
 mod open;
+mod patience;
+
 pub mod quantiles;
 mod selection;
 mod sigma;

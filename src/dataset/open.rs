@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::hdf::Source;
+use super::patience::Patience;
 use super::selection::{Found, Purpose, select};
 use super::{Dataset, Layout, Selection, aps_matlab, aps_old, aps_u, chx, esrf_id02, euxfel, native, npz, nxxpcs};
 use crate::error::hdf5_reason as reason;
@@ -100,6 +101,7 @@ impl Dataset {
             (Kind::Hdf5, Some(Layout::Npz)) => return Err(other_kind(file, Layout::Npz, "an HDF5 file")),
             (Kind::Hdf5, _) => {}
         }
+        let _patience = Patience::with(file);
         let h5 = open_hdf5(file)?;
         let source = Source { file, h5: &h5 };
         let known = detect(source, selection)?;

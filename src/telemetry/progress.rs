@@ -15,6 +15,9 @@ use crate::solver::Event;
 /// Shortest time between two log lines about the same work.
 const EVERY: Duration = Duration::from_secs(2);
 
+/// The same inside a pass.
+const EVERY_IN_PASS: Duration = Duration::from_secs(10);
+
 /// Shows what rank 0 is doing.
 pub struct Progress {
     bar: Option<ProgressBar>,
@@ -117,14 +120,25 @@ impl Progress {
         }
     }
 
-    /// Shows batches behind whatever the line says.
-    pub fn batches(&self) -> Option<BatchProgress> {
-        let bar = self.bar.clone()?;
-        let text = Arc::clone(&self.text);
-        Some(Box::new(move |done, total| {
-            let text = text.lock().unwrap_or_else(PoisonError::into_inner);
-            bar.set_message(format!("{text}; batch {done} of {total}"));
-        }))
+    /// Shows the batches of full-resolution passes, of so many pairs on all ranks, behind whatever the line says; without a
+    /// line, of long passes in the log.
+    pub fn batches(&self, n_pairs: u64) -> BatchProgress {
+        let (bar, text, log_level) = (self.bar.clone(), Arc::clone(&self.text), self.log_level);
+        let pass = Mutex::new(PassClock::new(Instant::now()));
+        Box::new(move |done, total| {
+            let mut pass = pass.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = Instant::now();
+            pass.has_done(done, now);
+            let about = || pass.words(done, total, n_pairs, now);
+            if let Some(bar) = &bar {
+                let text = text.lock().unwrap_or_else(PoisonError::into_inner);
+                bar.set_message(format!("{text}; {}", about()));
+            } else if now.duration_since(pass.said) >= EVERY_IN_PASS {
+                let line = about();
+                pass.said = now;
+                log::log!(log_level, "full resolution: {line}");
+            }
+        })
     }
 
     /// Clears the line.
@@ -135,6 +149,43 @@ impl Progress {
     }
 }
 
+/// How a pass goes on.
+struct PassClock {
+    begin: Instant,
+    /// Batches done before.
+    before: usize,
+    /// The last log line.
+    said: Instant,
+}
+
+impl PassClock {
+    fn new(now: Instant) -> Self {
+        Self { begin: now, before: usize::MAX, said: now }
+    }
+
+    /// So many batches are done; where they are fewer than before, another pass has begun.
+    fn has_done(&mut self, done: usize, now: Instant) {
+        // threads may report in another order than they finish
+        if done.saturating_mul(2) < self.before {
+            (self.begin, self.said) = (now, now);
+        }
+        self.before = done;
+    }
+
+    /// How far it is, how fast it goes, how long it will take.
+    fn words(&self, done: usize, total: usize, n_pairs: u64, now: Instant) -> String {
+        let mut words = format!("batch {done} of {total}");
+        let seconds = now.duration_since(self.begin).as_secs_f64();
+        // the first batches say little
+        if seconds > 0.5 && done > 0 {
+            let rate = n_pairs as f64 * done as f64 / total as f64 / seconds;
+            let left = seconds * (total - done) as f64 / done as f64;
+            words += &format!(", {rate:.2e} pairs/s, {left:.0} s left in this pass");
+        }
+        words
+    }
+}
+
 fn is_due(last: Instant, now: Instant) -> bool {
     now.duration_since(last) >= EVERY
 }
@@ -142,6 +193,22 @@ fn is_due(last: Instant, now: Instant) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_pass_tells_its_rate_and_the_time_left() {
+        let begin = Instant::now();
+        let mut clock = PassClock::new(begin);
+        for done in [90, 100, 1, 3, 2] {
+            clock.has_done(done, begin + Duration::from_secs(done as u64 / 10));
+        }
+        assert_eq!(clock.begin, begin, "of the pass that began last");
+        assert_eq!(clock.words(1, 100, 1000, begin), "batch 1 of 100");
+        let later = begin + Duration::from_secs(10);
+        assert_eq!(
+            clock.words(25, 100, 1_000_000_000, later),
+            "batch 25 of 100, 2.50e7 pairs/s, 30 s left in this pass"
+        );
+    }
 
     #[test]
     fn log_lines_about_passes_are_seldom() {
