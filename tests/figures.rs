@@ -113,3 +113,89 @@ fn threads_that_wait() {
         }
     }
 }
+
+/// Speed of passes over packed data on the disk and in the page cache, as a share of what `dd` reads and of a pass in memory,
+/// all in turn in one run.
+#[test]
+#[ignore = "a timing, for docs/validation.md"]
+fn streaming_from_disk_and_from_the_page_cache() {
+    use std::os::fd::AsFd;
+    use std::process::Command;
+    use std::time::Instant;
+
+    use homodyne_mpi::benchmark::{Sample, pool};
+    use homodyne_mpi::gram::{CpuEngine, Engine, Level, Pass, Shard, TileReader, TileStore, TileWriter};
+    use homodyne_mpi::model::AnalysisMode;
+    use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+
+    const SHAPE: (usize, usize) = (6000, 12);
+    const THREADS: usize = 2;
+    const TURNS: usize = 6;
+    let sample = Sample::new(AnalysisMode::LaminarFlow, SHAPE);
+    let level = Level::all(SHAPE.0, SHAPE.1).swap_remove(0);
+    // on a disk, which the folder for temporary files need not be
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = folder.path().join("level-0.tiles");
+    let mut writer = TileWriter::create(&path, &level.plan).unwrap();
+    for angle in 0..SHAPE.1 {
+        pool(THREADS).unwrap().install(|| writer.write(&level, &|i| sample.row_after(angle, i))).unwrap();
+    }
+    writer.finish().unwrap();
+    let all = 0..level.plan.n_tiles();
+    let engine = |keep: usize| {
+        let empty = TileStore::new(&level.plan, 0..0);
+        let shards = vec![Shard::held(level.clone(), empty)];
+        let mut engine = CpuEngine::new(sample.experiment.clone(), shards, pool(THREADS).unwrap()).unwrap();
+        let file = TileReader::open(&path, &level.plan, all.clone(), 0, false).unwrap();
+        engine.stream(0, file, keep).unwrap();
+        engine
+    };
+    let (mut streamed, mut held) = (engine(0), engine(usize::MAX));
+    let point = [sample.point()];
+    let file = fs::File::open(&path).unwrap();
+    file.sync_all().unwrap();
+    let bytes = file.metadata().unwrap().len() as f64;
+    let forget = || posix_fadvise(file.as_fd(), 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).unwrap();
+    let dd = || {
+        let input = format!("if={}", path.display());
+        assert!(Command::new("dd").args([&input, "of=/dev/null", "bs=4M", "status=none"]).status().unwrap().success());
+    };
+    let timed = |work: &mut dyn FnMut()| {
+        let begin = Instant::now();
+        work();
+        begin.elapsed().as_secs_f64()
+    };
+    let names = ["dd, disk", "pass, disk", "dd, page cache", "pass, page cache", "pass, memory"];
+    let mut best = [f64::INFINITY; 5];
+    let mut sums = Vec::new();
+    for _ in 0..TURNS {
+        let mut pass = |engine: &mut CpuEngine| sums.push(engine.evaluate(0, &point, Pass::Gram).unwrap());
+        forget();
+        let a = timed(&mut || dd());
+        forget();
+        let b = timed(&mut || pass(&mut streamed));
+        dd();
+        let turn = [a, b, timed(&mut || dd()), timed(&mut || pass(&mut streamed)), timed(&mut || pass(&mut held))];
+        println!(
+            "{}",
+            names
+                .iter()
+                .zip(turn)
+                .map(|(n, s)| format!("{n} {:.2} GB/s", bytes / s / GB))
+                .collect::<Vec<_>>()
+                .join("; ")
+        );
+        for (best, seconds) in best.iter_mut().zip(turn) {
+            *best = best.min(seconds);
+        }
+    }
+    assert!(sums.iter().all(|sum| *sum == sums[0]), "the same bits");
+    println!(
+        "{} × {}, {:.2} GB: from disk {:.2} of dd, from the page cache {:.2} of memory",
+        SHAPE.1,
+        SHAPE.0,
+        bytes / GB,
+        best[0] / best[1],
+        best[4] / best[3]
+    );
+}

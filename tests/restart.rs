@@ -6,28 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use common::files::Sample;
-use common::{Outcome, Run, alone, parameters, scratch, summary, with_ranks};
-use serde_json::Value;
-
-/// The program on so many ranks, 0 = alone, that saves after every full pass.
-fn run(folder: &Path, ranks: usize, more: &[&str]) -> Run {
-    let arguments = ["--config", "config.yaml", "--threads", "1", "--set"];
-    let frequency = "optimization.streaming.checkpoint_frequency=1";
-    let arguments = [&arguments[..], &[frequency], more].concat();
-    if ranks == 0 { alone(folder, &arguments) } else { with_ranks(ranks, folder, &arguments) }
-}
-
-fn undisturbed(folder: &Path) -> Value {
-    run(folder, 0, &["--output-dir", "undisturbed"]).success();
-    let expected = parameters(&folder.join("undisturbed"));
-    assert_eq!(expected["convergence_status"], "converged");
-    expected
-}
-
-fn assert_resumed(outcome: &Outcome) {
-    let lines = outcome.stderr.lines().filter(|line| line.starts_with("info: resumed from ")).count();
-    assert_eq!(lines, 1, "{outcome}");
-}
+use common::kept::{assert_resumed, run, undisturbed};
+use common::{parameters, scratch, summary};
 
 #[test]
 fn a_signal_to_any_rank_stops_the_job_and_another_goes_on_to_the_same_bits() {
@@ -182,7 +162,8 @@ fn without_checkpoints_a_signal_ends_the_run_and_says_so() {
     assert!(!folder.join("checkpoints").exists());
 }
 
-/// For docs/validation.md: killed a hundred times at random moments, on changing numbers of ranks, streamed or not.
+/// For docs/validation.md: killed a hundred times at random moments, on changing numbers of ranks, streamed or not. Passes are made
+/// in short rounds with a save every 10 ms, so that kills come inside passes and saves.
 #[test]
 #[ignore = "some minutes; cargo test --release --test restart -- --ignored --nocapture"]
 fn killed_a_hundred_times() {
@@ -193,7 +174,7 @@ fn killed_a_hundred_times() {
     let angles = &[-80.0, -65.0, -50.0, -35.0, -20.0, -5.0, 5.0, 20.0, 35.0, 50.0, 65.0, 80.0];
     Sample { frames: 1500, angles, ..Sample::FLOW }.make_as(folder, "native");
     let expected = undisturbed(folder);
-    let (mut kills, mut runs, mut resumed, mut finished) = (0, 0, 0, 0);
+    let (mut kills, mut runs, mut resumed, mut inside, mut finished) = (0, 0, 0, 0, 0);
     while kills < 100 {
         let streaming = rng.random_bool(0.5);
         let strategy = if streaming { ["--strategy", "streaming"] } else { ["--strategy", "chunked"] };
@@ -201,8 +182,9 @@ fn killed_a_hundred_times() {
         // a chain of kills, then one that is left alone
         for _ in 0..rng.random_range(1..=4) {
             let ranks = [0, 1, 2, 4][rng.random_range(0..4)];
-            let time = std::time::Duration::from_millis(rng.random_range(20..1500));
-            let code = run(folder, ranks, &strategy).start().killed_after(time, rng.random_bool(0.5));
+            let time = std::time::Duration::from_millis(rng.random_range(150..1500));
+            let busy = run(folder, ranks, &strategy).env("HOMODYNE_ROUND_MS", "0").env("HOMODYNE_SAVE_MS", "10");
+            let code = busy.start().killed_after(time, rng.random_bool(0.5));
             runs += 1;
             if code == Some(0) {
                 assert_eq!(parameters(&folder.join("homodyne_results")), expected);
@@ -221,8 +203,9 @@ fn killed_a_hundred_times() {
         assert_eq!(parameters(&folder.join("homodyne_results")), expected, "after {kills} kills");
         assert_eq!(end.stderr.contains("info: resumed from "), left, "{end}");
         resumed += usize::from(left);
+        inside += usize::from(end.stderr.contains("and part of the next pass"));
     }
     println!(
-        "{kills} kills of {runs} runs ({finished} were faster); {resumed} of the last runs resumed; the same bits always"
+        "{kills} kills of {runs} runs ({finished} were faster); {resumed} of the last runs resumed, {inside} of them inside a pass; the same bits always"
     );
 }

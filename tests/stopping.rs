@@ -7,21 +7,9 @@ use std::path::{Path, PathBuf};
 
 use common::disk::on_small_disk;
 use common::files::Sample;
-use common::{Outcome, Run, Running, alone, parameters, scratch, summary, with_ranks};
+use common::kept::{assert_resumed, run, undisturbed};
+use common::{Running, parameters, scratch, summary};
 use serde_json::Value;
-
-/// The program on so many ranks, 0 = alone, that saves after every full pass.
-fn run(folder: &Path, ranks: usize, more: &[&str]) -> Run {
-    let arguments = ["--config", "config.yaml", "--threads", "1", "--set"];
-    let frequency = "optimization.streaming.checkpoint_frequency=1";
-    let arguments = [&arguments[..], &[frequency], more].concat();
-    if ranks == 0 { alone(folder, &arguments) } else { with_ranks(ranks, folder, &arguments) }
-}
-
-fn undisturbed(folder: &Path) -> Value {
-    run(folder, 0, &["--output-dir", "undisturbed"]).success();
-    parameters(&folder.join("undisturbed"))
-}
 
 /// The checkpoints that are there.
 fn checkpoints(folder: &Path) -> Vec<PathBuf> {
@@ -39,11 +27,6 @@ fn at_work(folder: &Path, ranks: usize) -> Running {
     let mut running = run(folder, ranks, &[]).env("HOMODYNE_FAULT", SLOW).start();
     running.wait_for("a checkpoint", || !checkpoints(folder).is_empty());
     running
-}
-
-#[track_caller]
-fn assert_resumed(outcome: &Outcome) {
-    assert_eq!(outcome.stderr.lines().filter(|l| l.starts_with("info: resumed from ")).count(), 1, "{outcome}");
 }
 
 /// Lets another job go on, and compares.

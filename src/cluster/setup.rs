@@ -25,16 +25,16 @@ pub struct Setup {
     pub weighted: bool,
     /// Which passes are made in rounds.
     pub rounds: RoundPlan,
-    /// Where the finest level is and how much of it ranks keep; `None` = they hold all of it.
+    /// Where packed data are and how much of them ranks keep; `None` = they hold all.
     pub streaming: Option<Streaming>,
 }
 
-/// Packed data in files, of which the finest level is read in every pass.
+/// Packed data in files, which are read in every pass but for what is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Streaming {
     /// The folder that rank 0 writes and all read: a file for every level.
     pub folder: PathBuf,
-    /// Bytes of the finest level that each rank keeps.
+    /// Bytes of packed data that each rank keeps.
     pub keep: usize,
     /// How often a failed read is tried again.
     pub retries: u32,
@@ -54,10 +54,12 @@ impl Streaming {
         dealing.levels.iter().enumerate().map(level).collect()
     }
 
-    /// Has an engine take its data from the files: all of the coarse levels, and of the finest what is to be kept.
+    /// Has an engine take its data from the files, and keep as much as it may: of the coarse levels, which see most passes,
+    /// first.
     pub(super) fn attach(&self, files: Vec<TileReader>, engine: &mut CpuEngine) -> Result<()> {
-        for (k, file) in files.into_iter().enumerate() {
-            engine.stream(k, file, if k == 0 { self.keep } else { usize::MAX })?;
+        let mut keep = self.keep;
+        for (level, file) in files.into_iter().enumerate().rev() {
+            keep = keep.saturating_sub(engine.stream(level, file, keep)?);
         }
         Ok(())
     }

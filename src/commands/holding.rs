@@ -11,10 +11,10 @@ use crate::{Error, Result};
 const RANK: f64 = 64e6;
 /// Memory of the tables of a pass per frame and angle: at several points at once.
 const TABLES: f64 = 600.0;
+/// More than the largest tile of every level takes.
+const LARGEST_TILES: f64 = 4e6;
 /// Memory of packing what goes into a scratch file.
 const PACKING: f64 = 24e6;
-/// A rank's data are at least streamed with this much kept: less isn't worth a name.
-const WORTH_KEEPING: f64 = 1e6;
 
 /// How the data are held.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,7 +23,7 @@ pub(super) struct Holding {
     pub strategy: Strategy,
     /// Why that one.
     pub why: &'static str,
-    /// Bytes of the finest level that every rank keeps while it reads the rest in every pass; `None` = all of it.
+    /// Bytes of packed data that every rank keeps, the coarse levels first, while it reads the rest in every pass; `None` = all.
     pub keep: Option<usize>,
     /// Matrices that may be on their way from the file at once.
     pub on_their_way: usize,
@@ -72,11 +72,10 @@ impl Holding {
             )));
         }
         let (keep, why) = match forced {
-            Some(_) => (0.0, why),
+            Some(_) => (sizes.coarse(), why),
             None => (sizes.keep(limit.bytes), "the data don't fit into the memory"),
         };
-        let keep = if keep < WORTH_KEEPING { 0 } else { keep as usize };
-        Ok(Self { strategy: Strategy::Streaming, why, keep: Some(keep), on_their_way: 1 })
+        Ok(Self { strategy: Strategy::Streaming, why, keep: Some(keep as usize), on_their_way: 1 })
     }
 }
 
@@ -125,16 +124,21 @@ impl Sizes {
         self.arrays * (self.packed as f64 * self.share + self.reading)
     }
 
-    /// Without any of the finest level.
+    /// Without any packed data.
     fn least(&self) -> f64 {
         self.fixed() + (self.matrix + PACKING)
     }
 
     fn fixed(&self) -> f64 {
-        (self.packed - self.finest) as f64 * self.share + self.ranks * (RANK + self.tables)
+        self.ranks * (RANK + self.tables)
     }
 
-    /// What every rank can keep of the finest level: when it is loaded, no matrix is on its way any more.
+    /// A rank's part of all levels but the finest; a tile more, for they don't divide evenly.
+    fn coarse(&self) -> f64 {
+        (self.packed - self.finest) as f64 * self.share / self.ranks + LARGEST_TILES
+    }
+
+    /// What every rank can keep: when data are loaded, no matrix is on its way any more.
     fn keep(&self, limit: f64) -> f64 {
         (limit - self.fixed()).max(0.0) / self.ranks
     }

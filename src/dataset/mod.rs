@@ -25,7 +25,6 @@ mod npz;
 mod nxxpcs;
 mod open;
 mod patience;
-
 pub mod quantiles;
 mod selection;
 mod sigma;

@@ -78,6 +78,9 @@ const SMALL_LEVEL: usize = 1_000_000;
 /// How many are enough, per thread.
 const POINTS_PER_THREAD: usize = 4;
 
+/// Points that a tile is read for at once: their tables must lie in memory together.
+const POINTS_READ_FOR: usize = 4;
+
 thread_local! {
     static SCRATCH: RefCell<Box<Scratch>> = RefCell::new(Scratch::new());
 }
@@ -207,14 +210,16 @@ impl CpuEngine {
         self.pool.current_num_threads()
     }
 
-    /// Takes the tiles of a level from a file from now on, keeping as many of them as fit into so many bytes.
+    /// Takes the tiles of a level from a file from now on, keeping as many of them as fit into so many bytes. Gives the bytes
+    /// that are used.
     ///
     /// # Errors
     /// What reading fails with.
-    pub fn stream(&mut self, level: usize, file: TileReader, keep: usize) -> Result<()> {
+    pub fn stream(&mut self, level: usize, file: TileReader, keep: usize) -> Result<usize> {
         let shard = &mut self.shards[level];
         let plan = &shard.level.plan;
-        let mut room = keep.saturating_sub(file.bytes()) / size_of::<Lane>();
+        let marks = file.bytes();
+        let mut room = keep.saturating_sub(marks) / size_of::<Lane>();
         let fits = |tile: &usize| {
             let lanes = plan.tiles[tile % plan.per_angle()].n_lanes;
             let fits = lanes <= room;
@@ -229,9 +234,10 @@ impl CpuEngine {
         } else {
             self.retried += file.retried();
         }
+        let used = marks + store.bytes();
         shard.store = store;
         self.prepare();
-        Ok(())
+        Ok(used)
     }
 
     /// Reads of streamed tiles that had to be tried again so far.
@@ -338,31 +344,36 @@ impl CpuEngine {
             });
             return Ok(sums?.concat());
         }
-        // tiles that are read are read once for all points
-        let together = if shard.streamed.is_some() { points.len() } else { 1 }.max(1);
+        // a tile that is read is read once for several points
+        let together = if shard.streamed.is_some() { POINTS_READ_FOR } else { 1 };
         let mut out = Vec::new();
         for (chunk, points) in points.chunks(together).enumerate() {
             let first = chunk * together;
             let chunk = Chunk { first, shard, tasks, known, held: &held, done: Chunk::nothing(tasks) };
             let todo = chunk.todo(points.len());
             let (next, batches) = (AtomicUsize::new(0), self.batches(level, &todo));
-            let tables: Vec<Tables> =
-                self.pool.install(|| points.iter().map(|point| tables(point, work.crew())).collect());
-            let sum = |task: &Task| {
-                let sums = work.task(|| Self::sum_task(set, shard, &tables, task, pass));
-                batches.count(task.n_pairs);
-                sums
+            let until = rounds.until();
+            let round = |tables: &[Tables], until| {
+                let sum = |task: &Task| {
+                    let sums = work.task(|| Self::sum_task(set, shard, tables, task, pass));
+                    batches.count(task.n_pairs);
+                    sums
+                };
+                stream::in_order(shard.streamed.as_deref(), tasks, &todo, &next, until, &chunk.done, sum);
+                (next.load(Ordering::Relaxed) >= todo.len()).then(|| chunk.wholes(points.len()))
             };
-            loop {
-                let file = shard.streamed.as_deref();
-                let until = rounds.until();
-                self.pool.install(|| stream::in_order(file, tasks, &todo, &next, until, &chunk.done, sum));
-                if next.load(Ordering::Relaxed) >= todo.len() {
-                    break;
-                }
+            // waking the threads takes as long as many a pass, so it is done once
+            let (tables, mut wholes) = self.pool.install(|| {
+                let tables: Vec<Tables> = points.iter().map(|point| tables(point, work.crew())).collect();
+                let wholes = round(&tables, until);
+                (tables, wholes)
+            });
+            while wholes.is_none() {
                 rounds.next(&|| self.pool.install(|| chunk.finished(points.len(), &out)))?;
+                let until = rounds.until();
+                wholes = self.pool.install(|| round(&tables, until));
             }
-            out.extend(self.pool.install(|| chunk.wholes(points.len()))?);
+            out.extend(wholes.into_iter().collect::<Result<Vec<_>>>()?.concat());
         }
         Ok(out)
     }
@@ -440,11 +451,9 @@ impl Chunk<'_> {
     }
 
     /// Sums of the maximal nodes of all points, when all is done.
-    fn wholes(mut self, n_points: usize) -> Result<Vec<Gram>> {
-        if let Some(failed) = self.done.iter().position(|done| matches!(done.get(), Some(Err(_))))
-            && let Some(Err(error)) = self.done[failed].take()
-        {
-            return Err(error);
+    fn wholes(&self, n_points: usize) -> Result<Vec<Gram>> {
+        if let Some(Err(error)) = self.done.iter().filter_map(OnceLock::get).find(|sums| sums.is_err()) {
+            return Err(error.clone());
         }
         let n = self.shard.level.plan.per_angle();
         let of_angle =

@@ -317,7 +317,7 @@ fn times(page: &mut Page, report: &Report) {
             match report.kept {
                 None => format!("{:.0} MB of it packed data", report.data_bytes as f64 / MB),
                 Some(kept) => format!(
-                    "{:.0} MB of packed data read in every pass but {:.0} MB a rank",
+                    "{:.0} MB of packed data, all but {:.0} MB a rank read in every pass",
                     report.data_bytes as f64 / MB,
                     kept as f64 / MB
                 ),

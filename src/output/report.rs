@@ -103,7 +103,7 @@ pub struct Report<'a> {
     pub n_batches: usize,
     /// Bytes of packed data of all ranks.
     pub data_bytes: usize,
-    /// Where the finest level was read in every pass: bytes of it that each rank kept.
+    /// Where packed data were read in every pass: bytes of them that each rank kept.
     pub kept: Option<usize>,
     /// Checkpoints.
     pub keeping: Keeping,

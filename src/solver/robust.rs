@@ -56,11 +56,16 @@ impl Plain {
 impl Solver<'_, '_> {
     /// Σr² and pairs of every angle at a point.
     pub(super) fn plain(&mut self, level: usize, at: &Point) -> Result<Plain> {
-        let sums = self.objective.evaluate(level, std::slice::from_ref(at), Pass::Chi2)?.remove(0);
-        Ok(Plain {
-            chi2_per_angle: sums.iter().map(|gram| gram.at(R, R)).collect(),
-            pairs_per_angle: sums.iter().map(|gram| gram.at(ONE, ONE)).collect(),
-        })
+        let mut once = || -> Result<Plain> {
+            let sums = self.objective.evaluate(level, std::slice::from_ref(at), Pass::Chi2)?.remove(0);
+            Ok(Plain {
+                chi2_per_angle: sums.iter().map(|gram| gram.at(R, R)).collect(),
+                pairs_per_angle: sums.iter().map(|gram| gram.at(ONE, ONE)).collect(),
+            })
+        };
+        let plain = once()?;
+        // nonsense at a point where other passes made sense is the engine's fault
+        if (plain.chi2() + plain.pairs()).is_finite() { Ok(plain) } else { once() }
     }
 
     /// Takes minima, of least squares or of the loss on a coarser level, the best first, to those of the loss on this level.

@@ -4,6 +4,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 mod modes;
+mod nan;
 mod robust;
 
 use super::*;

@@ -207,6 +207,8 @@ impl Trust {
         let plan = self.plan.take();
         match (plan, usable) {
             (None, true) => self.accept(self.physical.clone(), new),
+            // nothing to step back to: asked for once more, in case that the fault was the engine's
+            (None, false) if self.passes == 1 => {}
             (None, false) => self.outcome = Some(Outcome::NotFinite),
             (Some(_), false) => self.reject(),
             (Some(plan), true) => self.judge(plan, new),

@@ -5,6 +5,7 @@
 
 pub mod disk;
 pub mod files;
+pub mod kept;
 mod running;
 
 use std::collections::BTreeMap;
