@@ -10,6 +10,7 @@
 //! shear, and about as many again in time for all that isn't done pair by pair (see docs/validation.md).
 
 mod axis;
+mod chunk;
 mod cpu;
 mod elementary;
 mod holes;

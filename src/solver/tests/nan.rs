@@ -44,10 +44,10 @@ fn a_pass_of_nonsense_costs_a_step_and_never_the_run() {
             let mut sick = Sick { inner: set.objective(), at, made: 0 };
             let found = fit(&task, &mut sick, &mut |_| {}).unwrap();
             assert!(found.outcome.converged(), "{at} of {}: {:?}", healthy.made, found.outcome);
-            for (a, b) in found.physical.iter().zip(&expected.physical) {
-                assert!((a - b).abs() < 1e-5 * b.abs(), "{at} of {}: {a} {b}", healthy.made);
+            for (k, error) in found.covariance.physical.iter().enumerate() {
+                let (a, b) = (found.physical[k], expected.physical[k]);
+                assert!((a - b).abs() < 1e-2 * error, "{at} of {}: {a} {b} ± {error}", healthy.made);
             }
-            assert!(found.covariance.physical.iter().all(|error| error.is_finite()), "{at}");
         }
     }
 }
