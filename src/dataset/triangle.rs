@@ -9,7 +9,7 @@ use crate::{Error, Result};
 /// Largest difference between the two halves of a full matrix, relative to max(1, |c2|).
 const ASYMMETRY: f64 = 1e-6;
 /// Pairs compared in a full matrix: enough to meet any systematic difference, cheap beside reading.
-const SYMMETRY_SAMPLE: usize = 100_000;
+const SYMMETRY_SAMPLE: usize = 20_000;
 /// Side of the blocks in which a matrix is transposed: two blocks of float32 fit in the first-level cache.
 const BLOCK: usize = 32;
 /// Entries tested for zero at a time.
