@@ -190,12 +190,13 @@ fn streaming_from_disk_and_from_the_page_cache() {
         }
     }
     assert!(sums.iter().all(|sum| *sum == sums[0]), "the same bits");
+    let (disk, cache) = (best[0] / best[1], best[4] / best[3]);
     println!(
-        "{} × {}, {:.2} GB: from disk {:.2} of dd, from the page cache {:.2} of memory",
+        "{} × {}, {:.2} GB: from disk {disk:.2} of dd, from the page cache {cache:.2} of memory",
         SHAPE.1,
         SHAPE.0,
-        bytes / GB,
-        best[0] / best[1],
-        best[4] / best[3]
+        bytes / GB
     );
+    // the aims are 0.9 and 0.6; the rest is for other work on the machine
+    assert!(disk > 0.8 && cache > 0.5);
 }

@@ -83,6 +83,7 @@ fn a_signal_to_the_launcher_leaves_a_checkpoint() {
     // mpirun kills its ranks some two seconds later and ends with a code of its own
     let outcome = running.outcome();
     assert_ne!(outcome.code, Some(0), "{outcome}");
+    assert!(outcome.stderr.contains("stopped: by SIGTERM on rank"), "saved before it was killed: {outcome}");
     assert_goes_on(folder, 0, &expected);
 }
 

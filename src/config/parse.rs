@@ -79,7 +79,10 @@ fn in_plain_words(error: &serde_yaml::Error) -> String {
         Yaml::DuplicateMappingKey { .. } => "the key stands here a second time".into(),
         Yaml::MultipleDocuments { .. } => "a second document begins here; one file holds one configuration".into(),
         Yaml::Budget { breach: BudgetBreach::Nodes { .. }, .. } => {
-            format!("the file holds over {MOST_VALUES} values, too many for a configuration")
+            format!(
+                "the file holds over {MOST_VALUES} values, too many for a configuration; ranges such as `500-520` are shorter than \
+                 long lists of frames"
+            )
         }
         Yaml::Budget { .. } => "the file is nested too deeply or too large to be a configuration".into(),
         other => {

@@ -23,7 +23,7 @@ impl Patience {
         let asked = std::env::var("HOMODYNE_OPENING_S").ok().and_then(|text| text.parse().ok());
         let limit = asked.map_or(LIMIT, Duration::from_secs);
         let message = format!(
-            "its metadata can't be read: libhdf5 has been at it for {} s; the file is damaged, see `h5dump -n {}`",
+            "its metadata can't be read: libhdf5 has been at it for {} s; the file is probably damaged, see `h5dump -n {}`",
             limit.as_secs(),
             file.display()
         );
