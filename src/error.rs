@@ -46,6 +46,10 @@ pub enum Error {
         /// What it said.
         message: String,
     },
+    /// Data can't be read any more and are left out from now on, as the configuration allows: what was computed with them is void,
+    /// and a fit goes on from its last stage.
+    #[error("{0}")]
+    Lost(String),
     /// Nothing is wrong: the run was asked to stop and goes on from its checkpoint when it is started again.
     #[error("{0}")]
     Stopped(String),
@@ -87,7 +91,7 @@ impl Error {
         match self {
             Error::Usage(_) | Error::Config(_) | Error::Memory(_) => 2,
             Error::Data { .. } => 3,
-            Error::Io { .. } | Error::Rank { .. } => 5,
+            Error::Io { .. } | Error::Rank { .. } | Error::Lost(_) => 5,
             Error::Stopped(_) => 75,
         }
     }

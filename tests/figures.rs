@@ -124,7 +124,7 @@ fn streaming_from_disk_and_from_the_page_cache() {
     use std::time::Instant;
 
     use homodyne_mpi::benchmark::{Sample, pool};
-    use homodyne_mpi::gram::{CpuEngine, Engine, Level, Pass, Shard, TileReader, TileStore, TileWriter};
+    use homodyne_mpi::gram::{CpuEngine, Engine, Level, Pass, Shard, TileReader, TileStore, TileWriter, Tolerance};
     use homodyne_mpi::model::AnalysisMode;
     use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
@@ -146,7 +146,7 @@ fn streaming_from_disk_and_from_the_page_cache() {
         let empty = TileStore::new(&level.plan, 0..0);
         let shards = vec![Shard::held(level.clone(), empty)];
         let mut engine = CpuEngine::new(sample.experiment.clone(), shards, pool(THREADS).unwrap()).unwrap();
-        let file = TileReader::open(&path, &level.plan, all.clone(), 0, false).unwrap();
+        let file = TileReader::open(&path, &level.plan, all.clone(), Tolerance::default(), false).unwrap();
         engine.stream(0, file, keep).unwrap();
         engine
     };

@@ -41,6 +41,8 @@ pub struct State {
     part: Option<Answer>,
     /// Passes so far, by level.
     passes: Vec<u64>,
+    /// Level and global number of tiles that couldn't be read, and without which the answers are.
+    lost: Vec<(usize, usize)>,
 }
 
 impl State {
@@ -58,6 +60,19 @@ impl State {
     /// The stage at work.
     pub fn stage(&self) -> Option<&Stage> {
         self.stage.as_ref()
+    }
+
+    /// Level and global number of tiles that couldn't be read.
+    pub fn lost(&self) -> &[(usize, usize)] {
+        &self.lost
+    }
+
+    /// The same fit with other data left out: the stage begins again.
+    pub fn without(self, lost: &[(usize, usize)]) -> Self {
+        if self.lost == lost {
+            return self;
+        }
+        Self { answers: Vec::new(), part: None, lost: lost.to_vec(), ..self }
     }
 
     /// Whether a pass was left in the middle.

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use super::fault::Fault;
 use super::interrupt::{Interrupts, Signals};
 use super::memory::Samples;
-use super::reduce::{Reduction, message};
+use super::reduce::{Head, Reduction, message};
 use super::rounds::LongPass;
 use super::setup::{Dealing, Setup, Streaming, engine, thread_pool};
 use super::threads::{refuse_absurd, thread_remarks};
-use super::worker::{RankStatus, encode, flatten, operation};
+use super::worker::{RankStatus, encode, encode_tiles, flatten, operation};
 use super::{ThreadPlan, World, thread_plan};
 use crate::gram::rounds::{Known, encode as encode_parts};
 use crate::gram::{
@@ -41,6 +41,8 @@ pub struct Driver<'w> {
     fault: Fault,
     signals: Rc<Signals>,
     samples: Arc<Samples>,
+    /// Level and global number of tiles that ranks have to leave out.
+    lost: Vec<(usize, usize)>,
     passes: Vec<u64>,
     pairs: f64,
     busy: Duration,
@@ -77,6 +79,7 @@ impl<'w> Driver<'w> {
             fault: Fault::from_environment(0),
             signals: Rc::new(Signals::of(Interrupts::install(0)?)),
             samples: Arc::default(),
+            lost: setup.streaming.iter().flat_map(|streaming| streaming.lost.clone()).collect(),
             setup,
             dealing,
             reductions,
@@ -316,9 +319,12 @@ impl Objective for Driver<'_> {
         self.world.broadcast_floats(&mut encode(points));
         let own = if self.setup.in_rounds(&self.dealing.levels[level], points.len()) || !known.is_empty() {
             let (world, dealing, length) = (self.world, &self.dealing, self.setup.rounds.length);
-            let long = LongPass { world, dealing, length, level, points, pass, known: &known };
+            let long = LongPass { world, dealing, length, level, points, pass, known: &known, lost: self.lost.len() };
             let signals = &self.signals;
-            long.lead(engine, |rank, signal| signals.note(rank, signal), watch)?
+            match long.lead(engine, |rank, signal| signals.note(rank, signal), watch) {
+                Err(Error::Lost(_)) => return Err(self.learn_losses()),
+                sums => sums?,
+            }
         } else {
             // the others are in the middle of it
             let failed = |error: Error| Error::Rank { rank: 0, message: error.to_string() };
@@ -327,7 +333,7 @@ impl Objective for Driver<'_> {
         if level == 0 {
             self.worked += engine.worked();
         }
-        let sums = self.collect(level, points.len(), pass, &known, &own);
+        let sums = self.collect(level, points.len(), pass, &known, &own)?;
         self.passes[level] += points.len() as u64;
         self.pairs += points.len() as f64 * self.dealing.levels[level].plan.n_pairs() as f64;
         self.busy += start.elapsed();
@@ -340,12 +346,52 @@ impl Objective for Driver<'_> {
 
 impl Driver<'_> {
     /// Gathers all ranks' nodes and completes every angle's tree, point by point.
-    fn collect(&self, level: usize, n_points: usize, pass: Pass, known: &Known, own: &[Gram]) -> Vec<Vec<Gram>> {
+    fn collect(
+        &mut self,
+        level: usize,
+        n_points: usize,
+        pass: Pass,
+        known: &Known,
+        own: &[Gram],
+    ) -> Result<Vec<Vec<Gram>>> {
         let reduction = &self.reductions[level];
-        let own = message(self.signals.own(), flatten(own, pass));
+        let lost = self.engine.as_ref().map_or(0, |engine| engine.losses()());
+        let own = message(Head { signal: self.signals.own(), lost }, flatten(own, pass));
         let all = self.world.gather(&own, &reduction.counts(n_points, pass));
-        let signals = reduction.signals(n_points, pass, &all).enumerate();
-        signals.for_each(|(rank, signal)| self.signals.note(rank, signal));
-        reduction.complete(n_points, pass, known, &all)
+        let heads: Vec<Head> = reduction.heads(n_points, pass, &all).collect();
+        heads.iter().enumerate().for_each(|(rank, head)| self.signals.note(rank, head.signal));
+        if heads.iter().map(|head| head.lost).sum::<usize>() > self.lost.len() {
+            return Err(self.learn_losses());
+        }
+        Ok(reduction.complete(n_points, pass, known, &all))
+    }
+
+    /// Asks every rank for the tiles that it has to leave out.
+    fn learn_losses(&mut self) -> Error {
+        self.world.broadcast_words(&mut [operation::LOST, 0, 0, 0]);
+        let own = self.engine.as_ref().map(CpuEngine::lost).unwrap_or_default();
+        let all = self.world.gather_any(&encode_tiles(&own));
+        self.lost = all.chunks_exact(2).map(|tile| (tile[0] as usize, tile[1] as usize)).collect();
+        self.lost.sort_unstable();
+        let tolerance = self.setup.streaming.as_ref().map(|streaming| streaming.tolerance).unwrap_or_default();
+        let text = format!("{} tile(s) of packed data can't be read", self.lost.len());
+        if 1.0 - self.readable() > tolerance.may_lose {
+            let message = format!("{text}, more than `min_success_rate` lets a fit do without");
+            return Error::Rank { rank: 0, message };
+        }
+        Error::Lost(text)
+    }
+
+    /// Level and global number of tiles that are left out because they can't be read, in this order.
+    pub fn lost(&self) -> &[(usize, usize)] {
+        &self.lost
+    }
+
+    /// Share of the finest level's pairs that aren't left out because they can't be read.
+    pub fn readable(&self) -> f64 {
+        let plan = &self.dealing.levels[0].plan;
+        let finest = self.lost.iter().filter(|(level, _)| *level == 0);
+        let lost: usize = finest.map(|(_, tile)| plan.tiles[tile % plan.per_angle()].n_pairs).sum();
+        1.0 - lost as f64 / plan.n_pairs() as f64
     }
 }

@@ -8,12 +8,21 @@ use crate::gram::rounds::Known;
 use crate::gram::{Gram, Pass, tree};
 use crate::model::Experiment;
 
-/// Numbers that a rank sends before its sums: the signal that came to it, 0 where none did.
-const HEAD: usize = 1;
+/// What a rank tells before its sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Head {
+    /// The signal that came to it, 0 where none did.
+    pub signal: u8,
+    /// Tiles that it has to leave out.
+    pub lost: usize,
+}
+
+/// Numbers of a head.
+const HEAD: usize = 2;
 
 /// What a rank sends.
-pub(super) fn message(signal: u8, sums: impl IntoIterator<Item = f64>) -> Vec<f64> {
-    std::iter::once(f64::from(signal)).chain(sums).collect()
+pub(super) fn message(head: Head, sums: impl IntoIterator<Item = f64>) -> Vec<f64> {
+    [f64::from(head.signal), head.lost as f64].into_iter().chain(sums).collect()
 }
 
 /// A node that a rank sends.
@@ -70,9 +79,10 @@ impl Reduction {
         counts.scan(0, start).collect()
     }
 
-    /// The signals that came to the ranks, one after another.
-    pub fn signals(&self, n_points: usize, pass: Pass, all: &[f64]) -> impl Iterator<Item = u8> {
-        self.starts(n_points, pass).into_iter().map(|start| all[start] as u8)
+    /// What the ranks tell, one after another.
+    pub fn heads(&self, n_points: usize, pass: Pass, all: &[f64]) -> impl Iterator<Item = Head> {
+        let head = |start: usize| Head { signal: all[start] as u8, lost: all[start + 1] as usize };
+        self.starts(n_points, pass).into_iter().map(head)
     }
 
     /// Completes every angle's tree, point by point, from what was gathered, one rank after another, and what was known.

@@ -55,6 +55,8 @@ pub(super) struct LongPass<'a> {
     pub points: &'a [Point],
     pub pass: Pass,
     pub known: &'a Known,
+    /// Tiles that all ranks together had to leave out before; where they become more, the pass is void.
+    pub lost: usize,
 }
 
 impl LongPass<'_> {
@@ -64,9 +66,10 @@ impl LongPass<'_> {
     /// What the engine fails with.
     pub fn follow(&self, engine: &mut CpuEngine, signal: impl Fn() -> u8) -> Result<Option<Vec<Gram>>> {
         let is_left = Cell::new(false);
+        let lost = engine.losses();
         // until the verdict is another one than to tell
         let heard = |done: bool, finished: Finished| {
-            self.world.gather(&[f64::from(signal()), f64::from(u8::from(done))], &[]);
+            self.world.gather(&[f64::from(signal()), f64::from(u8::from(done)), lost() as f64], &[]);
             loop {
                 let mut words = [0];
                 self.world.broadcast_words(&mut words);
@@ -99,18 +102,25 @@ impl LongPass<'_> {
     /// Leads the pass on rank 0; `note` is told the signals of all ranks.
     ///
     /// # Errors
-    /// What watching ends with, after all ranks have left the pass; [`Error::Rank`] where the engine fails, while others are
+    /// What watching ends with, or [`Error::Lost`], after all ranks have left the pass; [`Error::Rank`] where the engine fails, while others are
     /// in the middle of it.
     pub fn lead(&self, engine: &mut CpuEngine, note: impl Fn(usize, u8), watch: Watch<'_>) -> Result<Vec<Gram>> {
         let is_left = Cell::new(false);
+        let own_lost = engine.losses();
         // whether all are done
         let mut hear = |done: bool, finished: Finished| {
-            let own = [0.0, f64::from(u8::from(done))];
+            let own = [0.0, f64::from(u8::from(done)), own_lost() as f64];
             let all = self.world.gather(&own, &vec![own.len(); self.world.size()]);
-            let mut all_done = true;
+            let (mut all_done, mut lost) = (true, 0);
             for (rank, words) in all.chunks_exact(own.len()).enumerate() {
                 note(rank, words[0] as u8);
                 all_done &= words[1] == 1.0;
+                lost += words[2] as usize;
+            }
+            if lost > self.lost {
+                self.say(verdict::LEAVE);
+                is_left.set(true);
+                return Err(Error::Lost(String::new()));
             }
             if all_done {
                 self.say(verdict::SUM);
@@ -146,10 +156,7 @@ impl LongPass<'_> {
 
     /// Gathers what is finished on all ranks; on rank 0 that comes back.
     fn tell(&self, own: &[Part]) -> Vec<Part> {
-        let numbers = encode(own, self.pass);
-        let counts = self.world.gather(&[numbers.len() as f64], &vec![1; self.world.size()]);
-        let counts: Vec<usize> = counts.into_iter().map(|count| count as usize).collect();
-        let all = self.world.gather(&numbers, &counts);
+        let all = self.world.gather_any(&encode(own, self.pass));
         Known::decode(&all, self.pass).map(|known| known.parts().collect()).unwrap_or_default()
     }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::rounds::RoundPlan;
-use crate::gram::{CpuEngine, Level, Precision, Shard, TileReader, TileStore, tree};
+use crate::gram::{CpuEngine, Level, Precision, Shard, TileReader, TileStore, Tolerance, tree};
 use crate::model::Experiment;
 use crate::{Error, Result};
 
@@ -36,8 +36,10 @@ pub struct Streaming {
     pub folder: PathBuf,
     /// Bytes of packed data that each rank keeps.
     pub keep: usize,
-    /// How often a failed read is tried again.
-    pub retries: u32,
+    /// What is done where reads fail.
+    pub tolerance: Tolerance,
+    /// Level and global number of tiles that an earlier run couldn't read, and which stay left out.
+    pub lost: Vec<(usize, usize)>,
 }
 
 impl Streaming {
@@ -49,7 +51,10 @@ impl Streaming {
     /// Opens the files, which are complete, for one rank. Those of another run are verified.
     pub(super) fn open(&self, dealing: &Dealing, rank: usize, verify: bool) -> Result<Vec<TileReader>> {
         let level = |(k, level): (usize, &Level)| {
-            TileReader::open(&self.file(k), &level.plan, dealing.ranges[k][rank].clone(), self.retries, verify)
+            let range = dealing.ranges[k][rank].clone();
+            let file = TileReader::open(&self.file(k), &level.plan, range, self.tolerance, verify)?;
+            file.leave_out(self.lost.iter().filter(|(level, _)| *level == k).map(|(_, tile)| *tile));
+            Ok(file)
         };
         dealing.levels.iter().enumerate().map(level).collect()
     }

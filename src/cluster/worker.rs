@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::fault::Fault;
 use super::interrupt::Interrupts;
 use super::memory::Samples;
-use super::reduce::message;
+use super::reduce::{Head, message};
 use super::rounds::LongPass;
 use super::setup::{Dealing, Setup, engine, thread_pool};
 use super::{ThreadPlan, World, memory, survey, thread_plan};
@@ -38,6 +38,8 @@ pub(super) mod operation {
     pub const SIGMA: u64 = 8;
     /// Operand: whether another run has written the files of the levels, which are complete.
     pub const OPEN: u64 = 9;
+    /// No operands: level and number of every tile that a rank has to leave out are gathered.
+    pub const LOST: u64 = 12;
     /// Operand: exit code.
     pub const STOP: u64 = 5;
 }
@@ -60,6 +62,11 @@ fn decode(floats: &[f64], n_physical: usize, n_angles: usize) -> Vec<Point> {
 /// The filled part of every Gram, to be gathered.
 pub(super) fn flatten(sums: &[Gram], pass: Pass) -> impl Iterator<Item = f64> {
     sums.iter().flat_map(move |g| g.0[pass.filled()].iter().copied())
+}
+
+/// Tiles, each by its level and global number, as numbers.
+pub(super) fn encode_tiles(tiles: &[(usize, usize)]) -> Vec<f64> {
+    tiles.iter().flat_map(|&(level, tile)| [level as f64, tile as f64]).collect()
 }
 
 /// What a rank tells about itself.
@@ -206,6 +213,9 @@ fn obey(world: &World) -> Result<u8> {
                 let own = RankStatus::own(ready.threads, ready.worked, &ready.samples, ready.engine.as_ref());
                 world.gather(&own.encode(), &[]);
             }
+            (operation::LOST, Some(Ready { engine: Some(engine), .. })) => {
+                world.gather_any(&encode_tiles(&engine.lost()));
+            }
             (operation::SURVEY, _) => survey::take_part(world, first, second == 1)?,
             (operation::REST, _) => world.rest(),
             (operation::STOP, _) => return Ok(first as u8),
@@ -226,7 +236,7 @@ fn evaluate(world: &World, ready: &mut Ready, [level, code, n_points]: [u64; 3])
     let (level, points, pass) = (level as usize, decode(&floats, n, k), Pass::from_code(code));
     let sums = if setup.in_rounds(&dealing.levels[level], points.len()) || !known.is_empty() {
         let length = setup.rounds.length;
-        let long = LongPass { world, dealing, length, level, points: &points, pass, known: &known };
+        let long = LongPass { world, dealing, length, level, points: &points, pass, known: &known, lost: 0 };
         match long.follow(engine, || interrupts.pending())? {
             Some(sums) => sums,
             None => return Ok(()),
@@ -237,7 +247,8 @@ fn evaluate(world: &World, ready: &mut Ready, [level, code, n_points]: [u64; 3])
     if level == 0 {
         *worked += engine.worked();
     }
-    world.gather(&message(interrupts.pending(), flatten(&sums, pass)), &[]);
+    let head = Head { signal: interrupts.pending(), lost: engine.losses()() };
+    world.gather(&message(head, flatten(&sums, pass)), &[]);
     Ok(())
 }
 

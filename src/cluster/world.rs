@@ -166,6 +166,13 @@ impl World {
         all
     }
 
+    /// The same where rank 0 doesn't know how many numbers the others send.
+    pub fn gather_any(&self, own: &[f64]) -> Vec<f64> {
+        let counts = self.gather(&[own.len() as f64], &vec![1; self.size]);
+        let counts: Vec<usize> = counts.into_iter().map(|count| count as usize).collect();
+        self.gather(own, &counts)
+    }
+
     /// Waits for [`Self::wake`] with a core to spare: MPI's own waiting spins.
     pub fn rest(&self) {
         let root = self.comm.process_at_rank(0);

@@ -18,9 +18,9 @@ use crate::checkpoint::{Care, FolderLock, Journal, Purpose, Recorded};
 use crate::cluster::{Driver, GB, RoundPlan, Setup, Strategy, Streaming, World};
 use crate::config::{Config, TimeOrigin};
 use crate::dataset::{Dataset, LeftOut};
-use crate::gram::{Level, Objective};
+use crate::gram::{Level, Objective, Tolerance};
 use crate::model::Experiment;
-use crate::output::{DataSummary, Folder, Report, Truth, closing_report, write};
+use crate::output::{DataSummary, Folder, LostBlock, Report, Truth, closing_report, write};
 use crate::solver::{self, Event, Iteration, Robust, Sigma, Task, Weighted};
 use crate::telemetry::{Phases, Progress};
 use crate::{Error, Result};
@@ -183,20 +183,32 @@ impl Run<'_> {
         let level_pairs = level_pairs(driver.levels(), &self.dataset.left_out);
         let n_levels = useful_levels(&level_pairs, &self.dataset.left_out);
         keeper.tell(sigma.reference, json!({ "strategy": self.strategy.name(), "ranks": self.world.size() }));
-        let (state, last) = (keeper.state(), RefCell::new(None));
-        let (stage, journal) = (state.stage().cloned(), Journal::of(state));
-        let fit = phases.time("fitting", || {
-            let mut watchman = Watchman { keeper, stops: &mut stops, last: &last, ask: Ask::Nothing };
-            let mut recorded = Recorded::new(&mut driver, &journal, &mut watchman);
-            let mut objective = Weighted::new(&mut recorded, sigma.weights(), n_levels);
-            solver::fit_from(stage, &task, &mut objective, &mut |event| {
-                match event {
-                    Event::Stage(stage) => journal.begin(stage),
-                    Event::Iteration(iteration) => *last.borrow_mut() = Some(iteration.clone()),
-                    _ => {}
+        let last = RefCell::new(None);
+        let mut state = keeper.state();
+        let (fit, journal) = phases.time("fitting", || {
+            loop {
+                // what was left out and now is there again, or the other way round
+                let journal = Journal::of(state.without(driver.lost()));
+                let stage = journal.state().stage().cloned();
+                let mut watchman = Watchman { keeper, stops: &mut stops, last: &last, ask: Ask::Nothing };
+                let mut recorded = Recorded::new(&mut driver, &journal, &mut watchman);
+                let mut objective = Weighted::new(&mut recorded, sigma.weights(), n_levels);
+                let fit = solver::fit_from(stage, &task, &mut objective, &mut |event| {
+                    match event {
+                        Event::Stage(stage) => journal.begin(stage),
+                        Event::Iteration(iteration) => *last.borrow_mut() = Some(iteration.clone()),
+                        _ => {}
+                    }
+                    progress.solver(event);
+                });
+                match fit {
+                    Err(Error::Lost(what)) => {
+                        log::warn!("{what}; they are left out, and the fit goes on from where this level began");
+                        state = journal.state();
+                    }
+                    fit => break (fit, journal),
                 }
-                progress.solver(event);
-            })
+            }
         });
         progress.finish();
         let mut fit = fit?;
@@ -224,6 +236,8 @@ impl Run<'_> {
             n_batches: driver.n_batches(),
             data_bytes: driver.data_bytes(),
             kept: self.holding.keep,
+            readable: driver.readable(),
+            lost: self.lost(&driver),
             keeping: keeper.record(),
             phases: phases.all(),
             seconds: phases.total().as_secs_f64(),
@@ -239,6 +253,19 @@ impl Run<'_> {
         Ok(if report.convergence_status() == "converged" { 0 } else { NOT_CONVERGED })
     }
 
+    /// Pairs of the finest level that couldn't be read.
+    fn lost(&self, driver: &Driver) -> Vec<LostBlock> {
+        let level = &driver.levels()[0];
+        let n = level.plan.per_angle();
+        // frames as the file counts them, from 1
+        let number = |frame: usize| frame + self.dataset.first_frame + 1;
+        let block = |&(_, tile): &(usize, usize)| {
+            let frames = level.frames_of(tile % n).map(|(first, last)| [number(first), number(last)]);
+            LostBlock { angle: tile / n, frames }
+        };
+        driver.lost().iter().filter(|(level, _)| *level == 0).map(block).collect()
+    }
+
     /// What ranks are to do with what they can't keep.
     fn streaming(&self, keeper: &mut Keeper) -> Result<Option<Streaming>> {
         let Some(keep) = self.holding.keep else { return Ok(None) };
@@ -249,7 +276,9 @@ impl Run<'_> {
             folder.display(),
             keep as f64 / GB
         );
-        Ok(Some(Streaming { folder, keep, retries: self.config.streaming.retries }))
+        let settings = &self.config.streaming;
+        let tolerance = Tolerance { retries: settings.retries, may_lose: 1.0 - settings.min_success_rate };
+        Ok(Some(Streaming { folder, keep, tolerance, lost: keeper.state().lost().to_vec() }))
     }
 
     /// The loss asked for, and σ for it on all ranks: the σ in use or, while that is a default, the estimated noise, one for all

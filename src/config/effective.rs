@@ -66,6 +66,7 @@ pub(super) fn effective(config: &Config) -> Value {
                 "keep_last_checkpoints": config.streaming.keep,
                 "resume_from_checkpoint": config.streaming.resume,
                 "max_retries_per_batch": config.streaming.retries,
+                "min_success_rate": config.streaming.min_success_rate,
                 "batch_size": config.streaming.batch_pairs,
                 "keep_scratch": config.streaming.keep_scratch,
             },

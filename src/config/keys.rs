@@ -64,6 +64,7 @@ pub(super) const GROUPS: &[Group] = &[
         Kind::Whole,
         "batch_size checkpoint_frequency keep_last_checkpoints max_retries_per_batch",
     ),
+    used("optimization.streaming", Kind::Number, "min_success_rate"),
     used("output", Kind::Text, "directory base_directory"),
     used("output", Kind::Flag, "compress_hdf5 formats.hdf5 formats.json formats.csv"),
     used("output", Kind::Whole, "compression_level max_npz_entries"),
@@ -212,7 +213,6 @@ pub(super) const GROUPS: &[Group] = &[
          max_imbalance_ratio target_chunk_size use_index_based",
     ),
     idle("optimization.streaming", "memory doesn't depend on the size of batches", "adaptive_batching"),
-    idle("optimization.streaming", "no data are dropped: a read that keeps failing ends the run", "min_success_rate"),
     idle("output", "results go straight into `output.directory`", "create_subdirs timestamp_dirs"),
     idle("parameter_space", "`analysis_mode` chooses the model", "model priors"),
     idle(

@@ -29,6 +29,8 @@ pub struct StreamingConfig {
     pub resume: bool,
     /// How often a failed read is tried again.
     pub retries: u32,
+    /// Share of the pairs that must be readable; what can't be read beyond that is left out.
+    pub min_success_rate: f64,
     /// Pairs in a batch; `None` = the program's choice.
     pub batch_pairs: Option<usize>,
     /// Whether packed data stay when the run has ended.
@@ -44,6 +46,7 @@ impl Default for StreamingConfig {
             keep: KEPT,
             resume: true,
             retries: RETRIES,
+            min_success_rate: 1.0,
             batch_pairs: None,
             keep_scratch: false,
         }
@@ -57,6 +60,10 @@ pub(super) fn streaming(document: &Document) -> Result<StreamingConfig> {
     let folder = document.text(&path("checkpoint_dir"))?.filter(|spot| !spot.value.trim().is_empty());
     let tolerant = document.flag(&path("enable_fault_tolerance"), true)?;
     let retries = whole("max_retries_per_batch", 0, 1000)?.map_or(default.retries, |spot| spot.value as u32);
+    let share = document.number(&path("min_success_rate"))?;
+    if let Some(spot) = share.as_ref().filter(|spot| !(0.0..=1.0).contains(&spot.value)) {
+        return Err(document.error(spot.place, format!("`{}` must be from 0 to 1", path("min_success_rate"))));
+    }
     Ok(StreamingConfig {
         checkpoints: document.flag(&path("enable_checkpoints"), default.checkpoints)?,
         directory: folder.map_or(default.directory, |spot| PathBuf::from(spot.value)),
@@ -64,6 +71,7 @@ pub(super) fn streaming(document: &Document) -> Result<StreamingConfig> {
         keep: whole("keep_last_checkpoints", 1, i64::MAX)?.map_or(default.keep, |spot| spot.value as usize),
         resume: document.flag(&path("resume_from_checkpoint"), default.resume)?,
         retries: if tolerant { retries } else { 0 },
+        min_success_rate: share.filter(|_| tolerant).map_or(default.min_success_rate, |spot| spot.value),
         batch_pairs: whole("batch_size", 1, i64::MAX)?.map(|spot| spot.value as usize),
         keep_scratch: document.flag(&path("keep_scratch"), default.keep_scratch)?,
     })

@@ -252,6 +252,10 @@ impl Text {
                 ("    resume_from_checkpoint: true", ""),
                 ("    enable_fault_tolerance: true", "false: the first failed read ends the run"),
                 (&format!("    max_retries_per_batch: {}", streaming.retries), "of a failed read"),
+                (
+                    "    min_success_rate: 1.0",
+                    "share of the pairs without which there is no fit, if reads keep failing",
+                ),
                 ("    batch_size: null", "pairs; null: some millions"),
                 ("    keep_scratch: false", "true: packed data of a streamed run stay in checkpoint_dir"),
             ]);

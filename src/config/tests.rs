@@ -175,6 +175,7 @@ fn wrong_values_name_key_place_and_expectation() {
         ("performance: {strategy_override: huge}", "can be `auto`, `standard`, `large`, `chunked`, `streaming`, found"),
         ("optimization: {streaming: {checkpoint_frequency: 0}}", "must be at least 1"),
         ("optimization: {streaming: {max_retries_per_batch: -1}}", "must be from 0 to 1000"),
+        ("optimization: {streaming: {min_success_rate: 95}}", "must be from 0 to 1"),
         ("output: {compression_level: 10}", "must be from 0 to 9"),
         ("output: {directory: [a]}", "must be text, found a list of 1"),
         ("logging: {level: LOUD}", "`logging.level` can be"),
@@ -365,5 +366,7 @@ fn faults_are_borne_only_where_that_is_allowed() {
     assert_eq!(streaming(""), StreamingConfig::default());
     let all = streaming("max_retries_per_batch: 5, checkpoint_dir: elsewhere");
     assert_eq!((all.retries, all.directory), (5, "elsewhere".into()));
-    assert_eq!(streaming("enable_fault_tolerance: false, max_retries_per_batch: 5").retries, 0);
+    assert_eq!(streaming("min_success_rate: 0.9").min_success_rate, 0.9);
+    let none = streaming("enable_fault_tolerance: false, max_retries_per_batch: 5, min_success_rate: 0.5");
+    assert_eq!((none.retries, none.min_success_rate), (0, 1.0));
 }

@@ -19,7 +19,7 @@ use super::scratch::Scratch;
 use super::stream;
 use super::tables::{Source, Tables};
 use super::task::{Task, cut};
-use super::tile_file::TileReader;
+use super::tile_reader::TileReader;
 use super::tree::{self, Node};
 use super::work::{Crew, Work};
 use super::{Engine, Gram, Pass, Point};
@@ -100,6 +100,8 @@ pub struct CpuEngine {
     tasks: Vec<Vec<Task>>,
     /// Reads that had to be tried again while data to be kept were loaded.
     retried: u64,
+    /// Level and global number of tiles that couldn't be read then.
+    lost: Vec<(usize, usize)>,
     /// Pairs per batch of a full-resolution pass; `None` = one batch.
     batch_pairs: Option<usize>,
     on_batch: Option<BatchProgress>,
@@ -120,6 +122,7 @@ impl CpuEngine {
             work: Work::new(0),
             tasks: Vec::new(),
             retried: 0,
+            lost: Vec::new(),
             batch_pairs: None,
             on_batch: None,
             experiment,
@@ -234,6 +237,7 @@ impl CpuEngine {
             shard.streamed = Some(Arc::new(file));
         } else {
             self.retried += file.retried();
+            self.lost.extend(file.lost().map(|tile| (level, tile)));
         }
         let used = marks + store.bytes();
         shard.store = store;
@@ -245,6 +249,20 @@ impl CpuEngine {
     pub fn retried(&self) -> u64 {
         let streamed = self.shards.iter().filter_map(|shard| shard.streamed.as_ref());
         self.retried + streamed.map(|file| file.retried()).sum::<u64>()
+    }
+
+    /// Level and global number of streamed tiles that are left out because they couldn't be read.
+    pub fn lost(&self) -> Vec<(usize, usize)> {
+        let files = self.shards.iter().enumerate().filter_map(|(level, s)| Some((level, s.streamed.as_ref()?)));
+        let streamed = files.flat_map(|(level, file)| file.lost().map(move |tile| (level, tile)));
+        self.lost.iter().copied().chain(streamed).collect()
+    }
+
+    /// Counts them, also while a pass goes on.
+    pub fn losses(&self) -> impl Fn() -> usize + use<> {
+        let files: Vec<Arc<TileReader>> = self.shards.iter().filter_map(|shard| shard.streamed.clone()).collect();
+        let before = self.lost.len();
+        move || before + files.iter().map(|file| file.lost().count()).sum::<usize>()
     }
 
     /// Bytes of data held.

@@ -39,6 +39,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 mod tile_file;
+mod tile_reader;
 pub mod tree;
 mod triangle;
 mod work;
@@ -51,7 +52,8 @@ pub use pack::{Lane, TileStore, as_floats, pack_angle};
 pub use peak::{fma_per_second, read_bytes_per_second};
 pub use plan::{Brick, BrickKind, Level, TilePlan};
 
-pub use tile_file::{TileReader, TileWriter};
+pub use tile_file::TileWriter;
+pub use tile_reader::{TileReader, Tolerance};
 
 use self::rounds::{Known, Rounds};
 use crate::model::{Experiment, MAX_PHYSICAL};

@@ -9,7 +9,7 @@ use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
 use super::plan::{BrickKind, LANES, Level, TILE_COLUMNS, TILE_ROWS, Tile, TilePlan};
-use super::tile_file::TileReader;
+use super::tile_reader::TileReader;
 
 /// One row of a panel: 8 neighbouring columns.
 #[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
@@ -134,8 +134,9 @@ impl TileStore {
         }
         jobs.into_par_iter().try_for_each(|(number, own, marks)| {
             let angle = number / plan.per_angle();
+            file.read(&(angle..angle + 1), number % plan.per_angle(), own)?;
             *marks = file.marks(number).clone();
-            file.read(&(angle..angle + 1), number % plan.per_angle(), own)
+            Ok(())
         })
     }
 

@@ -200,6 +200,18 @@ impl Level {
         Self { frames, burst, plan }
     }
 
+    /// What frames a tile (its number within an angle) pairs with what others: the first and last of each, as frames of the
+    /// selection.
+    pub fn frames_of(&self, tile: usize) -> [(usize, usize); 2] {
+        let ends = |ranges: fn(&Brick) -> &Range<usize>| {
+            let bricks = &self.plan.tiles[tile].bricks;
+            let first = bricks.iter().map(|brick| ranges(brick).start).min().unwrap_or(0);
+            let end = bricks.iter().map(|brick| ranges(brick).end).max().unwrap_or(1);
+            (self.frames[first], self.frames[end - 1])
+        };
+        [ends(|brick| &brick.rows), ends(|brick| &brick.columns)]
+    }
+
     /// Bytes of its packed data, all angles.
     pub fn bytes(&self) -> usize {
         self.plan.n_angles * self.plan.tiles.iter().map(|t| t.n_lanes).sum::<usize>() * size_of::<super::Lane>()

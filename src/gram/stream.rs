@@ -15,7 +15,7 @@ use super::cpu::Shard;
 use super::kernel::AngleData;
 use super::pack::{Lanes, TileData};
 use super::task::Task;
-use super::tile_file::TileReader;
+use super::tile_reader::TileReader;
 use crate::Result;
 
 thread_local! {

@@ -170,7 +170,12 @@ fn analysis(report: &Report) -> Value {
             "points_per_second": number(2.0 * report.pairs_evaluated / report.pass_seconds),
             "n_batches": report.n_batches,
             "kept_bytes_per_rank": report.kept,
-            "success_rate": 1.0,
+            "success_rate": number(report.readable),
+            "lost": report.lost.iter().map(|block| json!({
+                "phi": number(report.experiment.phi[block.angle]),
+                "t1_frames": block.frames[0],
+                "t2_frames": block.frames[1],
+            })).collect::<Vec<_>>(),
             "read_retries": report.ranks.iter().map(|rank| rank.retries).sum::<u64>(),
             "checkpoints": report.keeping.saved.saved,
             "checkpoint_seconds": number(report.keeping.saved.seconds),

@@ -16,7 +16,7 @@ mod truth;
 pub use comparison::Comparison;
 pub use console::{grouped, left_out};
 pub use folder::Folder;
-pub use report::{DataSummary, Keeping, Report};
+pub use report::{DataSummary, Keeping, LostBlock, Report};
 pub use results::{Estimate, Results};
 pub use table::Table;
 pub use truth::Truth;

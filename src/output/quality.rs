@@ -20,6 +20,8 @@ pub struct Evidence {
     pub undetermined: usize,
     /// Whether errors could be given at all.
     pub has_errors: bool,
+    /// Whether all data could be read.
+    pub is_whole: bool,
 }
 
 impl Evidence {
@@ -28,7 +30,7 @@ impl Evidence {
         let described = self.reduced < MARGINAL;
         if !self.converged || !self.has_errors || !described || self.at_bounds > MARGINAL_AT_BOUNDS {
             "poor"
-        } else if self.reduced < GOOD && self.at_bounds == 0 && self.undetermined == 0 {
+        } else if self.reduced < GOOD && self.at_bounds == 0 && self.undetermined == 0 && self.is_whole {
             "good"
         } else {
             "marginal"
@@ -40,14 +42,18 @@ impl Evidence {
 mod tests {
     use super::*;
 
-    const FINE: Evidence = Evidence { converged: true, reduced: 1.01, at_bounds: 0, undetermined: 0, has_errors: true };
+    const FINE: Evidence =
+        Evidence { converged: true, reduced: 1.01, at_bounds: 0, undetermined: 0, has_errors: true, is_whole: true };
 
     #[test]
     fn only_a_fit_without_any_doubt_is_good() {
         assert_eq!(FINE.flag(), "good");
-        for doubt in
-            [Evidence { reduced: 2.5, ..FINE }, Evidence { at_bounds: 1, ..FINE }, Evidence { undetermined: 1, ..FINE }]
-        {
+        for doubt in [
+            Evidence { reduced: 2.5, ..FINE },
+            Evidence { at_bounds: 1, ..FINE },
+            Evidence { undetermined: 1, ..FINE },
+            Evidence { is_whole: false, ..FINE },
+        ] {
             assert_eq!(doubt.flag(), "marginal");
         }
         for failure in [

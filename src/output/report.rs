@@ -54,6 +54,18 @@ impl DataSummary {
     }
 }
 
+/// Most places of lost pairs that a warning names.
+const NAMED_PLACES: usize = 3;
+
+/// Pairs of an angle that couldn't be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostBlock {
+    /// Position of the angle.
+    pub angle: usize,
+    /// First and last of the frames t1 and of the frames t2, as the file counts them, from 1; only pairs t1 < t2 are meant.
+    pub frames: [[usize; 2]; 2],
+}
+
 /// What was done so that a killed run loses little.
 #[derive(Debug, Clone, Default)]
 pub struct Keeping {
@@ -105,6 +117,10 @@ pub struct Report<'a> {
     pub data_bytes: usize,
     /// Where packed data were read in every pass: bytes of them that each rank kept.
     pub kept: Option<usize>,
+    /// Share of the pairs that could be read.
+    pub readable: f64,
+    /// Where the others are.
+    pub lost: Vec<LostBlock>,
     /// Checkpoints.
     pub keeping: Keeping,
     /// Time by phase.
@@ -238,6 +254,19 @@ impl Report<'_> {
         }
     }
 
+    /// Where pairs couldn't be read, the first of them by name.
+    fn lost_places(&self) -> String {
+        let place = |block: &LostBlock| {
+            let [[a, b], [c, d]] = block.frames;
+            format!("φ = {}°, frames {a}–{b} with {c}–{d}", self.experiment.phi[block.angle])
+        };
+        let mut places: Vec<String> = self.lost.iter().take(NAMED_PLACES).map(place).collect();
+        if self.lost.len() > NAMED_PLACES {
+            places.push(format!("and {} more, in analysis_results_nlsq.json", self.lost.len() - NAMED_PLACES));
+        }
+        places.join("; ")
+    }
+
     /// `good`, `marginal` or `poor`; with a default σ judged against the estimated noise.
     pub fn quality_flag(&self) -> &'static str {
         Evidence {
@@ -246,6 +275,7 @@ impl Report<'_> {
             at_bounds: self.at_bounds().len(),
             undetermined: self.fit.covariance.undetermined.len() + self.floored().len() + usize::from(self.has_twin()),
             has_errors: self.fit.covariance.s2.is_finite(),
+            is_whole: self.lost.is_empty(),
         }
         .flag()
     }
@@ -278,6 +308,13 @@ impl Report<'_> {
             out.push(format!(
                 "{name} is at its floor of {RATE_FLOOR:e} in {:.0} % of the frames: the power law with its offset is negative there",
                 100.0 * share
+            ));
+        }
+        if !self.lost.is_empty() {
+            out.push(format!(
+                "{:.3} % of the pairs couldn't be read and are left out: {}",
+                100.0 * (1.0 - self.readable),
+                self.lost_places()
             ));
         }
         if self.fit.searched_instead {
