@@ -118,6 +118,7 @@ _look() {
     fi
     if [ "$1" = --tests ]; then
         _have h5dump || _miss 'h5dump (for the tests)' hdf5-tools
+        _have c++ || _miss 'a C++ compiler (for the tests of the GPU kernels)' g++
     fi
 }
 
@@ -144,6 +145,22 @@ _bring_test_python() {
         return 1
     fi
     echo "warning: Python with h5py, numpy and scipy is missing, so tests that need it are left out (Debian, Ubuntu: ${missing_packages[*]})" >&2
+}
+
+# NVIDIA's run-time compiler, which needs no GPU: the tests compile the kernels with it. Without it they leave that out.
+_bring_nvrtc() {
+    local folder=target/nvrtc library name fetched
+    library=$folder/nvidia/cuda_nvrtc/lib/libnvrtc.so.12
+    [ "$(uname -sm)" = 'Linux x86_64' ] && [ ! -e "$library" ] || return 0
+    fetched=$(mktemp -d)
+    for name in python3 /usr/bin/python3; do
+        if "$name" -m pip download --quiet --no-deps --only-binary :all: -d "$fetched" nvidia-cuda-nvrtc-cu12==12.9.86 &&
+            mkdir -p "$folder" && "$name" -m zipfile -e "$fetched"/*.whl "$folder"; then
+            break
+        fi
+    done >/dev/null 2>&1
+    rm -rf "$fetched"
+    [ -e "$library" ] || echo "warning: NVRTC can't be fetched from PyPI, so the test that compiles the GPU kernels with it is left out" >&2
 }
 
 _miss() {
@@ -220,7 +237,7 @@ _find_cargo() {
 
 _setup() {
     _bring "$1" || return 1
-    [ "$1" != --tests ] || _bring_test_python
+    [ "$1" != --tests ] || { _bring_nvrtc && _bring_test_python; }
 }
 
 _bring() {

@@ -46,6 +46,14 @@ pub enum Error {
         /// What it said.
         message: String,
     },
+    /// A GPU failed.
+    #[error("{name}: {message}")]
+    Device {
+        /// What it is.
+        name: String,
+        /// What it said.
+        message: String,
+    },
     /// Data can't be read any more and are left out from now on, as the configuration allows: what was computed with them is void,
     /// and a fit goes on from its last stage.
     #[error("{0}")]
@@ -91,7 +99,7 @@ impl Error {
         match self {
             Error::Usage(_) | Error::Config(_) | Error::Memory(_) => 2,
             Error::Data { .. } => 3,
-            Error::Io { .. } | Error::Rank { .. } | Error::Lost(_) => 5,
+            Error::Io { .. } | Error::Rank { .. } | Error::Lost(_) | Error::Device { .. } => 5,
             Error::Stopped(_) => 75,
         }
     }

@@ -5,19 +5,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::engine::RankEngine;
 use super::fault::Fault;
 use super::interrupt::{Interrupts, Signals};
 use super::memory::Samples;
 use super::reduce::{Head, Reduction, message};
 use super::rounds::LongPass;
-use super::setup::{Dealing, Setup, Streaming, engine, thread_pool};
+use super::setup::{Dealing, Setup, Streaming, thread_pool};
 use super::threads::{refuse_absurd, thread_remarks};
 use super::worker::{RankStatus, encode, encode_tiles, flatten, operation};
 use super::{ThreadPlan, World, thread_plan};
 use crate::gram::rounds::{Known, encode as encode_parts};
 use crate::gram::{
-    BatchProgress, CpuEngine, Engine, Gram, Lane, Level, Objective, Pass, Point, TileReader, TileStore, TileWriter,
-    Watch, as_floats, pack_angle,
+    BatchProgress, Engine, Gram, Lane, Level, Objective, Pass, Point, TileReader, TileStore, TileWriter, Watch,
+    as_floats, pack_angle,
 };
 use crate::model::Experiment;
 use crate::{Error, Result};
@@ -36,7 +37,7 @@ pub struct Driver<'w> {
     writers: Vec<TileWriter>,
     /// σ of every pair, where they have their own.
     sigma: Vec<TileStore>,
-    engine: Option<CpuEngine>,
+    engine: Option<RankEngine>,
     buffer: Vec<Lane>,
     fault: Fault,
     signals: Rc<Signals>,
@@ -118,7 +119,7 @@ impl<'w> Driver<'w> {
             self.buffer = Vec::new();
             let (stores, sigma) = (std::mem::take(&mut self.stores), std::mem::take(&mut self.sigma));
             let pool = thread_pool(0, self.threads.threads)?;
-            self.engine = Some(engine(&self.setup, &self.dealing, stores, sigma, pool)?);
+            self.engine = Some(RankEngine::new(&self.setup, &self.dealing, stores, sigma, pool)?);
         }
         Ok(())
     }
@@ -204,7 +205,8 @@ impl<'w> Driver<'w> {
         let Some(streaming) = &self.setup.streaming else { return Ok(()) };
         self.world.broadcast_words(&mut [operation::OPEN, verify.into(), 0, 0]);
         let pool = thread_pool(0, self.threads.threads)?;
-        let mut engine = engine(&self.setup, &self.dealing, std::mem::take(&mut self.stores), Vec::new(), pool)?;
+        let mut engine =
+            RankEngine::new(&self.setup, &self.dealing, std::mem::take(&mut self.stores), Vec::new(), pool)?;
         streaming.attach(files, &mut engine)?;
         self.engine = Some(engine);
         Ok(())
@@ -246,12 +248,17 @@ impl<'w> Driver<'w> {
 
     /// Batches of a full-resolution pass on this rank.
     pub fn n_batches(&self) -> usize {
-        self.engine.as_ref().map_or(0, CpuEngine::n_batches)
+        self.engine.as_ref().map_or(0, |engine| engine.n_batches())
     }
 
     /// Instruction set in use on rank 0.
     pub fn instruction_set(&self) -> &'static str {
-        self.engine.as_ref().map_or("none", CpuEngine::instruction_set)
+        self.engine.as_ref().map_or("none", |engine| engine.instruction_set())
+    }
+
+    /// The GPU that passes are made on, on rank 0.
+    pub fn gpu(&self) -> Option<String> {
+        self.engine.as_ref().and_then(RankEngine::gpu)
     }
 
     /// Warnings and notes about the threads of all ranks; a collective call.
@@ -369,7 +376,7 @@ impl Driver<'_> {
     /// Asks every rank for the tiles that it has to leave out.
     fn learn_losses(&mut self) -> Error {
         self.world.broadcast_words(&mut [operation::LOST, 0, 0, 0]);
-        let own = self.engine.as_ref().map(CpuEngine::lost).unwrap_or_default();
+        let own = self.engine.as_ref().map(|engine| engine.lost()).unwrap_or_default();
         let all = self.world.gather_any(&encode_tiles(&own));
         self.lost = all.chunks_exact(2).map(|tile| (tile[0] as usize, tile[1] as usize)).collect();
         self.lost.sort_unstable();

@@ -5,6 +5,7 @@
 //! A program started alone is a world of one rank and runs through the same code.
 
 mod driver;
+mod engine;
 mod fault;
 mod interrupt;
 mod memory;

@@ -7,9 +7,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::World;
+use super::engine::RankEngine;
 use super::setup::Dealing;
 use crate::gram::rounds::{Finished, Known, Part, Rounds, encode, left};
-use crate::gram::{CpuEngine, Engine, Gram, Pass, Point, Watch};
+use crate::gram::{Engine, Gram, Pass, Point, Watch};
 use crate::{Error, Result};
 
 /// Which passes are made in rounds.
@@ -64,7 +65,7 @@ impl LongPass<'_> {
     ///
     /// # Errors
     /// What the engine fails with.
-    pub fn follow(&self, engine: &mut CpuEngine, signal: impl Fn() -> u8) -> Result<Option<Vec<Gram>>> {
+    pub fn follow(&self, engine: &mut RankEngine, signal: impl Fn() -> u8) -> Result<Option<Vec<Gram>>> {
         let is_left = Cell::new(false);
         let lost = engine.losses();
         // until the verdict is another one than to tell
@@ -104,7 +105,7 @@ impl LongPass<'_> {
     /// # Errors
     /// What watching ends with, or [`Error::Lost`], after all ranks have left the pass; [`Error::Rank`] where the engine fails, while others are
     /// in the middle of it.
-    pub fn lead(&self, engine: &mut CpuEngine, note: impl Fn(usize, u8), watch: Watch<'_>) -> Result<Vec<Gram>> {
+    pub fn lead(&self, engine: &mut RankEngine, note: impl Fn(usize, u8), watch: Watch<'_>) -> Result<Vec<Gram>> {
         let is_left = Cell::new(false);
         let own_lost = engine.losses();
         // whether all are done

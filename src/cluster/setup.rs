@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::rounds::RoundPlan;
-use crate::gram::{CpuEngine, Level, Precision, Shard, TileReader, TileStore, Tolerance, tree};
+use crate::gram::{CpuEngine, Level, Precision, TileReader, TileStore, Tolerance, tree};
 use crate::model::Experiment;
 use crate::{Error, Result};
 
@@ -123,25 +123,6 @@ impl Dealing {
         };
         self.levels.iter().zip(&self.ranges).map(store).collect()
     }
-}
-
-/// Builds the engine of a rank from its filled stores and its threads.
-pub(super) fn engine(
-    setup: &Setup,
-    dealing: &Dealing,
-    stores: Vec<TileStore>,
-    sigma: Vec<TileStore>,
-    pool: rayon::ThreadPool,
-) -> Result<CpuEngine> {
-    let mut sigma = sigma.into_iter();
-    let shards = dealing.levels.iter().cloned().zip(stores);
-    let shards = shards.map(|(level, store)| Shard { sigma: sigma.next(), ..Shard::held(level, store) }).collect();
-    let mut engine = CpuEngine::new(setup.experiment.clone(), shards, pool)?;
-    engine.set_precision(setup.precision);
-    if let Some(pairs) = setup.batch_pairs {
-        engine.set_batches(pairs, None);
-    }
-    Ok(engine)
 }
 
 pub(super) fn thread_pool(rank: usize, threads: usize) -> Result<rayon::ThreadPool> {

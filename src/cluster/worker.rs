@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
+use super::engine::RankEngine;
 use super::fault::Fault;
 use super::interrupt::Interrupts;
 use super::memory::Samples;
 use super::reduce::{Head, message};
 use super::rounds::LongPass;
-use super::setup::{Dealing, Setup, engine, thread_pool};
+use super::setup::{Dealing, Setup, thread_pool};
 use super::{ThreadPlan, World, memory, survey, thread_plan};
 use crate::gram::rounds::Known;
-use crate::gram::{CpuEngine, Engine, Gram, Pass, Point, TileStore};
+use crate::gram::{Engine, Gram, Pass, Point, TileStore};
 use crate::{Error, Result};
 
 /// Words of a command: the operation and three operands.
@@ -90,8 +91,8 @@ impl RankStatus {
     pub(super) const WORDS: usize = 9;
 
     /// That of this process.
-    pub(super) fn own(plan: ThreadPlan, worked: f64, samples: &Samples, engine: Option<&CpuEngine>) -> Self {
-        let retries = engine.map_or(0, CpuEngine::retried);
+    pub(super) fn own(plan: ThreadPlan, worked: f64, samples: &Samples, engine: Option<&RankEngine>) -> Self {
+        let retries = engine.map_or(0, |engine| engine.retried());
         Self { peak_memory: memory::peak(), plan, worked, steady_memory: samples.steady(), retries }
     }
 
@@ -125,7 +126,7 @@ struct Ready {
     sigma: Vec<TileStore>,
     /// Threads of the engine to be.
     pool: Option<rayon::ThreadPool>,
-    engine: Option<CpuEngine>,
+    engine: Option<RankEngine>,
     /// What is known of the next pass.
     known: Known,
     interrupts: Interrupts,
@@ -282,7 +283,7 @@ fn complete(world: &World, ready: &mut Ready) -> Result<()> {
         None => thread_pool(world.rank(), ready.threads.threads)?,
     };
     let sigma = std::mem::take(&mut ready.sigma);
-    let mut engine = engine(&ready.setup, &ready.dealing, stores, sigma, pool)?;
+    let mut engine = RankEngine::new(&ready.setup, &ready.dealing, stores, sigma, pool)?;
     if let Some(pairs) = ready.setup.batch_pairs {
         let samples = Arc::clone(&ready.samples);
         engine.set_batches(pairs, Some(Box::new(move |_, _| samples.take())));

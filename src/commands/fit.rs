@@ -228,6 +228,7 @@ impl Run<'_> {
             strategy: self.strategy,
             ranks: driver.status(),
             instruction_set: driver.instruction_set(),
+            gpu: driver.gpu(),
             passes: journal.state().passes().to_vec(),
             level_pairs,
             pairs_evaluated,

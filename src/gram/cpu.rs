@@ -175,6 +175,11 @@ impl CpuEngine {
         self.work.idle()
     }
 
+    /// The tiles, level by level.
+    pub fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
     /// Gives the pairs of a level a σ of their own.
     #[cfg(test)]
     pub(super) fn weigh(&mut self, level: usize, sigma: TileStore) {

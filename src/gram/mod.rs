@@ -13,6 +13,7 @@ mod axis;
 mod chunk;
 mod cpu;
 mod elementary;
+pub mod gpu;
 mod holes;
 mod isa;
 mod kernel;

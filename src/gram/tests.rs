@@ -13,12 +13,17 @@ use crate::model::{AnalysisMode, Basis, BlockAxis, Experiment, RATE_FLOOR, Shear
 /// Entries may differ from the reference sum by this much of √(G_aa·G_bb).
 const TOLERANCE: f64 = 1e-11;
 
-fn experiment(mode: AnalysisMode, convention: ShearConvention, n_frames: usize, phi: Vec<f64>) -> Experiment {
+pub(super) fn experiment(
+    mode: AnalysisMode,
+    convention: ShearConvention,
+    n_frames: usize,
+    phi: Vec<f64>,
+) -> Experiment {
     Experiment { mode, convention, q: 0.0054, gap: 2e6, dt: 0.1, phi, n_frames, time_offset: 0 }
 }
 
 /// Noise-like data around 1.15 with a share of missing values.
-fn data(n: usize, seed: u64, missing: f64) -> TwoTime {
+pub(super) fn data(n: usize, seed: u64, missing: f64) -> TwoTime {
     use rand::{Rng, RngExt, SeedableRng};
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
     let _ = rng.next_u32();
@@ -31,7 +36,7 @@ fn data(n: usize, seed: u64, missing: f64) -> TwoTime {
     TwoTime::from_matrix(n, values)
 }
 
-fn engine(
+pub(super) fn engine(
     e: &Experiment,
     level: Level,
     matrices: &[TwoTime],
@@ -60,11 +65,17 @@ fn whole(e: &Experiment, level: &Level, matrices: &[TwoTime], point: &Point, pas
 }
 
 /// σ of an angle in robust passes: some of the values of [`data`] lie within it, some beyond.
-fn sigma(angle: usize) -> f64 {
+pub(super) fn sigma(angle: usize) -> f64 {
     0.05 + 0.03 * angle as f64
 }
 
-fn by_reference(e: &Experiment, level: &Level, matrices: &[TwoTime], point: &Point, pass: Pass) -> Vec<Gram> {
+pub(super) fn by_reference(
+    e: &Experiment,
+    level: &Level,
+    matrices: &[TwoTime],
+    point: &Point,
+    pass: Pass,
+) -> Vec<Gram> {
     by_weighted_reference(e, level, matrices, None, point, pass)
 }
 
@@ -168,7 +179,7 @@ proptest! {
 }
 
 /// Entries may be off by a share of what `scale`, a pass without weights, has on the diagonal.
-fn assert_close(got: &[Gram], expected: &[Gram], scale: &[Gram], pass: Pass, what: &str) {
+pub(super) fn assert_close(got: &[Gram], expected: &[Gram], scale: &[Gram], pass: Pass, what: &str) {
     assert_eq!(got.len(), expected.len());
     for (angle, ((x, y), all)) in got.iter().zip(expected).zip(scale).enumerate() {
         if !matches!(pass, Pass::Robust { .. }) {
@@ -208,7 +219,7 @@ fn check(e: &Experiment, level: &Level, matrices: &[TwoTime], physical: &[f64]) 
 }
 
 /// All kinds.
-fn passes() -> Vec<Pass> {
+pub(super) fn passes() -> Vec<Pass> {
     let robust = Loss::ALL.into_iter().enumerate().map(|(k, loss)| Pass::Robust { loss, doublings: k as u8 });
     [Pass::Gram, Pass::Chi2].into_iter().chain(robust).collect()
 }
@@ -220,8 +231,8 @@ fn kinds_of_passes_survive_being_sent() {
     }
 }
 
-const MODES: [AnalysisMode; 2] = [AnalysisMode::Static, AnalysisMode::LaminarFlow];
-const CONVENTIONS: [ShearConvention; 2] = [ShearConvention::Homodyne, ShearConvention::Theory];
+pub(super) const MODES: [AnalysisMode; 2] = [AnalysisMode::Static, AnalysisMode::LaminarFlow];
+pub(super) const CONVENTIONS: [ShearConvention; 2] = [ShearConvention::Homodyne, ShearConvention::Theory];
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]

@@ -214,7 +214,9 @@ fn choices(page: &mut Page, report: &Report) {
     let threads = config.performance.threads.map_or("auto".to_string(), |t| t.to_string());
     row("threads a rank", &threads, &list_or_range(&report.ranks.iter().map(|r| r.plan.threads).collect::<Vec<_>>()));
     row("ranks", "", &report.ranks.len().to_string());
-    row("engine", "auto", &format!("CPU, {}, f64", report.instruction_set));
+    let processor = || format!("CPU, {}", report.instruction_set);
+    let engine = report.gpu.clone().unwrap_or_else(processor);
+    row("engine", "auto", &format!("{engine}, {}", config.performance.precision.name()));
 }
 
 fn parameters(page: &mut Page, report: &Report, truth: Option<&Truth>) {

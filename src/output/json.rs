@@ -164,7 +164,7 @@ fn analysis(report: &Report) -> Value {
             "n_scaling_parameters": report.n_parameters().1,
             "ranks": report.ranks.len(),
             "threads": report.ranks[0].plan.threads,
-            "device": "cpu",
+            "device": report.device(),
             "instruction_set": report.instruction_set,
             // matrix entries, both triangles, as the Python package counts points
             "points_per_second": number(2.0 * report.pairs_evaluated / report.pass_seconds),
@@ -218,7 +218,8 @@ fn convergence(report: &Report) -> Value {
         "quality_warnings": report.quality_warnings(),
         "warnings": report.warnings,
         "device_info": {
-            "kind": "cpu",
+            "kind": report.device(),
+            "gpu": report.gpu,
             "instruction_set": report.instruction_set,
             "ranks": report.ranks.iter().enumerate().map(|(k, r)| json!({
                 "threads": r.plan.threads,

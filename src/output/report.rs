@@ -101,6 +101,8 @@ pub struct Report<'a> {
     pub ranks: Vec<RankStatus>,
     /// Instruction set in use.
     pub instruction_set: &'static str,
+    /// The GPU that passes were made on.
+    pub gpu: Option<String>,
     /// Passes by level, finest first.
     pub passes: Vec<u64>,
     /// Pairs by level.
@@ -192,6 +194,11 @@ impl Report<'_> {
         out.extend(axis.shear.iter().map(|s| ("gamma_dot", share(&s.rate))));
         out.retain(|(_, share)| *share > 0.0);
         out
+    }
+
+    /// Kind of device that passes were made on.
+    pub fn device(&self) -> &'static str {
+        if self.gpu.is_some() { "cuda" } else { "cpu" }
     }
 
     /// `converged`, `max_iterations` or `failed`.

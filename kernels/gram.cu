@@ -1,0 +1,285 @@
+// The Gram pass: for every tile of every angle at every point the sums of z z^T over its pairs, and the completion of trees of
+// tiles. One block works on one tile at a time; which tile, angle and point follow from the block's number alone and sums are
+// formed in a fixed order, so that the bits are the same from run to run.
+//
+// A tile's values lie as src/gram/pack.rs describes: lanes of eight columns, one lane per row, panel after panel; missing
+// values are NaN. A thread takes half a lane, 16 bytes, so that neighbouring threads read neighbouring bytes.
+#include "model.cuh"
+
+constexpr int THREADS = 128, WARP = 32, WARPS = THREADS / WARP;
+// Frames of a tile's columns and rows, as src/gram/plan.rs cuts them.
+constexpr int TILE_COLUMNS = 384, TILE_ROWS = 48, LANES = 8;
+constexpr int FRAMES = TILE_COLUMNS + TILE_ROWS;
+
+// One tile of one angle.
+struct Tile {
+    unsigned long long lane; // its first lane in the data
+    unsigned int angle;
+    unsigned int slot; // where its sums go, among those of a point
+    unsigned int first_row, rows, first_column, columns; // as positions among the frames
+    unsigned int lanes;
+    unsigned int diagonal; // rows and columns are the same frames
+};
+
+// What one angle is at one point.
+struct Angle {
+    double p, dp;            // phase per strain, and its derivative by phi0 (1/degree)
+    double contrast, offset; // against which r is taken
+    double sigma, unit;      // of losses, and of pairs with a sigma of their own
+};
+
+struct Pass {
+    const float *data;
+    const float *sigma; // of every pair, stored alike, or null
+    const Tile *tiles;
+    const double *axis;  // by point and frame: eight integrals as high parts, then as low parts
+    const Angle *angles; // by point and angle
+    double *sums;        // by point and slot: ENTRIES numbers
+    double k;            // q^2 dt
+    unsigned int n_tiles, n_points, n_frames, n_angles, n_slots;
+    unsigned int loss;
+};
+
+// By frame, relative to the first column: integrals, the root of the correlation's factor, sine and cosine of the phase.
+struct Tables {
+    double integral[INTEGRALS][FRAMES];
+    double root[FRAMES], sine[FRAMES], cosine[FRAMES];
+};
+
+// hi + lo of a difference of two sums hi + lo.
+__device__ inline void difference(double a_hi, double a_lo, double b_hi, double b_lo, double &hi, double &lo) {
+    const double d = a_hi - b_hi, back = d - a_hi;
+    const double error = (a_hi - (d - back)) - (b_hi + back);
+    const double rest = error + (a_lo - b_lo);
+    hi = d + rest;
+    lo = (d - hi) + rest;
+}
+
+// Tables of one frame of the tile; `sign` is +1 for columns, -1 for rows, whose factors lead up to the first column.
+template <bool SHEAR, int POWER>
+__device__ inline void fill(Tables &t, int at, const double *frame, const double *origin, const Angle &angle, double k, double sign) {
+    double hi, lo;
+    for (int q = 0; q < (SHEAR ? INTEGRALS : STRAIN); q++) {
+        difference(frame[q], frame[INTEGRALS + q], origin[q], origin[INTEGRALS + q], hi, lo);
+        t.integral[q][at] = hi;
+        if (q == STRAIN) {
+            // what rounding takes from phases of many turns is put back to first order
+            const double x = angle.p * hi, e = fma(angle.p, hi, -x) + angle.p * lo;
+            double s, c;
+            sincos(x, &s, &c);
+            t.sine[at] = fma(e, c, s);
+            t.cosine[at] = fma(-e, s, c);
+        }
+    }
+    t.root[at] = exp(-sign * (k / POWER) * t.integral[DIFFUSION][at]);
+}
+
+// What the threads of a block share.
+struct Shared {
+    Tables tables;
+    double of_warps[WARPS][64];
+};
+extern __shared__ __align__(16) unsigned char shared_memory[];
+
+// Sums of 64 numbers of every thread over its warp: lane l ends with entries 2l and 2l + 1. Every exchange halves what is left,
+// so there are 62 of them instead of 320.
+template <int HALF> __device__ inline void warp_sums(double (&v)[64]) {
+    const bool upper = threadIdx.x % WARP & (HALF / 2);
+#pragma unroll
+    for (int i = 0; i < HALF; i++) {
+        const double give = upper ? v[i] : v[i + HALF], keep = upper ? v[i + HALF] : v[i];
+        v[i] = keep + __shfl_xor_sync(0xffffffffu, give, HALF / 2);
+    }
+    if constexpr (HALF > 2) warp_sums<HALF / 2>(v);
+}
+
+// Adds one pair. KIND: all sums, those of a chi-squared pass, those of a loss or of weighted pairs.
+constexpr int ALL = 0, CHI2 = 1, ROBUST = 2;
+
+template <bool SHEAR, bool QUARTIC, int KIND>
+__device__ inline void add_pair(double (&sums)[64], const Tables &t, int i, int j, bool diagonal, const Angle &angle, double k,
+                                unsigned int loss, double y, double sigma) {
+    constexpr int POWER = SHEAR ? (QUARTIC ? 4 : 2) : 1;
+    const double decay = t.integral[DIFFUSION][j] - t.integral[DIFFUSION][i];
+    // next to the diagonal the row's factor would overflow
+    const double root = diagonal ? exp(-(k / POWER) * decay) : t.root[i] * t.root[j];
+    double g = root, h = 0.0, strain = 0.0;
+    if (SHEAR) {
+        strain = t.integral[STRAIN][j] - t.integral[STRAIN][i];
+        const double sine = t.sine[j] * t.cosine[i] - t.cosine[j] * t.sine[i];
+        const double cosine = t.cosine[j] * t.cosine[i] + t.sine[j] * t.sine[i];
+        double value, slope;
+        sinc(angle.p * strain, sine, cosine, value, slope);
+        powers<QUARTIC>(root * value, root * slope, g, h);
+    }
+    double z[COLUMNS] = {};
+    z[G] = g;
+    z[ONE] = 1.0;
+    z[R] = fma(-angle.contrast, g, y) - angle.offset;
+    if (KIND != CHI2) {
+        const double by_diffusion = -k * g;
+#pragma unroll
+        for (int q = 0; q < 3; q++) {
+            z[q] = by_diffusion * (t.integral[BY_DIFFUSION + q][j] - t.integral[BY_DIFFUSION + q][i]);
+        }
+        if (SHEAR) {
+            const double by_strain = POWER * angle.p * h;
+#pragma unroll
+            for (int q = 0; q < 3; q++) {
+                z[3 + q] = by_strain * (t.integral[BY_STRAIN + q][j] - t.integral[BY_STRAIN + q][i]);
+            }
+            z[PHI0] = POWER * angle.dp * h * strain;
+        }
+    }
+    double pull = z[R], cost = z[R] * z[R];
+    double own[COLUMNS];
+#pragma unroll
+    for (int a = 0; a < COLUMNS; a++) own[a] = z[a];
+    if (KIND == ROBUST) {
+        const Seen seen = see(loss, angle.sigma, sigma * z[R]);
+        pull = sigma * seen.pull;
+        cost = seen.cost;
+#pragma unroll
+        for (int a = 0; a < R; a++) own[a] = sigma * seen.root * z[a];
+        sums[SPREAD] = fma(seen.bare, seen.bare, sums[SPREAD]);
+    }
+    constexpr int BEGIN = KIND == CHI2 ? G : 0;
+#pragma unroll
+    for (int a = BEGIN; a < R; a++) {
+        if (!SHEAR && a >= 3 && a < G) continue;
+#pragma unroll
+        for (int b = a; b < R; b++) {
+            if (!SHEAR && b >= 3 && b < G) continue;
+            sums[entry(a, b)] = fma(own[a], own[b], sums[entry(a, b)]);
+        }
+        sums[entry(a, R)] = fma(z[a], pull, sums[entry(a, R)]);
+    }
+    sums[entry(R, R)] += cost;
+}
+
+// Where a lane of a diagonal tile lies: strips of eight rows, of each the panels from the diagonal on.
+__device__ inline void place_on_diagonal(unsigned int n, unsigned int lane, unsigned int &row, unsigned int &panel) {
+    const unsigned int panels = (n + LANES - 1) / LANES;
+    unsigned int strip = 0;
+    while (strip + 1 < panels && lane >= LANES * (panels - strip)) {
+        lane -= LANES * (panels - strip);
+        strip++;
+    }
+    const unsigned int rows = n - LANES * strip < LANES ? n - LANES * strip : LANES;
+    row = LANES * strip + lane % rows;
+    panel = strip + lane / rows;
+}
+
+template <bool SHEAR, bool QUARTIC, int KIND> __device__ inline void gram(const Pass &pass) {
+    constexpr int POWER = SHEAR ? (QUARTIC ? 4 : 2) : 1;
+    Shared &shared = *reinterpret_cast<Shared *>(shared_memory);
+    Tables &t = shared.tables;
+    double(&of_warps)[WARPS][64] = shared.of_warps;
+    const unsigned int thread = threadIdx.x;
+    const unsigned long long n_work = (unsigned long long)pass.n_tiles * pass.n_points;
+    for (unsigned long long work = blockIdx.x; work < n_work; work += gridDim.x) {
+        const Tile tile = pass.tiles[work % pass.n_tiles];
+        const unsigned int point = work / pass.n_tiles;
+        const Angle angle = pass.angles[(unsigned long long)point * pass.n_angles + tile.angle];
+        const double *frames = pass.axis + (unsigned long long)point * pass.n_frames * 2 * INTEGRALS;
+        const double *origin = frames + (unsigned long long)tile.first_column * 2 * INTEGRALS;
+        __syncthreads(); // the last tile's tables are done with
+        for (unsigned int j = thread; j < tile.columns; j += THREADS) {
+            fill<SHEAR, POWER>(t, j, origin + j * 2 * INTEGRALS, origin, angle, pass.k, 1.0);
+        }
+        const unsigned int before = tile.diagonal ? 0 : TILE_COLUMNS;
+        if (!tile.diagonal) {
+            const double *rows = frames + (unsigned long long)tile.first_row * 2 * INTEGRALS;
+            for (unsigned int i = thread; i < tile.rows; i += THREADS) {
+                fill<SHEAR, POWER>(t, TILE_COLUMNS + i, rows + i * 2 * INTEGRALS, origin, angle, pass.k, -1.0);
+            }
+        }
+        __syncthreads();
+        double sums[64];
+#pragma unroll
+        for (int e = 0; e < 64; e++) sums[e] = 0.0;
+        const float4 *data = (const float4 *)(pass.data + tile.lane * LANES);
+        const float4 *sigma = pass.sigma ? (const float4 *)(pass.sigma + tile.lane * LANES) : nullptr;
+        for (unsigned int half = thread; half < 2 * tile.lanes; half += THREADS) {
+            unsigned int row, panel;
+            if (tile.diagonal) {
+                place_on_diagonal(tile.rows, half / 2, row, panel);
+            } else {
+                row = half / 2 % tile.rows;
+                panel = half / 2 / tile.rows;
+            }
+            const float4 values = data[half];
+            const float y[4] = {values.x, values.y, values.z, values.w};
+            float weight[4] = {1.0f, 1.0f, 1.0f, 1.0f};
+            if (KIND == ROBUST && sigma) {
+                const float4 of = sigma[half];
+                weight[0] = of.x, weight[1] = of.y, weight[2] = of.z, weight[3] = of.w;
+            }
+            const int column = panel * LANES + half % 2 * 4;
+#pragma unroll
+            for (int q = 0; q < 4; q++) {
+                // missing values, what lies beyond the edge and below the diagonal
+                if (y[q] != y[q]) continue;
+                const double own = KIND == ROBUST && sigma ? angle.unit / (double)weight[q] : 1.0;
+                add_pair<SHEAR, QUARTIC, KIND>(sums, t, before + row, column + q, tile.diagonal, angle, pass.k, pass.loss, (double)y[q],
+                                               own);
+            }
+        }
+        warp_sums<32>(sums);
+        of_warps[thread / WARP][2 * (thread % WARP)] = sums[0];
+        of_warps[thread / WARP][2 * (thread % WARP) + 1] = sums[1];
+        __syncthreads();
+        if (thread < ENTRIES) {
+            double sum = of_warps[0][thread];
+            for (int w = 1; w < WARPS; w++) sum += of_warps[w][thread];
+            pass.sums[((unsigned long long)point * pass.n_slots + tile.slot) * ENTRIES + thread] = sum;
+        }
+    }
+}
+
+#define KERNEL(name, shear, quartic, kind)                                                                                               \
+    extern "C" __global__ void __launch_bounds__(THREADS) name(const Pass pass) { gram<shear, quartic, kind>(pass); }
+
+KERNEL(gram_still, false, false, ALL)
+KERNEL(gram_square, true, false, ALL)
+KERNEL(gram_quartic, true, true, ALL)
+KERNEL(chi2_still, false, false, CHI2)
+KERNEL(chi2_square, true, false, CHI2)
+KERNEL(chi2_quartic, true, true, CHI2)
+KERNEL(robust_still, false, false, ROBUST)
+KERNEL(robust_square, true, false, ROBUST)
+KERNEL(robust_quartic, true, true, ROBUST)
+
+// A tree node: the sums of `count` neighbours from `first` on, of which all but the last are whole nodes of one height.
+struct Node {
+    unsigned int first, count, into;
+};
+
+struct Trees {
+    const double *from;
+    double *into;
+    const Node *nodes;
+    unsigned int n_nodes, n_points, n_from, n_into;
+};
+
+// As src/gram/tree.rs sums them: pairs of neighbours, then pairs of these; carries as in a binary counter.
+extern "C" __global__ void __launch_bounds__(64) complete_trees(const Trees trees) {
+    const unsigned int e = threadIdx.x;
+    if (e >= ENTRIES) return;
+    const unsigned long long n_work = (unsigned long long)trees.n_nodes * trees.n_points;
+    for (unsigned long long work = blockIdx.x; work < n_work; work += gridDim.x) {
+        const Node node = trees.nodes[work % trees.n_nodes];
+        const unsigned int point = work / trees.n_nodes;
+        const double *from = trees.from + ((unsigned long long)point * trees.n_from + node.first) * ENTRIES + e;
+        double waiting[32];
+        int height = 0;
+        for (unsigned int k = 0; k < node.count; k++) {
+            double sum = from[(unsigned long long)k * ENTRIES];
+            for (unsigned int carry = k; carry & 1; carry >>= 1) sum = waiting[--height] + sum;
+            waiting[height++] = sum;
+        }
+        double sum = waiting[--height];
+        while (height > 0) sum = waiting[--height] + sum;
+        trees.into[((unsigned long long)point * trees.n_into + node.into) * ENTRIES + e] = sum;
+    }
+}

@@ -1,0 +1,88 @@
+//! What the engine asks of a device: memory, copies, launches. CUDA is one implementation, [`super::Emulated`] another.
+
+use std::fmt;
+
+/// Memory of a device, by its address there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Address(pub u64);
+
+/// Why a device doesn't do what it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// It has no room for so many bytes; less may do.
+    OutOfMemory {
+        /// Asked for.
+        bytes: usize,
+    },
+    /// Anything else, in its own words.
+    Failed(String),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfMemory { bytes } => write!(f, "no room for {bytes} bytes"),
+            Self::Failed(message) => f.write_str(message),
+        }
+    }
+}
+
+/// What a device did, or why it didn't.
+pub type Outcome<T> = std::result::Result<T, Fault>;
+
+/// A kernel, how many blocks of how many threads it is to have, and what it is told.
+#[derive(Debug, Clone, Copy)]
+pub struct Launch<'a> {
+    /// Its name in `kernels/`.
+    pub kernel: &'static str,
+    /// Blocks.
+    pub blocks: u32,
+    /// Threads of each.
+    pub threads: u32,
+    /// Bytes that the threads of a block share.
+    pub shared: u32,
+    /// Its argument: one structure as it lies in memory.
+    pub argument: &'a [u8],
+}
+
+/// Two queues of work, each in order; copies to the device and launches may go on while the host does.
+pub const STREAMS: usize = 2;
+
+/// A GPU, or what acts as one. Bytes that are copied to it may be changed once the call has returned.
+pub trait Device {
+    /// What it is, for messages.
+    fn name(&self) -> String;
+
+    /// Gives memory; nothing is known of what it holds.
+    ///
+    /// # Errors
+    /// [`Fault::OutOfMemory`] where there is too little.
+    fn allocate(&mut self, bytes: usize) -> Outcome<Address>;
+
+    /// Takes memory back.
+    fn free(&mut self, memory: Address);
+
+    /// Copies to the device, behind what waits in this queue.
+    ///
+    /// # Errors
+    /// What the device fails with.
+    fn upload(&mut self, to: Address, bytes: &[u8], stream: usize) -> Outcome<()>;
+
+    /// Copies from the device, behind what waits in this queue, and waits for it.
+    ///
+    /// # Errors
+    /// What the device fails with, or has failed with since.
+    fn download(&mut self, from: Address, bytes: &mut [u8], stream: usize) -> Outcome<()>;
+
+    /// Puts a kernel into a queue.
+    ///
+    /// # Errors
+    /// What the device fails with.
+    fn launch(&mut self, launch: &Launch<'_>, stream: usize) -> Outcome<()>;
+
+    /// Waits for a queue.
+    ///
+    /// # Errors
+    /// What anything in it failed with.
+    fn wait(&mut self, stream: usize) -> Outcome<()>;
+}

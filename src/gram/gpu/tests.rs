@@ -1,0 +1,253 @@
+//! The kernels and the engine's logic on the emulated device, against the CPU engine and the pointwise reference.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use proptest::prelude::*;
+
+use super::super::tests::{CONVENTIONS, MODES, assert_close, by_reference, data, engine, experiment, passes, sigma};
+use super::super::{CpuEngine, Engine, Gram, Level, Loss, Pass, Point, Shard, TileStore, pack_angle};
+use super::*;
+use crate::dataset::TwoTime;
+use crate::gram::rounds::Rounds;
+use crate::model::{AnalysisMode, Experiment, ShearConvention};
+
+/// The kernels built for this host.
+fn library() -> &'static Path {
+    static BUILT: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
+    let (_, path) = BUILT.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kernels.so");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels/emulation/library.cpp");
+        let mut command = Command::new("c++");
+        command.args(["-std=c++20", "-O2", "-march=native", "-ffp-contract=off", "-fPIC", "-shared", "-o"]);
+        let status = command.arg(&path).arg(source).status().expect("a C++ compiler");
+        assert!(status.success(), "the kernels can't be built for the host");
+        (folder, path)
+    });
+    path
+}
+
+fn emulated(reversed: bool, faults: Faults) -> Emulated {
+    Emulated::load(library(), reversed, faults).unwrap()
+}
+
+/// Room for everything.
+const AMPLE: usize = 1 << 30;
+
+fn on_device(e: &Experiment, shard: &Shard, device: Emulated, budget: usize) -> GpuEngine<Emulated> {
+    let mut gpu = GpuEngine::new(device, e.clone(), std::slice::from_ref(shard), budget).unwrap();
+    gpu.set_sigma(&(0..e.n_angles()).map(sigma).collect::<Vec<f64>>());
+    gpu
+}
+
+fn evaluate(gpu: &mut GpuEngine<Emulated>, shard: &Shard, points: &[Point], pass: Pass) -> crate::Result<Vec<Gram>> {
+    gpu.evaluate((0, shard), points, pass, &mut Rounds::one())
+}
+
+fn cpu(e: &Experiment, level: &Level, matrices: &[TwoTime]) -> CpuEngine {
+    let mut cpu = engine(e, level.clone(), matrices, 0..level.plan.n_tiles(), 2);
+    cpu.set_sigma(&(0..e.n_angles()).map(sigma).collect::<Vec<f64>>());
+    cpu
+}
+
+/// Compares with the CPU engine at these points, all kinds of passes; `weighted`: pairs have σ of their own.
+fn check(e: &Experiment, matrices: &[TwoTime], physical: &[&[f64]], budget: usize, weighted: bool) {
+    let n_angles = e.n_angles();
+    let scaling: Vec<(f64, f64)> = (0..n_angles).map(|k| (0.25 + 0.02 * k as f64, 1.01 - 0.005 * k as f64)).collect();
+    let point = |p: &&[f64]| Point { physical: p[..e.mode.n_physical()].to_vec(), scaling: scaling.clone() };
+    let points: Vec<Point> = physical.iter().map(point).collect();
+    for level in Level::all(e.n_frames, n_angles) {
+        let mut cpu = cpu(e, &level, matrices);
+        if weighted {
+            let n = level.plan.per_angle();
+            let mut store = TileStore::new(&level.plan, 0..level.plan.n_tiles());
+            for (angle, matrix) in matrices.iter().enumerate() {
+                let spread = TwoTime::from_matrix(e.n_frames, matrix.values.iter().map(|v| v - 0.98).collect());
+                let tiles = angle * n..(angle + 1) * n;
+                pack_angle(&level, 0..n, &|i| spread.row_after(i), store.lanes_mut(&tiles));
+            }
+            cpu.weigh(0, store);
+        }
+        let shard = cpu.shards()[0].clone();
+        let mut gpu = on_device(e, &shard, emulated(false, Faults::default()), budget);
+        let scale = cpu.evaluate(0, &points, Pass::Gram).unwrap();
+        for pass in passes() {
+            let expected = cpu.evaluate(0, &points, pass).unwrap();
+            let got = evaluate(&mut gpu, &shard, &points, pass).unwrap();
+            let what = format!("{:?} {:?} N = {} {pass:?} at {physical:?}", e.mode, e.convention, e.n_frames);
+            if weighted {
+                // the number of pairs is a sum of weights too
+                let mut got = got;
+                for (got, expected) in got.iter_mut().zip(&expected) {
+                    assert!((got.n_pairs() / expected.n_pairs() - 1.0).abs() < 1e-11 || expected.n_pairs() == 0.0);
+                    let ones = Gram::index(super::super::ONE, super::super::ONE);
+                    got.0[ones] = expected.0[ones];
+                }
+                assert_close(&got, &expected, &scale, pass, &what);
+            } else {
+                assert_close(&got, &expected, &scale, pass, &what);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn sums_are_those_of_the_cpu(
+        n in 2usize..200, k in 1usize..4, seed in any::<u64>(), missing in prop_oneof![Just(0.0), 0.0..0.3],
+        mode in 0usize..2, convention in 0usize..2, weighted in any::<bool>(), small in any::<bool>(),
+        d0 in 2.0f64..5.0, alpha in -1.0f64..1.0, d_offset in 0.0f64..1e4,
+        gamma in -6.0f64..-0.3, beta in -1.0f64..1.0, gamma_offset in 0.0f64..0.1, phi0 in -10.0f64..10.0,
+    ) {
+        let e = experiment(MODES[mode], CONVENTIONS[convention], n, (0..k).map(|a| -70.0 + 55.0 * a as f64).collect());
+        let matrices: Vec<TwoTime> = (0..k).map(|a| data(n, seed ^ a as u64, missing)).collect();
+        let p = [10f64.powf(d0), alpha, d_offset, 10f64.powf(gamma), beta, gamma_offset, phi0];
+        let q = [2e3, -0.3, 100.0, 1e-3, 0.2, 1e-4, 1.0];
+        // so little that every pass is made in batches
+        check(&e, &matrices, &[&p, &q], if small { 1 << 17 } else { AMPLE }, weighted);
+    }
+}
+
+#[test]
+fn extremes_hold_against_the_reference() {
+    let n = 500;
+    let matrices = vec![data(n, 5, 0.01)];
+    for mode in MODES {
+        for convention in CONVENTIONS {
+            let e = experiment(mode, convention, n, vec![87.0]);
+            let level = &Level::all(n, 1)[0];
+            let shard = cpu(&e, level, &matrices).shards()[0].clone();
+            let mut gpu = on_device(&e, &shard, emulated(false, Faults::default()), AMPLE);
+            for p in [
+                [1e5, 2.0, 0.0, 0.5, 2.0, 0.0, 0.0],
+                [1e5, 2.0, 1e5, 0.5, -2.0, 0.1, 10.0],
+                [1e5, -2.0, -1e5, 0.5, 2.0, -0.1, -10.0],
+                [100.0, 2.0, -1e5, 1e-6, -2.0, 1e-3, 0.0],
+                [300.0, 0.3, 1e-3, 2e-5, 0.1, 1e-5, 3.0],
+            ] {
+                let point = Point { physical: p[..mode.n_physical()].to_vec(), scaling: vec![(0.25, 1.01)] };
+                let scale = by_reference(&e, level, &matrices, &point, Pass::Gram);
+                for pass in passes() {
+                    let expected = by_reference(&e, level, &matrices, &point, pass);
+                    let got = evaluate(&mut gpu, &shard, std::slice::from_ref(&point), pass).unwrap();
+                    assert_close(&got, &expected, &scale, pass, &format!("{mode:?} {convention:?} {pass:?} at {p:?}"));
+                }
+            }
+        }
+    }
+}
+
+/// Three angles of several tiles, and two points.
+fn wide() -> (Experiment, Level, Vec<TwoTime>, [Point; 2]) {
+    let (n, k) = (900, 3);
+    let e = experiment(AnalysisMode::LaminarFlow, ShearConvention::Homodyne, n, vec![0.0, 40.0, 85.0]);
+    let matrices = (0..k).map(|a| data(n, a as u64, 0.002)).collect();
+    let level = Level::all(n, k).swap_remove(0);
+    let point = |d: f64| Point { physical: vec![d, -0.3, 100.0, 1e-3, 0.2, 1e-4, 1.0], scaling: vec![(0.3, 1.0); k] };
+    (e, level, matrices, [point(2e3), point(3e3)])
+}
+
+#[test]
+fn order_of_threads_batches_and_ranks_dont_change_the_bits() {
+    let (e, level, matrices, points) = wide();
+    let plan = &level.plan;
+    let all = cpu(&e, &level, &matrices).shards()[0].clone();
+    for pass in [Pass::Gram, Pass::Chi2, Pass::Robust { loss: Loss::SoftL1, doublings: 1 }] {
+        let mut whole = on_device(&e, &all, emulated(false, Faults::default()), AMPLE);
+        let expected = evaluate(&mut whole, &all, &points, pass).unwrap();
+        assert!(whole.holds(0));
+        for (reversed, budget) in [(true, AMPLE), (false, 3 << 20), (true, 1 << 20)] {
+            let mut other = on_device(&e, &all, emulated(reversed, Faults::default()), budget);
+            assert_eq!(other.holds(0), budget == AMPLE);
+            let got = evaluate(&mut other, &all, &points, pass).unwrap();
+            assert!(got == expected, "reversed {reversed}, {budget} bytes");
+        }
+        for ranks in [2, 5] {
+            let mut parts = vec![vec![Vec::new(); e.n_angles()]; points.len()];
+            for range in plan.deal(ranks) {
+                let shard = engine(&e, level.clone(), &matrices, range.clone(), 1).shards()[0].clone();
+                let mut own = on_device(&e, &shard, emulated(false, Faults::default()), AMPLE);
+                let mut sums = evaluate(&mut own, &shard, &points, pass).unwrap().into_iter();
+                for of_point in &mut parts {
+                    for (angle, parts) in of_point.iter_mut().enumerate() {
+                        let within = plan.within_angle(&range, angle);
+                        let nodes = super::super::tree::owned_nodes(plan.per_angle(), &within, u32::MAX);
+                        parts.extend(nodes.into_iter().zip(sums.by_ref()));
+                    }
+                }
+                assert!(sums.next().is_none());
+            }
+            let root = super::super::tree::Node::root(plan.per_angle());
+            let whole = |parts: Vec<_>| super::super::tree::complete(root, plan.per_angle(), &mut parts.into_iter());
+            let got: Vec<Gram> = parts.into_iter().flatten().map(whole).collect();
+            assert!(got == expected, "{ranks} ranks");
+        }
+    }
+}
+
+#[test]
+fn too_little_memory_halves_batches_and_other_faults_are_told() {
+    let (e, level, matrices, points) = wide();
+    let shard = cpu(&e, &level, &matrices).shards()[0].clone();
+    let mut whole = on_device(&e, &shard, emulated(false, Faults::default()), AMPLE);
+    let expected = evaluate(&mut whole, &shard, &points, Pass::Gram).unwrap();
+    // less than the budget says, as where somebody else uses the device
+    let mut seen = 0;
+    for memory in [8 << 20, 3 << 20, 2 << 20, 3 << 19] {
+        let device = emulated(false, Faults { memory, ..Faults::default() });
+        let mut gpu = on_device(&e, &shard, device, AMPLE);
+        assert!(evaluate(&mut gpu, &shard, &points, Pass::Gram).unwrap() == expected, "{memory} bytes");
+        assert!(gpu.device().in_use() <= memory);
+        seen += usize::from(!gpu.holds(0));
+    }
+    assert!(seen >= 2, "{seen}");
+    let refused = GpuEngine::new(
+        emulated(false, Faults { memory: 1000, ..Faults::default() }),
+        e.clone(),
+        std::slice::from_ref(&shard),
+        AMPLE,
+    );
+    let error = refused.err().unwrap();
+    assert_eq!(error.exit_code(), 5);
+    assert!(error.to_string().starts_with("emulated GPU: no room for "), "{error}");
+    let told = |faults: Faults| {
+        let made = GpuEngine::new(emulated(false, faults), e.clone(), std::slice::from_ref(&shard), 3 << 20);
+        let told = made.and_then(|mut gpu| evaluate(&mut gpu, &shard, &points, Pass::Gram));
+        told.unwrap_err().to_string()
+    };
+    for upload in 1..9 {
+        assert_eq!(
+            told(Faults { upload: Some(upload), ..Faults::default() }),
+            "emulated GPU: a copy failed on purpose"
+        );
+    }
+    assert_eq!(told(Faults { launch: Some(2), ..Faults::default() }), "emulated GPU: gram_quartic failed on purpose");
+    let no_library = Emulated::load(Path::new("/no/such/library.so"), false, Faults::default()).err().unwrap();
+    assert!(no_library.to_string().contains("/no/such/library.so"), "{no_library}");
+}
+
+#[test]
+fn nothing_grows_with_the_data_but_c2_and_its_tiles() {
+    let (mut of_tiles, mut bytes) = (0, 0);
+    for n in [500, 1000, 3000] {
+        let e = experiment(AnalysisMode::LaminarFlow, ShearConvention::Homodyne, n, vec![0.0, 40.0]);
+        let matrices: Vec<TwoTime> = (0..2).map(|a| data(n, a, 0.0)).collect();
+        let level = Level::all(n, 2).swap_remove(0);
+        let shard = cpu(&e, &level, &matrices).shards()[0].clone();
+        let mut gpu = on_device(&e, &shard, emulated(false, Faults::default()), AMPLE);
+        let point = Point { physical: vec![2e3, -0.3, 100.0, 1e-3, 0.2, 1e-4, 1.0], scaling: vec![(0.3, 1.0); 2] };
+        evaluate(&mut gpu, &shard, &[point], Pass::Gram).unwrap();
+        let all: usize = gpu.device().allocations.iter().sum();
+        let (tiles, frames) = (level.plan.n_tiles(), level.frames.len());
+        // what a tile is and its sums; its share of the nodes on the way, and the integrals
+        let known = level.bytes() + tiles * (40 + 448) + frames * 128;
+        let other = all - known;
+        assert!(other < 60_000, "{n} frames: {other} bytes of {all}");
+        (of_tiles, bytes) = (tiles * 488, level.bytes());
+    }
+    // some hundredths of the data where tiles are whole
+    assert!(of_tiles * 60 < bytes, "{of_tiles} {bytes}");
+}

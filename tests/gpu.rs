@@ -1,0 +1,170 @@
+//! The GPU kernels without a GPU: built for the host, the whole program fits on them; by NVIDIA's compiler they need no more
+//! registers than there are.
+
+mod common;
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::ptr;
+use std::sync::OnceLock;
+
+use common::files::Sample;
+use common::{Run, alone, json, parameters, scratch, summary, with_ranks};
+use libloading::{Library, Symbol};
+use serde_json::Value;
+
+/// The kernels built for this host.
+fn library() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kernels.so");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels/emulation/library.cpp");
+        let mut command = Command::new("c++");
+        command.args(["-std=c++20", "-O2", "-march=native", "-ffp-contract=off", "-fPIC", "-shared", "-o"]);
+        assert!(command.arg(&path).arg(source).status().expect("a C++ compiler").success());
+        path
+    })
+}
+
+/// A fit on so many ranks, 0 = alone, whose passes are made by the kernels.
+fn on_gpu(folder: &Path, ranks: usize, more: &[&str]) -> Run {
+    let arguments = [&["--config", "config.yaml", "--threads", "1"], more].concat();
+    let run = if ranks == 0 { alone(folder, &arguments) } else { with_ranks(ranks, folder, &arguments) };
+    run.env("HOMODYNE_EMULATED_GPU", library().to_str().unwrap())
+}
+
+/// That two fits have found the same, but for rounding.
+#[track_caller]
+fn assert_same_minimum(found: &Value, expected: &Value) {
+    assert_eq!(found["convergence_status"], "converged");
+    for (name, own) in expected["parameters"].as_object().unwrap() {
+        let number = |value: &Value, key: &str| value[key].as_f64().unwrap_or(f64::NAN);
+        let (other, value, error) = (&found["parameters"][name], number(own, "value"), number(own, "uncertainty"));
+        assert!((number(other, "value") - value).abs() < 1e-5 * error, "{name}: {other} {own}");
+        assert!((number(other, "uncertainty") / error - 1.0).abs() < 1e-6, "{name}: {other} {own}");
+    }
+}
+
+#[test]
+fn the_whole_program_fits_on_the_kernels() {
+    let folder = scratch();
+    let folder = folder.path();
+    let results = folder.join("homodyne_results");
+    let mut expected = Value::Null;
+    for (sample, more) in [(Sample::STILL, &["--set", "optimization.nlsq.loss=soft_l1"][..]), (Sample::FLOW, &[])] {
+        sample.make(folder);
+        let arguments = [&["--config", "config.yaml", "--output-dir", "cpu"], more].concat();
+        alone(folder, &arguments).success();
+        let outcome = on_gpu(folder, 0, more).success();
+        assert!(outcome.stdout.contains("emulated GPU"), "{outcome}");
+        assert_eq!(summary(&results)["device"], "cuda");
+        expected = parameters(&results);
+        assert_same_minimum(&expected, &parameters(&folder.join("cpu")));
+        on_gpu(folder, 2, more).success();
+        assert_eq!(parameters(&results), expected, "2 ranks");
+    }
+    // stopped and gone on with, in rounds too
+    let stopped = on_gpu(folder, 0, &[]).env("HOMODYNE_FAULT", "0:6:signal").env("HOMODYNE_ROUND_MS", "1").outcome();
+    assert_eq!(stopped.code, Some(75), "{stopped}");
+    on_gpu(folder, 2, &[]).success();
+    assert_eq!(parameters(&results), expected);
+    // what it can't do is left to the CPU
+    on_gpu(folder, 0, &["--set", "device.precision=mixed"]).success();
+    assert_eq!(summary(&results)["device"], "cpu");
+    let none = alone(folder, &["--config", "config.yaml"]).env("HOMODYNE_EMULATED_GPU", "/no/kernels.so").outcome();
+    none.assert_error(5, &["/no/kernels.so"]);
+    assert_eq!(json(&results.join("nlsq/convergence_metrics.json"))["device_info"]["kind"], "cpu");
+}
+
+/// NVRTC, where `scripts/setup.sh --tests` could fetch it.
+struct Nvrtc(Library);
+
+impl Nvrtc {
+    fn load() -> Option<Self> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/nvrtc/nvidia/cuda_nvrtc/lib/libnvrtc.so.12");
+        if !path.exists() {
+            println!("left out: {} isn't there, which scripts/setup.sh --tests fetches from PyPI", path.display());
+            return None;
+        }
+        // SAFETY: NVIDIA's compiler library, whose initialisers are its own affair
+        Some(Self(unsafe { Library::new(path) }.unwrap()))
+    }
+
+    /// Compiles the kernels; gives what the compiler said of them.
+    fn compile(&self, architecture: &str) -> String {
+        type Program = *mut c_void;
+        let text = |file: &str| {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels").join(file);
+            CString::new(std::fs::read_to_string(path).unwrap()).unwrap()
+        };
+        let (source, header) = (text("gram.cu"), text("model.cuh"));
+        let options = [&format!("--gpu-architecture={architecture}"), "--std=c++17", "--ptxas-options=-v"];
+        let options: Vec<CString> = options.iter().map(|option| CString::new(*option).unwrap()).collect();
+        let pointers: Vec<*const c_char> = options.iter().map(|option| option.as_ptr()).collect();
+        // SAFETY: signatures as nvrtc.h of CUDA 12.9 has them; all strings outlive the calls
+        unsafe {
+            type Create = unsafe extern "C" fn(
+                *mut Program,
+                *const c_char,
+                *const c_char,
+                c_int,
+                *const *const c_char,
+                *const *const c_char,
+            ) -> c_int;
+            let create: Symbol<Create> = self.0.get(b"nvrtcCreateProgram\0").unwrap();
+            let compile: Symbol<unsafe extern "C" fn(Program, c_int, *const *const c_char) -> c_int> =
+                self.0.get(b"nvrtcCompileProgram\0").unwrap();
+            let size: Symbol<unsafe extern "C" fn(Program, *mut usize) -> c_int> =
+                self.0.get(b"nvrtcGetProgramLogSize\0").unwrap();
+            let log: Symbol<unsafe extern "C" fn(Program, *mut c_char) -> c_int> =
+                self.0.get(b"nvrtcGetProgramLog\0").unwrap();
+            let mut program: Program = ptr::null_mut();
+            let name = c"gram.cu".as_ptr();
+            let included = c"model.cuh".as_ptr();
+            assert_eq!(create(&mut program, source.as_ptr(), name, 1, &header.as_ptr(), &included), 0);
+            let code = compile(program, pointers.len() as c_int, pointers.as_ptr());
+            let mut bytes = 0;
+            size(program, &mut bytes);
+            let mut said = vec![0u8; bytes + 1];
+            log(program, said.as_mut_ptr().cast());
+            let said = CStr::from_bytes_until_nul(&said).unwrap().to_string_lossy().into_owned();
+            assert_eq!(code, 0, "{architecture}: {said}");
+            said
+        }
+    }
+}
+
+#[test]
+fn nvidias_compiler_takes_the_kernels_without_spills() {
+    let Some(nvrtc) = Nvrtc::load() else { return };
+    // beyond so many registers a multiprocessor holds fewer than three blocks of 128 threads
+    const MOST: usize = 65536 / (3 * 128);
+    for architecture in ["compute_70", "compute_80", "compute_86", "compute_89", "compute_90"] {
+        nvrtc.compile(architecture);
+    }
+    println!("registers of the kernels, by NVRTC's ptxas");
+    for architecture in ["sm_70", "sm_80", "sm_86", "sm_89", "sm_90"] {
+        let said = nvrtc.compile(architecture);
+        let mut kernels = Vec::new();
+        let mut name = "";
+        for line in said.lines() {
+            if let Some((_, rest)) = line.split_once("Compiling entry function '") {
+                name = rest.split('\'').next().unwrap();
+            }
+            assert!(
+                !line.contains("spill stores") || line.contains(" 0 bytes spill stores, 0 bytes spill loads"),
+                "{line}"
+            );
+            if let Some((_, rest)) = line.split_once("Used ") {
+                let registers: usize = rest.split(' ').next().unwrap().parse().unwrap();
+                // pairs with weights of their own need more: two blocks
+                let most = if name.starts_with("robust") { 65536 / (2 * 128) } else { MOST };
+                assert!(registers <= most, "{architecture} {name}: {registers} registers");
+                kernels.push(format!("{name} {registers}"));
+            }
+        }
+        assert_eq!(kernels.len(), 10, "{said}");
+        println!("{architecture}: {}", kernels.join(", "));
+    }
+}
