@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod config;
+mod device;
 mod examples;
 mod results;
 
@@ -12,6 +13,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub use checkpoint::{CheckpointArgs, CheckpointCommand, ListArgs, VerifyArgs};
 pub use config::{CheckArgs, ConfigArgs, ConfigCommand, InitArgs, ModeName};
+pub use device::{DeviceArgs, DeviceCommand};
 use examples::{BENCHMARK_EXAMPLES, EXAMPLES, INSPECT_EXAMPLES, SIMULATE_EXAMPLES};
 pub use results::{CompareArgs, ConvertArgs};
 
@@ -44,9 +46,8 @@ pub enum Command {
     Compare(CompareArgs),
     /// Write a configuration file to begin with, or check one.
     Config(ConfigArgs),
-    /// Show or measure devices.
-    #[command(hide = true)]
-    Device(Rest),
+    /// Show what there is to compute on.
+    Device(DeviceArgs),
     /// List the checkpoints in a folder, or verify them.
     Checkpoint(CheckpointArgs),
     /// Measure this machine and what the program gets out of it.
@@ -68,9 +69,9 @@ pub struct FitArgs {
     /// Way to fit [default: optimization.method of the configuration, else nlsq].
     #[arg(long, value_name = "METHOD")]
     pub method: Option<Method>,
-    /// Where to compute.
-    #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    pub device: DeviceKind,
+    /// Where to compute [default: device.kind of the configuration, else auto].
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<DeviceKind>,
     /// Threads per rank [default: the configuration, else SLURM_CPUS_PER_TASK, else the cores this rank may use].
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
@@ -188,15 +189,6 @@ pub struct LaterArgs {
     pub memory_profile: Option<PathBuf>,
 }
 
-/// Whatever stands behind a command that isn't there yet.
-#[derive(Debug, Clone, Args)]
-#[command(disable_help_flag = true)]
-pub struct Rest {
-    /// Not looked at.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    pub rest: Vec<String>,
-}
-
 /// Way to fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Method {
@@ -218,8 +210,18 @@ pub enum DeviceKind {
     /// The CPU cores.
     Cpu,
     /// NVIDIA GPUs.
-    #[value(hide = true)]
     Cuda,
+}
+
+impl DeviceKind {
+    /// As in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+        }
+    }
 }
 
 /// How to hold the data and cut the passes.
@@ -284,13 +286,11 @@ fn unavailable(cli: &Cli) -> Option<String> {
     let fit = &cli.fit;
     let asked = match &cli.command {
         Some(Command::Simulate(_) | Command::Convert(_) | Command::Compare(_)) => None,
-        Some(Command::Benchmark(_) | Command::Config(_) | Command::Checkpoint(_)) => None,
+        Some(Command::Benchmark(_) | Command::Config(_) | Command::Checkpoint(_) | Command::Device(_)) => None,
         Some(Command::Inspect(inspect)) => inspect.plot.then_some("inspect --plot"),
-        Some(Command::Device(_)) => Some("device"),
         None => [
             (fit.method == Some(Method::Nuts), "--method nuts"),
             (fit.method == Some(Method::Both), "--method both"),
-            (fit.device == DeviceKind::Cuda, "--device cuda"),
             (fit.later.trace.is_some(), "--trace"),
             (fit.later.memory_profile.is_some(), "--memory-profile"),
         ]

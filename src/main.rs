@@ -10,8 +10,8 @@ use log::LevelFilter;
 
 use homodyne_mpi::benchmark::Plan;
 use homodyne_mpi::cli::{
-    BenchmarkArgs, CheckpointCommand, Cli, Command, CompareArgs, ConfigCommand, ConvertArgs, FitArgs, InspectArgs,
-    LayoutName, ModeName, NO_CONFIG, SimulateArgs, Verbosity, refused,
+    BenchmarkArgs, CheckpointCommand, Cli, Command, CompareArgs, ConfigCommand, ConvertArgs, DeviceCommand, FitArgs,
+    InspectArgs, LayoutName, ModeName, NO_CONFIG, SimulateArgs, Verbosity, refused,
 };
 use homodyne_mpi::cluster::{World, stop, worker};
 use homodyne_mpi::commands::Going;
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
             Some(Command::Compare(args)) => compare(&args),
             Some(Command::Config(args)) => configuration(&args.command),
             Some(Command::Checkpoint(args)) => checkpoint(&args.command),
-            Some(_) => Err(Error::Usage("this command isn't available in this version".into())),
+            Some(Command::Device(args)) => device(&args.command),
         },
     };
     match outcome {
@@ -227,6 +227,13 @@ fn checkpoint(command: &CheckpointCommand) -> Result<()> {
     }
 }
 
+fn device(command: &DeviceCommand) -> Result<()> {
+    match command {
+        DeviceCommand::Status { json } => commands::device::status(json.as_deref(), &mut std::io::stdout()),
+        DeviceCommand::ClearCache => commands::device::clear_cache(&mut std::io::stdout()),
+    }
+}
+
 fn benchmark(world: &World, args: &BenchmarkArgs) -> Result<u8> {
     telemetry::start_logging(level(args.verbosity, None), 0);
     let threads = commands::benchmark::thread_counts(&args.threads)?;
@@ -285,6 +292,7 @@ fn drive(world: &World, args: &FitArgs) -> Result<u8> {
             output_dir: args.output_dir.clone(),
             threads: args.threads,
             strategy: args.strategy.map(|s| s.name().to_string()),
+            device: args.device.map(|d| d.name().to_string()),
             method: args.method.map(|m| m.name().to_string()),
         },
     )?;

@@ -329,14 +329,12 @@ fn what_is_still_to_come_is_refused_by_name() {
         &["--method", "nuts"],
         &["--method", "cmc"],
         &["--method", "both"],
-        &["--device", "cuda"],
     ] {
         let mut refused = Refused::new();
         refused.arguments.extend(more.iter().map(|s| s.to_string()));
         refused.assert(2, &[more[0], "isn't available"]);
     }
     let folder = scratch();
-    alone(folder.path(), &["device", "status"]).outcome().assert_error(2, &["device", "isn't available"]);
     alone(folder.path(), &["inspect", "x.hdf", "--plot"]).outcome().assert_error(2, &["--plot", "isn't available"]);
     assert!(tree(folder.path()).is_empty());
 }

@@ -72,9 +72,63 @@ fn the_whole_program_fits_on_the_kernels() {
     // what it can't do is left to the CPU
     on_gpu(folder, 0, &["--set", "device.precision=mixed"]).success();
     assert_eq!(summary(&results)["device"], "cpu");
-    let none = alone(folder, &["--config", "config.yaml"]).env("HOMODYNE_EMULATED_GPU", "/no/kernels.so").outcome();
+    for unfit in [["--set", "device.precision=mixed"], ["--strategy", "streaming"]] {
+        let refused = on_gpu(folder, 0, &[&["--device", "cuda"], &unfit[..]].concat()).outcome();
+        refused.assert_error(2, &["can't be had on GPUs", "--device cpu"]);
+    }
+    on_gpu(folder, 0, &["--device", "cpu"]).success();
+    assert_eq!(summary(&results)["device"], "cpu");
+    let none = alone(folder, &["--config", "config.yaml", "--device", "cuda"])
+        .env("HOMODYNE_EMULATED_GPU", "/no/kernels.so")
+        .outcome();
     none.assert_error(5, &["/no/kernels.so"]);
     assert_eq!(json(&results.join("nlsq/convergence_metrics.json"))["device_info"]["kind"], "cpu");
+}
+
+#[test]
+fn without_a_gpu_the_cpu_is_used_or_the_lack_of_one_told() {
+    let folder = scratch();
+    let folder = folder.path();
+    Sample::STILL.make(folder);
+    // SAFETY: NVIDIA's driver, whose initialisers are its own affair
+    if unsafe { Library::new("libcuda.so.1") }.is_ok() {
+        println!("left out: there is an NVIDIA driver here");
+        return;
+    }
+    let told = "no NVIDIA driver is installed";
+    let used = alone(folder, &["--config", "config.yaml"]).success();
+    assert_eq!(used.stderr.matches(&format!("info: the CPU is used: {told}")).count(), 1, "{used}");
+    assert!(!alone(folder, &["--config", "config.yaml", "--device", "cpu"]).success().stderr.contains(told));
+    for ranks in [0, 2] {
+        let arguments = ["--config", "config.yaml", "--device", "cuda", "--output-dir", "new"];
+        let run = if ranks == 0 { alone(folder, &arguments) } else { with_ranks(ranks, folder, &arguments) };
+        run.outcome().assert_error(5, &["GPU: ", told, "libcuda.so.1"]);
+        assert!(!folder.join("new").exists(), "nothing is begun");
+    }
+}
+
+#[test]
+fn the_status_of_devices_is_shown_and_the_cache_emptied() {
+    let folder = scratch();
+    let folder = folder.path();
+    let shown = alone(folder, &["device", "status", "--json", "device.json"]).success();
+    for part in ["Processor", "cores", "instruction set", "limit of a run", "GPUs", "NVRTC", "Recommended"] {
+        assert!(shown.stdout.contains(part), "{part}: {shown}");
+    }
+    let status = json(&folder.join("device.json"));
+    assert!(status["cpu"]["cores"].as_u64().unwrap() >= 1, "{status}");
+    assert!(status["cpu"]["memory_limit_bytes"].as_f64().unwrap() > 0.0, "{status}");
+    assert_eq!(status["gpus"].as_array().unwrap().is_empty(), status["no_gpu_because"].is_string(), "{status}");
+    let kept = folder.join("cache/homodyne-mpi/kernels");
+    std::fs::create_dir_all(&kept).unwrap();
+    for name in ["a.ptx", "b.ptx", "notes.txt"] {
+        std::fs::write(kept.join(name), "x").unwrap();
+    }
+    let clear =
+        || alone(folder, &["device", "clear-cache"]).env("XDG_CACHE_HOME", folder.join("cache").to_str().unwrap());
+    assert!(clear().success().stdout.starts_with("2 file(s)"));
+    assert!(clear().success().stdout.starts_with("0 file(s)"));
+    assert!(kept.join("notes.txt").exists());
 }
 
 /// NVRTC, where `scripts/setup.sh --tests` could fetch it.

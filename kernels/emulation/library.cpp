@@ -35,5 +35,3 @@ extern "C" int homodyne_emulated_launch(const char *name, unsigned int blocks, u
     }
     return 1;
 }
-
-extern "C" size_t homodyne_emulated_shared() { return sizeof(Shared); }

@@ -64,7 +64,8 @@ pub fn cores() -> usize {
     (0..CpuSet::count()).filter(|&core| set.is_set(core).unwrap_or(false)).count().max(1)
 }
 
-fn processor() -> String {
+/// Name of the processor; empty where the system doesn't say.
+pub fn processor() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     name.map_or_else(String::new, |(_, name)| name.trim().to_owned())

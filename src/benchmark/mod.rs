@@ -13,7 +13,7 @@ mod row;
 mod sample;
 
 pub use fit::fit;
-pub use machine::{Machine, cores};
+pub use machine::{Machine, cores, processor};
 pub use passes::passes;
 pub use read::read;
 pub use reduce::{alone as reduce_alone, over_ranks as reduce_over_ranks};

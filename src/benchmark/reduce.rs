@@ -5,6 +5,7 @@ use serde_json::json;
 use super::row::{Row, Timings, fields};
 use crate::Result;
 use crate::cluster::{RoundPlan, Setup, World, completion_cost, survey};
+use crate::gram::gpu::{DeviceChoice, MEMORY_FRACTION};
 use crate::gram::{Precision, instruction_sets};
 use crate::model::Experiment;
 
@@ -50,6 +51,8 @@ pub fn over_ranks(world: &World, experiment: &Experiment) -> Result<Row> {
         streaming: None,
         rounds: RoundPlan::from_environment(),
         weighted: false,
+        device: DeviceChoice::Cpu,
+        memory_fraction: MEMORY_FRACTION,
     };
     let survey = survey(world, setup, false)?;
     let nodes: usize = survey.shares[0].iter().map(|s| s.nodes).sum();

@@ -136,3 +136,10 @@ are listed, and what that means for the numbers.
 Examples:
   homodyne-mpi compare run1 run2
   homodyne-mpi compare homodyne_results python_results --json difference.json";
+
+/// Below the help of `device`.
+pub(super) const DEVICE_EXAMPLES: &str = "\
+Examples:
+  homodyne-mpi device status
+  homodyne-mpi device status --json device.json
+  homodyne-mpi device clear-cache";

@@ -119,7 +119,7 @@ impl<'w> Driver<'w> {
             self.buffer = Vec::new();
             let (stores, sigma) = (std::mem::take(&mut self.stores), std::mem::take(&mut self.sigma));
             let pool = thread_pool(0, self.threads.threads)?;
-            self.engine = Some(RankEngine::new(&self.setup, &self.dealing, stores, sigma, pool)?);
+            self.engine = Some(RankEngine::new(self.world, &self.setup, &self.dealing, (stores, sigma), pool)?);
         }
         Ok(())
     }
@@ -205,8 +205,13 @@ impl<'w> Driver<'w> {
         let Some(streaming) = &self.setup.streaming else { return Ok(()) };
         self.world.broadcast_words(&mut [operation::OPEN, verify.into(), 0, 0]);
         let pool = thread_pool(0, self.threads.threads)?;
-        let mut engine =
-            RankEngine::new(&self.setup, &self.dealing, std::mem::take(&mut self.stores), Vec::new(), pool)?;
+        let mut engine = RankEngine::new(
+            self.world,
+            &self.setup,
+            &self.dealing,
+            (std::mem::take(&mut self.stores), Vec::new()),
+            pool,
+        )?;
         streaming.attach(files, &mut engine)?;
         self.engine = Some(engine);
         Ok(())

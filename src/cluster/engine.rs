@@ -1,35 +1,38 @@
 //! The engine of a rank: its CPU threads and, where it has one, a GPU that passes are made on.
 
 use std::ops::{Deref, DerefMut};
-use std::path::PathBuf;
 use std::time::Instant;
 
+use super::World;
 use super::setup::{Dealing, Setup};
-use crate::Result;
-use crate::gram::gpu::{Emulated, Faults, GpuEngine};
+use crate::gram::gpu::{self, Device, DeviceChoice, GpuEngine};
 use crate::gram::rounds::{Known, Rounds};
-use crate::gram::{CpuEngine, Engine, Gram, Pass, Point, Precision, Shard, TileStore};
+use crate::gram::{COLUMNS, CpuEngine, Engine, Gram, Pass, Point, Precision, Shard, TileStore};
+use crate::{Error, Result};
 
-/// Names the library of the emulated device, for tests (see `kernels/emulation`).
-const EMULATED: &str = "HOMODYNE_EMULATED_GPU";
-/// What the emulated device may use, bytes.
-const EMULATED_BUDGET: usize = 1 << 30;
+/// Where a GPU is compared with the CPU before it is used: moderate, with all columns at work.
+const PROBE: [f64; 7] = [2e3, -0.3, 100.0, 1e-3, 0.2, 1e-4, 1.0];
+/// Entries may differ by this much of √(G_aa·G_bb): wrong kernels differ by far more.
+const SAME: f64 = 1e-9;
 
 /// The data of a rank and who works on them. All that isn't a pass is as [`CpuEngine`] has it.
 pub(super) struct RankEngine {
     cpu: CpuEngine,
-    gpu: Option<GpuEngine<Emulated>>,
+    gpu: Option<GpuEngine<Box<dyn Device>>>,
     /// Time of the last pass on the GPU, s.
     busy: f64,
 }
 
 impl RankEngine {
     /// Builds it from the rank's filled stores and its threads.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where a GPU must be used and can't be.
     pub fn new(
+        world: &World,
         setup: &Setup,
         dealing: &Dealing,
-        stores: Vec<TileStore>,
-        sigma: Vec<TileStore>,
+        (stores, sigma): (Vec<TileStore>, Vec<TileStore>),
         pool: rayon::ThreadPool,
     ) -> Result<Self> {
         let mut sigma = sigma.into_iter();
@@ -40,15 +43,38 @@ impl RankEngine {
         if let Some(pairs) = setup.batch_pairs {
             cpu.set_batches(pairs, None);
         }
+        let mut engine = Self { cpu, gpu: None, busy: 0.0 };
         // what is read in every pass, and pairs in f32, are for the CPU
         let suits = setup.streaming.is_none() && setup.precision == Precision::F64;
-        let library = std::env::var_os(EMULATED).map(PathBuf::from).filter(|_| suits);
-        let on_gpu = |library: PathBuf| {
-            let device = Emulated::load(&library, false, Faults::default())?;
-            GpuEngine::new(device, setup.experiment.clone(), cpu.shards(), EMULATED_BUDGET)
-        };
-        let gpu = library.map(on_gpu).transpose()?;
-        Ok(Self { cpu, gpu, busy: 0.0 })
+        if suits
+            && setup.device != DeviceChoice::Cpu
+            && (setup.device == DeviceChoice::Cuda || gpu::available().is_ok())
+        {
+            match engine.compared((world.rank_on_node(), world.ranks_on_node()), setup) {
+                Ok(gpu) => engine.gpu = Some(gpu),
+                Err(error) if setup.device == DeviceChoice::Cuda => return Err(error),
+                Err(error) => log::warn!("{error}; the CPU is used"),
+            }
+        }
+        Ok(engine)
+    }
+
+    /// A GPU that gives on the coarsest level what the CPU does.
+    fn compared(&mut self, place: (usize, usize), setup: &Setup) -> Result<GpuEngine<Box<dyn Device>>> {
+        let experiment = &setup.experiment;
+        let (device, budget) = gpu::open(place, setup.memory_fraction)?;
+        let mut gpu = GpuEngine::new(device, experiment.clone(), self.cpu.shards(), budget)?;
+        let level = self.cpu.shards().len() - 1;
+        let physical = PROBE[..experiment.mode.n_physical()].to_vec();
+        let points = [Point { physical, scaling: vec![(0.3, 1.0); experiment.n_angles()] }];
+        let expected = self.cpu.evaluate(level, &points, Pass::Gram)?;
+        let found = gpu.evaluate((level, &self.cpu.shards()[level]), &points, Pass::Gram, &mut Rounds::one())?;
+        let worst = found.iter().zip(&expected).map(|(a, b)| distance(a, b)).fold(0.0, f64::max);
+        if found.len() == expected.len() && worst <= SAME {
+            return Ok(gpu);
+        }
+        let message = format!("its sums differ from the CPU's by {worst:.1e} of their size; please report this");
+        Err(Error::Device { name: gpu.name(), message })
     }
 
     /// What the passes are made on, if it isn't the CPU.
@@ -68,6 +94,16 @@ impl RankEngine {
     pub fn worked(&self) -> f64 {
         if self.gpu.is_some() { self.busy } else { self.cpu.worked() }
     }
+}
+
+/// Largest difference of two sums, in units of √(G_aa·G_bb); not a number counts as infinite.
+fn distance(a: &Gram, b: &Gram) -> f64 {
+    let entries = (0..COLUMNS).flat_map(|i| (i..COLUMNS).map(move |j| (i, j)));
+    let of = |(i, j)| {
+        let (difference, scale) = ((a.at(i, j) - b.at(i, j)).abs(), (b.at(i, i) * b.at(j, j)).sqrt());
+        if difference == 0.0 { 0.0 } else { difference / scale }
+    };
+    entries.map(of).fold(0.0, |most: f64, x| if x.is_nan() { f64::INFINITY } else { most.max(x) })
 }
 
 impl Deref for RankEngine {
@@ -100,5 +136,23 @@ impl Engine for RankEngine {
         let sums = gpu.evaluate((level, &self.cpu.shards()[level]), points, pass, rounds);
         self.busy = begin.elapsed().as_secs_f64();
         sums
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances_are_measured_by_the_diagonal() {
+        let mut a = Gram::default();
+        a.set(2, 2, 4.0);
+        a.set(5, 5, 9.0);
+        let mut b = a;
+        assert_eq!(distance(&a, &b), 0.0);
+        b.set(2, 5, 0.6);
+        assert!((distance(&b, &a) - 0.1).abs() < 1e-15);
+        b.set(2, 5, f64::NAN);
+        assert_eq!(distance(&b, &a), f64::INFINITY);
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::rounds::RoundPlan;
+use crate::gram::gpu::DeviceChoice;
 use crate::gram::{CpuEngine, Level, Precision, TileReader, TileStore, Tolerance, tree};
 use crate::model::Experiment;
 use crate::{Error, Result};
@@ -21,6 +22,10 @@ pub struct Setup {
     pub batch_pairs: Option<usize>,
     /// Precision of Gram passes.
     pub precision: Precision,
+    /// Where passes are made.
+    pub device: DeviceChoice,
+    /// Share of a GPU's free memory that is used.
+    pub memory_fraction: f64,
     /// Every pair has a σ of its own.
     pub weighted: bool,
     /// Which passes are made in rounds.

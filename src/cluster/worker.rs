@@ -283,7 +283,7 @@ fn complete(world: &World, ready: &mut Ready) -> Result<()> {
         None => thread_pool(world.rank(), ready.threads.threads)?,
     };
     let sigma = std::mem::take(&mut ready.sigma);
-    let mut engine = RankEngine::new(&ready.setup, &ready.dealing, stores, sigma, pool)?;
+    let mut engine = RankEngine::new(world, &ready.setup, &ready.dealing, (stores, sigma), pool)?;
     if let Some(pairs) = ready.setup.batch_pairs {
         let samples = Arc::clone(&ready.samples);
         engine.set_batches(pairs, Some(Box::new(move |_, _| samples.take())));

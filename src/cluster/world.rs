@@ -100,6 +100,11 @@ impl World {
         self.local.size() as usize
     }
 
+    /// This rank among those of its node, from 0.
+    pub fn rank_on_node(&self) -> usize {
+        self.local.rank() as usize
+    }
+
     /// Every rank's value, in the order of ranks, among the ranks of this node; a collective call.
     pub fn all_gather_on_node(&self, values: &[u64]) -> Vec<u64> {
         let mut all = vec![0; values.len() * self.ranks_on_node()];

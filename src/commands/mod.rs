@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod compare;
 pub mod config;
 pub mod convert;
+pub mod device;
 mod differences;
 pub mod dry_run;
 pub mod fit;

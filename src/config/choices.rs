@@ -64,7 +64,7 @@ const CHOICES: &[Choice] = &[
         later: &[],
         remedy: "",
     },
-    Choice { path: "device.kind", ready: &["auto", "cpu"], later: &["cuda"], remedy: "set `kind: auto` or `cpu`" },
+    Choice { path: "device.kind", ready: &["auto", "cpu", "cuda"], later: &[], remedy: "" },
     Choice { path: "device.precision", ready: &["f64", "mixed"], later: &[], remedy: "" },
     Choice { path: "distributed.io", ready: &["root"], later: &["parallel"], remedy: "set `io: root`" },
 ];

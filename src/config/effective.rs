@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Config, ScalingMode, SimulationConfig, Strategy};
 use crate::dataset::{Baseline, DataFilter, Layout, Train};
+use crate::gram::gpu::MEMORY_FRACTION;
 use crate::model::PHYSICAL;
 
 /// The configuration in force, defaults and command line included: as YAML (which JSON is) it gives the same fit again.
@@ -78,7 +79,11 @@ pub(super) fn effective(config: &Config) -> Value {
             "fast_mode": !selection.compare_halves,
             "computation": { "cpu_threads": config.performance.threads.map_or(json!("auto"), |n| json!(n)) },
         },
-        "device": { "precision": config.performance.precision.name() },
+        "device": {
+            "kind": config.performance.device.name(),
+            "precision": config.performance.precision.name(),
+            "memory_fraction": config.performance.memory_fraction.unwrap_or(MEMORY_FRACTION),
+        },
         "output": {
             "directory": config.output.directory.to_string_lossy(),
             "compress_hdf5": config.output.compression > 0,

@@ -35,6 +35,7 @@ pub(super) const GROUPS: &[Group] = &[
     used("data_filtering", Kind::List, "exclude_frames"),
     used("data_filtering", Kind::Whole, "min_lag_frames max_lag_frames"),
     used("device", Kind::Text, "kind precision"),
+    used("device", Kind::Number, "memory_fraction"),
     used("distributed", Kind::Text, "io"),
     used("experimental_data", Kind::Text, "file_path data_folder_path data_file_name file_format exchange_key"),
     used("experimental_data", Kind::Any, "phi_angles train"),
@@ -80,7 +81,6 @@ pub(super) const GROUPS: &[Group] = &[
     used("simulation", Kind::Number, "noise"),
     used("simulation", Kind::Any, "parameters contrast offset"),
     used("validation", Kind::Flag, "strict_mode"),
-    idle("device", "only a CPU engine is available in this version", "memory_fraction"),
     idle(
         "optimization.nuts",
         "sampling is not available in this version",

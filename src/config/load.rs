@@ -10,6 +10,7 @@ use super::parse::parse;
 use super::source::Source;
 use super::{Config, FitConfig, OutputConfig, PerformanceConfig, Strategy, TimeOrigin};
 use super::{effective, parameters, scaling, selection, simulation, streaming};
+use crate::gram::gpu::DeviceChoice;
 use crate::gram::{Loss, Precision};
 use crate::model::{AnalysisMode, ShearConvention};
 use crate::{Error, Result};
@@ -151,8 +152,23 @@ fn performance(document: &Document) -> Result<PerformanceConfig> {
             Some("mixed") => Precision::Mixed,
             _ => Precision::F64,
         },
+        device: match document.choice("device.kind")? {
+            Some("cuda") => DeviceChoice::Cuda,
+            Some("cpu") => DeviceChoice::Cpu,
+            _ => DeviceChoice::Auto,
+        },
+        memory_fraction: memory_fraction(document)?,
         progress: document.flag("performance.enable_progress", true)?,
     })
+}
+
+fn memory_fraction(document: &Document) -> Result<Option<f64>> {
+    const PATH: &str = "device.memory_fraction";
+    let Some(spot) = document.number(PATH)? else { return Ok(None) };
+    if spot.value > 0.0 && spot.value <= 1.0 {
+        return Ok(Some(spot.value));
+    }
+    Err(document.error(spot.place, format!("`{PATH}` must be above 0 and at most 1")))
 }
 
 fn threads(document: &Document) -> Result<Option<usize>> {

@@ -35,6 +35,7 @@ pub use template::{DataFacts, template};
 use crate::cluster::Strategy;
 use crate::dataset::Selection;
 use crate::gram::Precision;
+use crate::gram::gpu::DeviceChoice;
 use crate::model::{AnalysisMode, ParameterSpace, ScalingMode, ShearConvention};
 
 /// Where t = 0 lies.
@@ -67,6 +68,10 @@ pub struct PerformanceConfig {
     pub threads: Option<usize>,
     /// Precision of Gram passes.
     pub precision: Precision,
+    /// Where passes are made.
+    pub device: DeviceChoice,
+    /// Share of a GPU's free memory that is used; `None` = the program's choice.
+    pub memory_fraction: Option<f64>,
     /// Whether progress is shown on a terminal.
     pub progress: bool,
 }

@@ -20,6 +20,8 @@ pub struct Overrides {
     pub threads: Option<usize>,
     /// Strategy by name.
     pub strategy: Option<String>,
+    /// Device by name.
+    pub device: Option<String>,
     /// Method by name.
     pub method: Option<String>,
 }
@@ -45,6 +47,9 @@ impl Overrides {
         if let Some(threads) = self.threads {
             let value = Value::Whole(i64::try_from(threads).unwrap_or(i64::MAX));
             put(root, "performance.computation.cpu_threads", Node::from_option(value, "--threads"))?;
+        }
+        if let Some(device) = &self.device {
+            put(root, "device.kind", text(device.clone(), "--device"))?;
         }
         if let Some(strategy) = &self.strategy {
             put(root, "performance.strategy_override", text(strategy.clone(), "--strategy"))?;

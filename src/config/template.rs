@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::document::figure;
 use super::load::{COMPRESSION, NPZ_ENTRIES, RESULTS};
 use super::streaming::{CHECKPOINTS, StreamingConfig};
+use crate::gram::gpu::MEMORY_FRACTION;
 use crate::model::{AnalysisMode, CONTRAST, OFFSET, PHYSICAL, ParameterInfo, ScalingMode};
 use crate::solver::FitConfig;
 
@@ -296,8 +297,9 @@ impl Text {
             ("    cpu_threads: auto", "of a rank"),
             ("", ""),
             ("device:", ""),
-            ("  kind: auto", ""),
+            ("  kind: auto", "cpu; cuda: NVIDIA GPUs; auto: a GPU where there is one"),
             ("  precision: f64", ""),
+            (&format!("  memory_fraction: {MEMORY_FRACTION}"), "of a GPU's free memory"),
             ("", ""),
             ("distributed:", ""),
             ("  io: root", "the first rank reads and deals"),

@@ -119,6 +119,8 @@ fn every_setting_arrives() {
         memory_limit_gb: Some(1.5),
         threads: Some(6),
         precision: Precision::F64,
+        device: DeviceChoice::Auto,
+        memory_fraction: None,
         progress: false,
     };
     assert_eq!(config.performance, performance);
@@ -176,6 +178,7 @@ fn wrong_values_name_key_place_and_expectation() {
         ("optimization: {streaming: {checkpoint_frequency: 0}}", "must be at least 1"),
         ("optimization: {streaming: {max_retries_per_batch: -1}}", "must be from 0 to 1000"),
         ("optimization: {streaming: {min_success_rate: 95}}", "must be from 0 to 1"),
+        ("device: {memory_fraction: 90}", "must be above 0 and at most 1"),
         ("output: {compression_level: 10}", "must be from 0 to 9"),
         ("output: {directory: [a]}", "must be text, found a list of 1"),
         ("logging: {level: LOUD}", "`logging.level` can be"),
@@ -211,7 +214,6 @@ fn what_would_be_ignored_to_the_result_is_refused() {
     for (more, expected) in [
         ("optimization: {method: cmc}", "`method: cmc` isn't available yet; set `method: nlsq`"),
         ("optimization: {method: both}", "`method: both` isn't available yet"),
-        ("device: {kind: cuda}", "`kind: cuda` isn't"),
         ("distributed: {io: parallel}", "`io: parallel` isn't"),
         ("initial_parameters: {fixed_parameters: {contrast: 0.3}}", "fixing `contrast` isn't available yet"),
     ] {
@@ -306,6 +308,7 @@ fn the_command_line_wins() {
         output_dir: Some("o".into()),
         threads: Some(3),
         strategy: Some("large".into()),
+        device: Some("cuda".into()),
         method: Some("nlsq".into()),
     };
     let file = format!("{FLOW}optimization: {{method: mcmc}}\nexperimental_data: {{file_path: y.h5}}\n");
@@ -314,6 +317,7 @@ fn the_command_line_wins() {
     assert_eq!(config.data_file, Some("x.h5".into()));
     assert_eq!(config.output.directory, PathBuf::from("o"));
     assert_eq!((config.performance.threads, config.performance.strategy), (Some(3), Some(Strategy::Large)));
+    assert_eq!(config.performance.device, DeviceChoice::Cuda);
     let text = message(load_with(FLOW, &["analyzer_parameters.dt=abc"]), "--set");
     assert_eq!(text, "--set: `analyzer_parameters.dt` must be a number, found the text \"abc\"");
     let threads = Overrides { threads: Some(0), ..Default::default() };

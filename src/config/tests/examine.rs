@@ -44,7 +44,7 @@ parameter_space:
     - {name: D0, min: 5, max: 1}
     - {name: D1}
     - {name: alpha, min: x}
-device: {kind: cuda}
+distributed: {io: parallel}
 ";
     let expected = [
         "3: `analyzer_parameters.dt` must be a number",
@@ -56,7 +56,7 @@ device: {kind: cuda}
         "15: min must be less than max",
         "16: there is no parameter `D1`; did you mean `D0`?",
         "17: must be a number",
-        "18: `kind: cuda` isn't available yet",
+        "18: `io: parallel` isn't available yet",
     ];
     assert_problems(text, &expected);
     let findings = findings(text);

@@ -86,3 +86,33 @@ pub trait Device {
     /// What anything in it failed with.
     fn wait(&mut self, stream: usize) -> Outcome<()>;
 }
+
+impl<D: Device + ?Sized> Device for Box<D> {
+    fn name(&self) -> String {
+        (**self).name()
+    }
+
+    fn allocate(&mut self, bytes: usize) -> Outcome<Address> {
+        (**self).allocate(bytes)
+    }
+
+    fn free(&mut self, memory: Address) {
+        (**self).free(memory);
+    }
+
+    fn upload(&mut self, to: Address, bytes: &[u8], stream: usize) -> Outcome<()> {
+        (**self).upload(to, bytes, stream)
+    }
+
+    fn download(&mut self, from: Address, bytes: &mut [u8], stream: usize) -> Outcome<()> {
+        (**self).download(from, bytes, stream)
+    }
+
+    fn launch(&mut self, launch: &Launch<'_>, stream: usize) -> Outcome<()> {
+        (**self).launch(launch, stream)
+    }
+
+    fn wait(&mut self, stream: usize) -> Outcome<()> {
+        (**self).wait(stream)
+    }
+}

@@ -212,7 +212,7 @@ impl<D: Device> GpuEngine<D> {
                 send(device, data, cast_slice(&shard.store.lanes()[lanes.clone()]), stream)?;
                 if let Some(own_sigma) = &shard.sigma {
                     send(device, sigma, cast_slice(&own_sigma.lanes()[lanes.clone()]), stream)?;
-                    argument.sigma = sigma.address.0 - (lanes.start * size_of::<Lane>()) as u64;
+                    argument.sigma = sigma.address.0.wrapping_sub((lanes.start * size_of::<Lane>()) as u64);
                 }
                 // tiles name their lanes among all
                 argument.data = data.address.0.wrapping_sub((lanes.start * size_of::<Lane>()) as u64);

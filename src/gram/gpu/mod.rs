@@ -2,12 +2,81 @@
 //! whatever the device.
 
 mod arguments;
+mod cuda;
 mod device;
 mod emulated;
 mod engine;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use cuda::{Cuda, DeviceInfo, clear_cache, devices, nvrtc_version};
 pub use device::{Address, Device, Fault, Launch, Outcome, STREAMS};
 pub use emulated::{Emulated, Faults};
 pub use engine::GpuEngine;
+
+use crate::{Error, Result};
+
+/// Where passes are to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum DeviceChoice {
+    /// On a GPU where there is one.
+    #[default]
+    Auto,
+    /// On the CPU.
+    Cpu,
+    /// On a GPU.
+    Cuda,
+}
+
+impl DeviceChoice {
+    /// As in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+        }
+    }
+}
+
+/// Names the library of the emulated device, for tests (see `kernels/emulation`).
+const EMULATED: &str = "HOMODYNE_EMULATED_GPU";
+/// What the emulated device may use, bytes.
+const EMULATED_BUDGET: usize = 1 << 30;
+/// Share of a GPU's free memory that is used, unless the configuration says otherwise.
+pub const MEMORY_FRACTION: f64 = 0.9;
+
+fn emulated_library() -> Option<PathBuf> {
+    std::env::var_os(EMULATED).map(PathBuf::from)
+}
+
+/// Whether there is a GPU.
+///
+/// # Errors
+/// Why there is none.
+pub fn available() -> std::result::Result<(), String> {
+    if emulated_library().is_some() { Ok(()) } else { cuda::count().map(drop) }
+}
+
+/// Opens the GPU of a rank, which is this one of so many on its node: they go round the GPUs. Gives how many bytes of it the
+/// rank may use, too.
+///
+/// # Errors
+/// [`Error::Device`] where it can't be used.
+pub fn open((rank, ranks): (usize, usize), fraction: f64) -> Result<(Box<dyn Device>, usize)> {
+    if let Some(library) = emulated_library() {
+        return Ok((Box::new(Emulated::load(&library, false, Faults::default())?), EMULATED_BUDGET));
+    }
+    let failed = |message: String| Error::Device { name: "GPU".into(), message };
+    let count = cuda::count().map_err(failed)?;
+    let device = Cuda::open(rank % count).map_err(failed)?;
+    let free = device.free_memory().map_err(failed)?;
+    // with GPUs dealt to tasks every rank sees its own
+    let dealt = std::env::var_os("SLURM_GPUS_PER_TASK").is_some();
+    let sharing = if dealt { 1 } else { ranks.div_ceil(count).max(1) };
+    Ok((Box::new(device), (free as f64 * fraction) as usize / sharing))
+}

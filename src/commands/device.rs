@@ -1,0 +1,138 @@
+//! `device`: what this machine has to compute on, and the cache of compiled kernels.
+
+use std::io::Write;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::benchmark;
+use crate::cluster::{GB, MemoryLimit, physical_memory};
+use crate::gram::gpu::{self, DeviceInfo};
+use crate::gram::selected_instruction_set;
+use crate::{Result, files};
+
+/// Prints what this machine has, what ranks would use of it and what could be better; as JSON too where a file is named.
+///
+/// # Errors
+/// [`crate::Error::Usage`] where `HOMODYNE_ISA` or `HOMODYNE_MEMORY_LIMIT` make no sense, [`crate::Error::Io`] where writing
+/// fails.
+pub fn status(json: Option<&Path>, out: &mut impl Write) -> Result<()> {
+    let status = Status::find()?;
+    if let Some(file) = json {
+        let text = format!("{:#}\n", status.json());
+        files::replace(file, |temporary| std::fs::write(temporary, &text))?;
+    }
+    super::heard(status.print(out))
+}
+
+/// Removes compiled kernels and says how many.
+///
+/// # Errors
+/// [`crate::Error::Io`] where one can't be removed.
+pub fn clear_cache(out: &mut impl Write) -> Result<()> {
+    let (n, folder) = gpu::clear_cache()?;
+    super::heard(match folder {
+        Some(folder) => writeln!(out, "{n} file(s) with compiled kernels removed from {}", folder.display()),
+        None => writeln!(out, "there is no folder for compiled kernels: neither XDG_CACHE_HOME nor HOME is set"),
+    })
+}
+
+/// What there is.
+struct Status {
+    processor: String,
+    cores: usize,
+    instruction_set: &'static str,
+    memory: f64,
+    limit: MemoryLimit,
+    /// Or why there are none.
+    gpus: std::result::Result<Vec<DeviceInfo>, String>,
+    /// NVRTC's version, or why there is none.
+    nvrtc: std::result::Result<(i32, i32), String>,
+}
+
+impl Status {
+    fn find() -> Result<Self> {
+        Ok(Self {
+            processor: benchmark::processor(),
+            cores: benchmark::cores(),
+            instruction_set: selected_instruction_set()?,
+            memory: physical_memory().unwrap_or(0.0),
+            limit: MemoryLimit::find(None)?,
+            gpus: gpu::devices(),
+            nvrtc: gpu::nvrtc_version(),
+        })
+    }
+
+    /// What a user could do about it.
+    fn recommendations(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        if self.instruction_set == "portable" {
+            out.push("this processor has neither AVX2 nor AVX-512, so passes take several times as long".into());
+        }
+        match (&self.gpus, &self.nvrtc) {
+            (Ok(gpus), Ok(_)) => {
+                out.push(format!("start {} rank(s) on this node, one a GPU: each rank takes the next one", gpus.len()));
+            }
+            (Ok(_), Err(reason)) => out.push(format!("the GPUs can't be used: {reason}")),
+            (Err(_), _) => {
+                out.push(format!("start one rank a socket or node with the cores as its threads, here {}", self.cores));
+            }
+        }
+        out
+    }
+
+    fn json(&self) -> Value {
+        let gpu = |(k, gpu): (usize, &DeviceInfo)| {
+            json!({
+                "number": k,
+                "name": gpu.name,
+                "memory_bytes": gpu.memory,
+                "compute_capability": format!("{}.{}", gpu.capability.0, gpu.capability.1),
+                "driver_cuda_version": format!("{}.{}", gpu.driver.0, gpu.driver.1),
+            })
+        };
+        json!({
+            "cpu": {
+                "processor": self.processor,
+                "cores": self.cores,
+                "instruction_set": self.instruction_set,
+                "memory_bytes": self.memory,
+                "memory_limit_bytes": self.limit.bytes,
+                "memory_limit_source": self.limit.source,
+            },
+            "gpus": self.gpus.iter().flatten().enumerate().map(gpu).collect::<Vec<_>>(),
+            "no_gpu_because": self.gpus.as_ref().err(),
+            "nvrtc": self.nvrtc.as_ref().ok().map(|(major, minor)| format!("{major}.{minor}")),
+            "recommendations": self.recommendations(),
+        })
+    }
+
+    fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
+        writeln!(out, "Processor")?;
+        writeln!(out, "  name             {}", self.processor)?;
+        writeln!(out, "  cores            {} that this process may use", self.cores)?;
+        writeln!(out, "  instruction set  {}", self.instruction_set)?;
+        writeln!(out, "  memory           {:.1} GB", self.memory / GB)?;
+        writeln!(out, "  limit of a run   {:.1} GB ({})", self.limit.bytes / GB, self.limit.source)?;
+        writeln!(out, "\nGPUs")?;
+        match &self.gpus {
+            Ok(gpus) => {
+                for (k, gpu) in gpus.iter().enumerate() {
+                    let DeviceInfo { name, memory, capability: (a, b), driver: (c, d) } = gpu;
+                    let memory = *memory as f64 / GB;
+                    writeln!(
+                        out,
+                        "  {k}  {name}: {memory:.1} GB, compute capability {a}.{b}, driver for CUDA {c}.{d}"
+                    )?;
+                }
+            }
+            Err(reason) => writeln!(out, "  {reason}")?,
+        }
+        match &self.nvrtc {
+            Ok((major, minor)) => writeln!(out, "  NVRTC {major}.{minor}")?,
+            Err(reason) => writeln!(out, "  {reason}")?,
+        }
+        writeln!(out, "\nRecommended")?;
+        self.recommendations().iter().try_for_each(|line| writeln!(out, "  {line}"))
+    }
+}
