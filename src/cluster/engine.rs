@@ -7,7 +7,7 @@ use super::World;
 use super::setup::{Dealing, Setup};
 use crate::gram::gpu::{self, Device, DeviceChoice, GpuEngine};
 use crate::gram::rounds::{Known, Rounds};
-use crate::gram::{COLUMNS, CpuEngine, Engine, Gram, Pass, Point, Precision, Shard, TileStore};
+use crate::gram::{COLUMNS, CpuEngine, Engine, Gram, Loss, Pass, Point, Precision, Shard, TileStore};
 use crate::{Error, Result};
 
 /// Where a GPU is compared with the CPU before it is used: moderate, with all columns at work.
@@ -67,14 +67,17 @@ impl RankEngine {
         let level = self.cpu.shards().len() - 1;
         let physical = PROBE[..experiment.mode.n_physical()].to_vec();
         let points = [Point { physical, scaling: vec![(0.3, 1.0); experiment.n_angles()] }];
-        let expected = self.cpu.evaluate(level, &points, Pass::Gram)?;
-        let found = gpu.evaluate((level, &self.cpu.shards()[level]), &points, Pass::Gram, &mut Rounds::one())?;
-        let worst = found.iter().zip(&expected).map(|(a, b)| distance(a, b)).fold(0.0, f64::max);
-        if found.len() == expected.len() && worst <= SAME {
-            return Ok(gpu);
+        for pass in [Pass::Gram, Pass::Chi2, Pass::Robust { loss: Loss::SoftL1, doublings: 0 }] {
+            let expected = self.cpu.evaluate(level, &points, pass)?;
+            let found = gpu.evaluate((level, &self.cpu.shards()[level]), &points, pass, &mut Rounds::one())?;
+            let worst = found.iter().zip(&expected).map(|(a, b)| distance(a, b)).fold(0.0, f64::max);
+            if found.len() != expected.len() || worst > SAME {
+                let message =
+                    format!("its sums differ from the CPU's by {worst:.1e} of their size; please report this");
+                return Err(Error::Device { name: gpu.name(), message });
+            }
         }
-        let message = format!("its sums differ from the CPU's by {worst:.1e} of their size; please report this");
-        Err(Error::Device { name: gpu.name(), message })
+        Ok(gpu)
     }
 
     /// What the passes are made on, if it isn't the CPU.

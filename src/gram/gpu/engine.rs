@@ -11,7 +11,7 @@ use bytemuck::{bytes_of, cast_slice, cast_slice_mut};
 use super::super::axis::{Clock, Integrate};
 use super::super::isa::InstructionSet;
 use super::super::rounds::Rounds;
-use super::super::{ENTRIES, Gram, Lane, Pass, Point, Shard, as_floats, tree};
+use super::super::{ENTRIES, Gram, Lane, Pass, Point, Shard, tree};
 use super::arguments::{self, Angle, INTEGRALS, Node, SHARED, SUMS, THREADS, TREE_THREADS, Tile, Trees};
 use super::device::{Address, Device, Fault, Launch, Outcome, STREAMS};
 use crate::model::Experiment;
@@ -387,37 +387,31 @@ fn prepare(device: &mut impl Device, shard: &Shard, room: &mut usize) -> Outcome
         if !bytes.is_empty() {
             send(device, &mut buffer, bytes, 0)?;
         }
-        *room = room.saturating_sub(bytes.len());
         Ok(buffer)
     };
     let steps =
         [(put(cast_slice(&chains))?, chains.len(), chains.len()), (put(cast_slice(&nodes))?, nodes.len(), nodes.len())];
     let n_tiles = tiles.len();
     let tiles = put(cast_slice(&tiles))?;
-    let sigma = shard.sigma.as_ref().map_or(&[][..], |sigma| as_floats(sigma.lanes()));
-    let bytes = size_of_val(shard.store.lanes()) + size_of_val(sigma);
+    *room = room.saturating_sub(tiles.bytes + steps.iter().map(|(jobs, ..)| jobs.bytes).sum::<usize>());
+    let data = cast_slice(shard.store.lanes());
+    let sigma = shard.sigma.as_ref().map_or(&[][..], |sigma| cast_slice(sigma.lanes()));
+    let bytes = data.len() + sigma.len();
     let mut resident = None;
     // two batches at least must find room beside it
     if bytes + 2 * STREAMS * SMALLEST_BATCH <= *room {
-        *room -= bytes;
-        let mut whole = |bytes: &[u8]| {
-            let mut buffer = Buffer::default();
-            send(device, &mut buffer, bytes, 0).map(|()| buffer)
-        };
-        let data = whole(cast_slice(shard.store.lanes()));
-        resident = match data {
-            Ok(data) if sigma.is_empty() => Some((data, Buffer::default())),
-            Ok(data) => match whole(cast_slice(sigma)) {
-                Ok(sigma) => Some((data, sigma)),
-                Err(Fault::OutOfMemory { .. }) => {
-                    device.free(data.address);
-                    None
+        resident = match (put(data), put(sigma)) {
+            (Ok(data), Ok(sigma)) => Some((data, sigma)),
+            (Err(fault @ Fault::Failed(_)), _) | (_, Err(fault @ Fault::Failed(_))) => return Err(fault),
+            // somebody else uses the device
+            (data, sigma) => {
+                for buffer in [data, sigma].into_iter().flatten().filter(|buffer: &Buffer| buffer.bytes > 0) {
+                    device.free(buffer.address);
                 }
-                Err(fault) => return Err(fault),
-            },
-            Err(Fault::OutOfMemory { .. }) => None,
-            Err(fault) => return Err(fault),
+                None
+            }
         };
+        *room -= if resident.is_some() { bytes } else { 0 };
     }
     device.wait(0)?;
     Ok(OnDevice { lanes, tiles, n_tiles, resident, steps })

@@ -189,6 +189,15 @@ fn order_of_threads_batches_and_ranks_dont_change_the_bits() {
 }
 
 #[test]
+fn a_rank_without_tiles_has_nothing_to_send() {
+    let (e, level, matrices, points) = wide();
+    let shard = engine(&e, level, &matrices, 5..5, 1).shards()[0].clone();
+    let mut none = on_device(&e, &shard, emulated(false, Faults::default()), AMPLE);
+    assert_eq!(evaluate(&mut none, &shard, &points, Pass::Gram).unwrap(), []);
+    assert_eq!(none.device().allocations, [] as [usize; 0]);
+}
+
+#[test]
 fn too_little_memory_halves_batches_and_other_faults_are_told() {
     let (e, level, matrices, points) = wide();
     let shard = cpu(&e, &level, &matrices).shards()[0].clone();
