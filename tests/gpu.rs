@@ -14,17 +14,20 @@ use common::{Run, alone, json, parameters, scratch, summary, with_ranks};
 use libloading::{Library, Symbol};
 use serde_json::Value;
 
+/// Builds a file of `kernels/emulation` as a library of that name.
+fn built(source: &str, name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels/emulation").join(source);
+    let mut command = Command::new("c++");
+    command.args(["-std=c++20", "-O2", "-march=native", "-ffp-contract=off", "-fPIC", "-shared", "-o"]);
+    assert!(command.arg(&path).arg(source).status().expect("a C++ compiler").success());
+    path
+}
+
 /// The kernels built for this host.
 fn library() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kernels.so");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels/emulation/library.cpp");
-        let mut command = Command::new("c++");
-        command.args(["-std=c++20", "-O2", "-march=native", "-ffp-contract=off", "-fPIC", "-shared", "-o"]);
-        assert!(command.arg(&path).arg(source).status().expect("a C++ compiler").success());
-        path
-    })
+    BUILT.get_or_init(|| built("library.cpp", "kernels.so"))
 }
 
 /// A fit on so many ranks, 0 = alone, whose passes are made by the kernels.
@@ -131,16 +134,68 @@ fn the_status_of_devices_is_shown_and_the_cache_emptied() {
     assert!(kept.join("notes.txt").exists());
 }
 
-/// NVRTC, where `scripts/setup.sh --tests` could fetch it.
+#[test]
+fn the_drivers_layer_fits_on_a_driver_that_is_emulated() {
+    let Some(nvrtc) = nvrtc() else { return };
+    let folder = scratch();
+    let folder = folder.path();
+    let driver = built("driver.cpp", "libcuda.so.1");
+    // the dynamic loader's own list comes last
+    let found = format!("{}:{}", driver.parent().unwrap().display(), nvrtc.parent().unwrap().display());
+    let cache = folder.join("cache");
+    let on_driver = |arguments: &[&str]| {
+        let run = alone(folder, arguments).env("LD_LIBRARY_PATH", &found);
+        run.env("XDG_CACHE_HOME", cache.to_str().unwrap())
+    };
+    Sample::FLOW.make(folder);
+    on_gpu(folder, 0, &[]).success();
+    let expected = parameters(&folder.join("homodyne_results"));
+    let fit = ["--config", "config.yaml", "--threads", "1", "--output-dir", "driver"];
+    for (device, said) in [("auto", "compiling with NVRTC 12.9"), ("cuda", "cached in")] {
+        let outcome = on_driver(&[&fit[..], &["--device", device]].concat()).success();
+        assert!(outcome.stderr.contains(said) && outcome.stdout.contains("emulated driver's GPU"), "{outcome}");
+        assert_eq!(parameters(&folder.join("driver")), expected, "{device}");
+    }
+    let cuda = [&fit[..], &["--device", "cuda"]].concat();
+    // another one's kernels, or half a file
+    let kept = std::fs::read_dir(cache.join("homodyne-mpi/kernels")).unwrap().next().unwrap().unwrap().path();
+    std::fs::write(&kept, "// half").unwrap();
+    assert!(on_driver(&cuda).success().stderr.contains("compiling"));
+    // half of what the driver says is free isn't
+    let short = on_driver(&cuda).env("EMULATED_DRIVER", "memory:1000000").success();
+    assert!(short.stderr.contains("too little memory; batches are halved"), "{short}");
+    assert_eq!(parameters(&folder.join("driver")), expected);
+    let fault = |device: &str| {
+        on_driver(&[&fit[..], &["--device", device]].concat()).env("EMULATED_DRIVER", "launch:1").outcome()
+    };
+    fault("cuda").assert_error(5, &["emulated driver's GPU: gram_quartic: an illegal memory access"]);
+    let cpu = fault("auto");
+    assert!(cpu.code == Some(0) && cpu.stderr.contains("illegal memory access"), "{cpu}");
+    assert!(
+        cpu.stderr.contains("the CPU is used")
+            && cpu.stdout.contains("engine                auto                  CPU"),
+        "{cpu}"
+    );
+    let status = on_driver(&["device", "status"]).success();
+    assert!(status.stdout.contains("0  emulated driver's GPU: 1.0 GB, compute capability 8.0"), "{status}");
+}
+
+/// NVRTC's library, where `scripts/setup.sh --tests` could fetch it.
+fn nvrtc() -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/nvrtc/nvidia/cuda_nvrtc/lib/libnvrtc.so.12");
+    if !path.exists() {
+        println!("left out: {} isn't there, which scripts/setup.sh --tests fetches from PyPI", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+/// The same, loaded.
 struct Nvrtc(Library);
 
 impl Nvrtc {
     fn load() -> Option<Self> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/nvrtc/nvidia/cuda_nvrtc/lib/libnvrtc.so.12");
-        if !path.exists() {
-            println!("left out: {} isn't there, which scripts/setup.sh --tests fetches from PyPI", path.display());
-            return None;
-        }
+        let path = nvrtc()?;
         // SAFETY: NVIDIA's compiler library, whose initialisers are its own affair
         Some(Self(unsafe { Library::new(path) }.unwrap()))
     }
@@ -175,8 +230,9 @@ impl Nvrtc {
                 self.0.get(b"nvrtcGetProgramLog\0").unwrap();
             let mut program: Program = ptr::null_mut();
             let name = c"gram.cu".as_ptr();
-            let included = c"model.cuh".as_ptr();
-            assert_eq!(create(&mut program, source.as_ptr(), name, 1, &header.as_ptr(), &included), 0);
+            // NVRTC keeps these arrays until it compiles
+            let (headers, included) = ([header.as_ptr()], [c"model.cuh".as_ptr()]);
+            assert_eq!(create(&mut program, source.as_ptr(), name, 1, headers.as_ptr(), included.as_ptr()), 0);
             let code = compile(program, pointers.len() as c_int, pointers.as_ptr());
             let mut bytes = 0;
             size(program, &mut bytes);

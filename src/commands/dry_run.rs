@@ -14,7 +14,6 @@ use crate::cluster::{GB, MemoryLimit, RoundPlan, Setup, Share, Survey, World, su
 use crate::config::Config;
 use crate::dataset::{Dataset, Fingerprint, TwoTime, noise};
 use crate::gram::Pass;
-use crate::gram::gpu::MEMORY_FRACTION;
 use crate::model::Experiment;
 use crate::output::{self, Table, grouped};
 use crate::solver::search::{REFINED, SCREENED};
@@ -49,7 +48,7 @@ pub fn dry_run(world: &World, config: &Config, out: &mut impl Write) -> Result<(
         weighted: false,
         rounds: RoundPlan::from_environment(),
         device: config.performance.device,
-        memory_fraction: config.performance.memory_fraction.unwrap_or(MEMORY_FRACTION),
+        memory_fraction: config.performance.memory_fraction,
     };
     let survey = survey(world, setup, true)?;
     // where the data are too large for this node, so may be one of the matrices

@@ -177,7 +177,7 @@ impl Run<'_> {
                     .map(|pairs| self.config.streaming.batch_pairs.unwrap_or(pairs)),
                 precision: self.config.performance.precision,
                 device: self.config.performance.device,
-                memory_fraction: self.config.performance.memory_fraction.unwrap_or(gpu::MEMORY_FRACTION),
+                memory_fraction: self.config.performance.memory_fraction,
                 streaming,
                 rounds: RoundPlan::from_environment(),
                 weighted: self.dataset.has_sigma_by_pair(),

@@ -4,7 +4,6 @@ use serde_json::{Map, Value, json};
 
 use super::{Config, ScalingMode, SimulationConfig, Strategy};
 use crate::dataset::{Baseline, DataFilter, Layout, Train};
-use crate::gram::gpu::MEMORY_FRACTION;
 use crate::model::PHYSICAL;
 
 /// The configuration in force, defaults and command line included: as YAML (which JSON is) it gives the same fit again.
@@ -82,7 +81,7 @@ pub(super) fn effective(config: &Config) -> Value {
         "device": {
             "kind": config.performance.device.name(),
             "precision": config.performance.precision.name(),
-            "memory_fraction": config.performance.memory_fraction.unwrap_or(MEMORY_FRACTION),
+            "memory_fraction": config.performance.memory_fraction,
         },
         "output": {
             "directory": config.output.directory.to_string_lossy(),

@@ -10,7 +10,7 @@ use super::parse::parse;
 use super::source::Source;
 use super::{Config, FitConfig, OutputConfig, PerformanceConfig, Strategy, TimeOrigin};
 use super::{effective, parameters, scaling, selection, simulation, streaming};
-use crate::gram::gpu::DeviceChoice;
+use crate::gram::gpu::{DeviceChoice, MEMORY_FRACTION};
 use crate::gram::{Loss, Precision};
 use crate::model::{AnalysisMode, ShearConvention};
 use crate::{Error, Result};
@@ -162,11 +162,11 @@ fn performance(document: &Document) -> Result<PerformanceConfig> {
     })
 }
 
-fn memory_fraction(document: &Document) -> Result<Option<f64>> {
+fn memory_fraction(document: &Document) -> Result<f64> {
     const PATH: &str = "device.memory_fraction";
-    let Some(spot) = document.number(PATH)? else { return Ok(None) };
+    let Some(spot) = document.number(PATH)? else { return Ok(MEMORY_FRACTION) };
     if spot.value > 0.0 && spot.value <= 1.0 {
-        return Ok(Some(spot.value));
+        return Ok(spot.value);
     }
     Err(document.error(spot.place, format!("`{PATH}` must be above 0 and at most 1")))
 }

@@ -35,7 +35,7 @@ pub use template::{DataFacts, template};
 use crate::cluster::Strategy;
 use crate::dataset::Selection;
 use crate::gram::Precision;
-use crate::gram::gpu::DeviceChoice;
+use crate::gram::gpu::{DeviceChoice, MEMORY_FRACTION};
 use crate::model::{AnalysisMode, ParameterSpace, ScalingMode, ShearConvention};
 
 /// Where t = 0 lies.
@@ -58,7 +58,7 @@ impl TimeOrigin {
 }
 
 /// Settings of memory and processors.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PerformanceConfig {
     /// Strategy asked for; `None` = by size.
     pub strategy: Option<Strategy>,
@@ -70,10 +70,24 @@ pub struct PerformanceConfig {
     pub precision: Precision,
     /// Where passes are made.
     pub device: DeviceChoice,
-    /// Share of a GPU's free memory that is used; `None` = the program's choice.
-    pub memory_fraction: Option<f64>,
+    /// Share of a GPU's free memory that is used.
+    pub memory_fraction: f64,
     /// Whether progress is shown on a terminal.
     pub progress: bool,
+}
+
+impl Default for PerformanceConfig {
+    fn default() -> Self {
+        Self {
+            strategy: None,
+            memory_limit_gb: None,
+            threads: None,
+            precision: Precision::default(),
+            device: DeviceChoice::default(),
+            memory_fraction: MEMORY_FRACTION,
+            progress: true,
+        }
+    }
 }
 
 /// What is written.

@@ -120,7 +120,7 @@ fn every_setting_arrives() {
         threads: Some(6),
         precision: Precision::F64,
         device: DeviceChoice::Auto,
-        memory_fraction: None,
+        memory_fraction: 0.9,
         progress: false,
     };
     assert_eq!(config.performance, performance);

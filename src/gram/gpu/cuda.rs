@@ -308,7 +308,9 @@ fn cache() -> Option<PathBuf> {
 pub(super) fn compile(architecture: &str) -> Result<Vec<u8>, String> {
     let text = |text: &str| CString::new(text).map_err(|e| e.to_string());
     let (source, header, header_name, name) = (text(SOURCE)?, text(HEADER)?, text(HEADER_NAME)?, text("gram.cu")?);
-    // SAFETY: all strings outlive the program
+    // NVRTC keeps these arrays until it compiles
+    let (headers, header_names) = ([header.as_ptr()], [header_name.as_ptr()]);
+    // SAFETY: all strings and arrays outlive the program
     unsafe {
         let mut program = ptr::null_mut();
         nvrtc::sys::nvrtcCreateProgram(
@@ -316,8 +318,8 @@ pub(super) fn compile(architecture: &str) -> Result<Vec<u8>, String> {
             source.as_ptr(),
             name.as_ptr(),
             1,
-            &header.as_ptr(),
-            &header_name.as_ptr(),
+            headers.as_ptr(),
+            header_names.as_ptr(),
         )
         .result()
         .map_err(|e| e.to_string())?;
