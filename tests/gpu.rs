@@ -230,7 +230,6 @@ impl Nvrtc {
                 self.0.get(b"nvrtcGetProgramLog\0").unwrap();
             let mut program: Program = ptr::null_mut();
             let name = c"gram.cu".as_ptr();
-            // NVRTC keeps these arrays until it compiles
             let (headers, included) = ([header.as_ptr()], [c"model.cuh".as_ptr()]);
             assert_eq!(create(&mut program, source.as_ptr(), name, 1, headers.as_ptr(), included.as_ptr()), 0);
             let code = compile(program, pointers.len() as c_int, pointers.as_ptr());

@@ -216,7 +216,7 @@ fn choices(page: &mut Page, report: &Report) {
     row("ranks", "", &report.ranks.len().to_string());
     let processor = || format!("CPU, {}", report.instruction_set);
     let engine = report.gpu.clone().unwrap_or_else(processor);
-    row("engine", "auto", &format!("{engine}, {}", config.performance.precision.name()));
+    row("engine", config.performance.device.name(), &format!("{engine}, {}", config.performance.precision.name()));
 }
 
 fn parameters(page: &mut Page, report: &Report, truth: Option<&Truth>) {

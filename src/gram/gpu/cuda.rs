@@ -308,7 +308,6 @@ fn cache() -> Option<PathBuf> {
 pub(super) fn compile(architecture: &str) -> Result<Vec<u8>, String> {
     let text = |text: &str| CString::new(text).map_err(|e| e.to_string());
     let (source, header, header_name, name) = (text(SOURCE)?, text(HEADER)?, text(HEADER_NAME)?, text("gram.cu")?);
-    // NVRTC keeps these arrays until it compiles
     let (headers, header_names) = ([header.as_ptr()], [header_name.as_ptr()]);
     // SAFETY: all strings and arrays outlive the program
     unsafe {
