@@ -142,7 +142,7 @@ impl TileReader {
     /// Bytes that the marks take.
     pub fn bytes(&self) -> usize {
         let holes = self.marks.iter().filter_map(|m| m.holes.as_deref()).map(size_of_val).sum::<usize>();
-        holes + self.marks.len() * (size_of::<Marks>() + size_of::<u64>() + 1)
+        holes + self.marks.len() * (size_of::<Marks>() + size_of::<u64>() + 2)
     }
 
     /// Reads a tile (its number within an angle) of neighbouring angles, one after another, into `lanes`. Where something may be

@@ -42,8 +42,8 @@ struct OnDevice {
     n_tiles: usize,
     /// c2, and σ of every pair where they have their own, if they stay there.
     resident: Option<(Buffer, Buffer)>,
-    /// Both steps of completing trees: the jobs, and the nodes that they leave.
-    steps: [(Buffer, usize, usize); 2],
+    /// Both steps of completing trees: the nodes that each leaves, as they lie there, and how many.
+    steps: [(Buffer, usize); 2],
 }
 
 /// Buffers for what comes with every pass.
@@ -132,7 +132,7 @@ impl<D: Device> GpuEngine<D> {
     ) -> Result<Vec<Gram>> {
         let per_point = {
             let own = &self.levels[level];
-            let sums = own.n_tiles + own.steps[0].2 + own.steps[1].2;
+            let sums = own.n_tiles + own.steps[0].1 + own.steps[1].1;
             2 * 8 * INTEGRALS * shard.level.frames.len() + size_of::<Angle>() * self.experiment.n_angles() + SUMS * sums
         };
         let mut together = (self.for_points / per_point).clamp(1, points.len().max(1));
@@ -181,6 +181,8 @@ impl<D: Device> GpuEngine<D> {
         if own.n_tiles == 0 {
             return Ok(Vec::new());
         }
+        // a pass that was left may still be at work with what is overwritten here
+        (0..STREAMS).try_for_each(|stream| device.wait(stream))?;
         send(device, &mut work.axis, cast_slice(&axis), 0)?;
         send(device, &mut work.angles, cast_slice(&angles), 0)?;
         grow(device, &mut work.sums, points.len() * own.n_tiles * SUMS)?;
@@ -226,11 +228,11 @@ impl<D: Device> GpuEngine<D> {
             }
             (0..STREAMS).try_for_each(|stream| device.wait(stream))?;
         }
-        let [(_, _, n_chains), (_, _, n_nodes)] = own.steps;
+        let [(_, n_chains), (_, n_nodes)] = own.steps;
         grow(device, &mut work.chains, points.len() * n_chains * SUMS)?;
         grow(device, &mut work.nodes, points.len() * n_nodes * SUMS)?;
         let places = [(work.sums, own.n_tiles), (work.chains, n_chains), (work.nodes, n_nodes)];
-        for (step, (jobs, n_jobs, _)) in own.steps.iter().enumerate() {
+        for (step, (jobs, n_jobs)) in own.steps.iter().enumerate() {
             let ((from, n_from), (into, n_into)) = (places[step], places[step + 1]);
             let trees = Trees {
                 from: from.address.0,
@@ -389,8 +391,7 @@ fn prepare(device: &mut impl Device, shard: &Shard, room: &mut usize) -> Outcome
         }
         Ok(buffer)
     };
-    let steps =
-        [(put(cast_slice(&chains))?, chains.len(), chains.len()), (put(cast_slice(&nodes))?, nodes.len(), nodes.len())];
+    let steps = [(put(cast_slice(&chains))?, chains.len()), (put(cast_slice(&nodes))?, nodes.len())];
     let n_tiles = tiles.len();
     let tiles = put(cast_slice(&tiles))?;
     *room = room.saturating_sub(tiles.bytes + steps.iter().map(|(jobs, ..)| jobs.bytes).sum::<usize>());
