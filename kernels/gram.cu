@@ -1,5 +1,5 @@
 // The Gram pass: for every tile of every angle at every point the sums of z z^T over its pairs, and the completion of trees of
-// tiles. One block works on one tile at a time; which tile, angle and point follow from the block's number alone and sums are
+// tiles. In mixed precision pairs and the sums of a warp are floats, all before and after doubles. One block works on one tile at a time; which tile, angle and point follow from the block's number alone and sums are
 // formed in a fixed order, so that the bits are the same from run to run.
 //
 // A tile's values lie as src/gram/pack.rs describes: lanes of eight columns, one lane per row, panel after panel; missing
@@ -40,10 +40,21 @@ struct Pass {
     unsigned int loss;
 };
 
+// An angle and k, as pairs are formed with them.
+template <class Real> struct Factors {
+    Real p, dp, contrast, offset, sigma, unit, k;
+    // what rounding to Real takes from contrast and offset: left away it would shift all residuals alike
+    Real contrast_rest, offset_rest;
+
+    __device__ Factors(const Angle &angle, double k)
+        : p(angle.p), dp(angle.dp), contrast(angle.contrast), offset(angle.offset), sigma(angle.sigma), unit(angle.unit), k(k),
+          contrast_rest(angle.contrast - contrast), offset_rest(angle.offset - offset) {}
+};
+
 // By frame, relative to the first column: integrals, the root of the correlation's factor, sine and cosine of the phase.
-struct Tables {
-    double integral[INTEGRALS][FRAMES];
-    double root[FRAMES], sine[FRAMES], cosine[FRAMES];
+template <class Real> struct Tables {
+    Real integral[INTEGRALS][FRAMES];
+    Real root[FRAMES], sine[FRAMES], cosine[FRAMES];
 };
 
 // hi + lo of a difference of two sums hi + lo.
@@ -56,12 +67,14 @@ __device__ inline void difference(double a_hi, double a_lo, double b_hi, double 
 }
 
 // Tables of one frame of the tile; `sign` is +1 for columns, -1 for rows, whose factors lead up to the first column.
-template <bool SHEAR, int POWER>
-__device__ inline void fill(Tables &t, int at, const double *frame, const double *origin, const Angle &angle, double k, double sign) {
+template <class Real, bool SHEAR, int POWER>
+__device__ inline void fill(Tables<Real> &t, int at, const double *frame, const double *origin, const Angle &angle, double k,
+                            double sign) {
     double hi, lo;
     for (int q = 0; q < (SHEAR ? INTEGRALS : STRAIN); q++) {
         difference(frame[q], frame[INTEGRALS + q], origin[q], origin[INTEGRALS + q], hi, lo);
         t.integral[q][at] = hi;
+        if (q == DIFFUSION) t.root[at] = exp(-sign * (k / POWER) * hi);
         if (q == STRAIN) {
             // what rounding takes from phases of many turns is put back to first order
             const double x = angle.p * hi, e = fma(angle.p, hi, -x) + angle.p * lo;
@@ -71,23 +84,22 @@ __device__ inline void fill(Tables &t, int at, const double *frame, const double
             t.cosine[at] = fma(-e, s, c);
         }
     }
-    t.root[at] = exp(-sign * (k / POWER) * t.integral[DIFFUSION][at]);
 }
 
 // What the threads of a block share.
-struct Shared {
-    Tables tables;
+template <class Real> struct Shared {
+    Tables<Real> tables;
     double of_warps[WARPS][64];
 };
 extern __shared__ __align__(16) unsigned char shared_memory[];
 
 // Sums of 64 numbers of every thread over its warp: lane l ends with entries 2l and 2l + 1. Every exchange halves what is left,
 // so there are 62 of them instead of 320.
-template <int HALF> __device__ inline void warp_sums(double (&v)[64]) {
+template <int HALF, class Real> __device__ inline void warp_sums(Real (&v)[64]) {
     const bool upper = threadIdx.x % WARP & (HALF / 2);
 #pragma unroll
     for (int i = 0; i < HALF; i++) {
-        const double give = upper ? v[i] : v[i + HALF], keep = upper ? v[i + HALF] : v[i];
+        const Real give = upper ? v[i] : v[i + HALF], keep = upper ? v[i + HALF] : v[i];
         v[i] = keep + __shfl_xor_sync(0xffffffffu, give, HALF / 2);
     }
     if constexpr (HALF > 2) warp_sums<HALF / 2>(v);
@@ -96,47 +108,49 @@ template <int HALF> __device__ inline void warp_sums(double (&v)[64]) {
 // Adds one pair. KIND: all sums, those of a chi-squared pass, those of a loss or of weighted pairs.
 constexpr int ALL = 0, CHI2 = 1, ROBUST = 2;
 
-template <bool SHEAR, bool QUARTIC, int KIND>
-__device__ inline void add_pair(double (&sums)[64], const Tables &t, int i, int j, bool diagonal, const Angle &angle, double k,
-                                unsigned int loss, double y, double sigma) {
+template <class Real, bool SHEAR, bool QUARTIC, int KIND>
+__device__ inline void add_pair(Real (&sums)[64], const Tables<Real> &t, int i, int j, bool diagonal, const Factors<Real> &f,
+                                unsigned int loss, Real y, Real sigma) {
     constexpr int POWER = SHEAR ? (QUARTIC ? 4 : 2) : 1;
-    const double decay = t.integral[DIFFUSION][j] - t.integral[DIFFUSION][i];
+    const Real decay = t.integral[DIFFUSION][j] - t.integral[DIFFUSION][i];
     // next to the diagonal the row's factor would overflow
-    const double root = diagonal ? exp(-(k / POWER) * decay) : t.root[i] * t.root[j];
-    double g = root, h = 0.0, strain = 0.0;
+    const Real root = diagonal ? exp(-(f.k / POWER) * decay) : t.root[i] * t.root[j];
+    Real g = root, h = 0, strain = 0;
     if (SHEAR) {
         strain = t.integral[STRAIN][j] - t.integral[STRAIN][i];
-        const double sine = t.sine[j] * t.cosine[i] - t.cosine[j] * t.sine[i];
-        const double cosine = t.cosine[j] * t.cosine[i] + t.sine[j] * t.sine[i];
-        double value, slope;
-        sinc(angle.p * strain, sine, cosine, value, slope);
+        const Real sine = t.sine[j] * t.cosine[i] - t.cosine[j] * t.sine[i];
+        const Real cosine = t.cosine[j] * t.cosine[i] + t.sine[j] * t.sine[i];
+        Real value, slope;
+        sinc(f.p * strain, sine, cosine, value, slope);
         powers<QUARTIC>(root * value, root * slope, g, h);
     }
-    double z[COLUMNS] = {};
+    Real z[COLUMNS] = {};
     z[G] = g;
-    z[ONE] = 1.0;
-    z[R] = fma(-angle.contrast, g, y) - angle.offset;
+    z[ONE] = 1;
+    Real above = y - f.offset;
+    if (sizeof(Real) < sizeof(double)) above = fma(-f.contrast_rest, g, above - f.offset_rest);
+    z[R] = fma(-f.contrast, g, above);
     if (KIND != CHI2) {
-        const double by_diffusion = -k * g;
+        const Real by_diffusion = -f.k * g;
 #pragma unroll
         for (int q = 0; q < 3; q++) {
             z[q] = by_diffusion * (t.integral[BY_DIFFUSION + q][j] - t.integral[BY_DIFFUSION + q][i]);
         }
         if (SHEAR) {
-            const double by_strain = POWER * angle.p * h;
+            const Real by_strain = POWER * f.p * h;
 #pragma unroll
             for (int q = 0; q < 3; q++) {
                 z[3 + q] = by_strain * (t.integral[BY_STRAIN + q][j] - t.integral[BY_STRAIN + q][i]);
             }
-            z[PHI0] = POWER * angle.dp * h * strain;
+            z[PHI0] = POWER * f.dp * h * strain;
         }
     }
-    double pull = z[R], cost = z[R] * z[R];
-    double own[COLUMNS];
+    Real pull = z[R], cost = z[R] * z[R];
+    Real own[COLUMNS];
 #pragma unroll
     for (int a = 0; a < COLUMNS; a++) own[a] = z[a];
     if (KIND == ROBUST) {
-        const Seen seen = see(loss, angle.sigma, sigma * z[R]);
+        const Seen<Real> seen = see(loss, f.sigma, sigma * z[R]);
         pull = sigma * seen.pull;
         cost = seen.cost;
 #pragma unroll
@@ -170,10 +184,10 @@ __device__ inline void place_on_diagonal(unsigned int n, unsigned int lane, unsi
     panel = strip + lane / rows;
 }
 
-template <bool SHEAR, bool QUARTIC, int KIND> __device__ inline void gram(const Pass &pass) {
+template <class Real, bool SHEAR, bool QUARTIC, int KIND> __device__ inline void gram(const Pass &pass) {
     constexpr int POWER = SHEAR ? (QUARTIC ? 4 : 2) : 1;
-    Shared &shared = *reinterpret_cast<Shared *>(shared_memory);
-    Tables &t = shared.tables;
+    Shared<Real> &shared = *reinterpret_cast<Shared<Real> *>(shared_memory);
+    Tables<Real> &t = shared.tables;
     double(&of_warps)[WARPS][64] = shared.of_warps;
     const unsigned int thread = threadIdx.x;
     const unsigned long long n_work = (unsigned long long)pass.n_tiles * pass.n_points;
@@ -185,19 +199,20 @@ template <bool SHEAR, bool QUARTIC, int KIND> __device__ inline void gram(const 
         const double *origin = frames + (unsigned long long)tile.first_column * 2 * INTEGRALS;
         __syncthreads(); // the last tile's tables are done with
         for (unsigned int j = thread; j < tile.columns; j += THREADS) {
-            fill<SHEAR, POWER>(t, j, origin + j * 2 * INTEGRALS, origin, angle, pass.k, 1.0);
+            fill<Real, SHEAR, POWER>(t, j, origin + j * 2 * INTEGRALS, origin, angle, pass.k, 1.0);
         }
         const unsigned int before = tile.diagonal ? 0 : TILE_COLUMNS;
         if (!tile.diagonal) {
             const double *rows = frames + (unsigned long long)tile.first_row * 2 * INTEGRALS;
             for (unsigned int i = thread; i < tile.rows; i += THREADS) {
-                fill<SHEAR, POWER>(t, TILE_COLUMNS + i, rows + i * 2 * INTEGRALS, origin, angle, pass.k, -1.0);
+                fill<Real, SHEAR, POWER>(t, TILE_COLUMNS + i, rows + i * 2 * INTEGRALS, origin, angle, pass.k, -1.0);
             }
         }
         __syncthreads();
-        double sums[64];
+        const Factors<Real> factors(angle, pass.k);
+        Real sums[64];
 #pragma unroll
-        for (int e = 0; e < 64; e++) sums[e] = 0.0;
+        for (int e = 0; e < 64; e++) sums[e] = 0;
         const float4 *data = (const float4 *)(pass.data + tile.lane * LANES);
         const float4 *sigma = pass.sigma ? (const float4 *)(pass.sigma + tile.lane * LANES) : nullptr;
         for (unsigned int half = thread; half < 2 * tile.lanes; half += THREADS) {
@@ -220,9 +235,9 @@ template <bool SHEAR, bool QUARTIC, int KIND> __device__ inline void gram(const 
             for (int q = 0; q < 4; q++) {
                 // missing values, what lies beyond the edge and below the diagonal
                 if (y[q] != y[q]) continue;
-                const double own = KIND == ROBUST && sigma ? angle.unit / (double)weight[q] : 1.0;
-                add_pair<SHEAR, QUARTIC, KIND>(sums, t, before + row, column + q, tile.diagonal, angle, pass.k, pass.loss, (double)y[q],
-                                               own);
+                const Real own = KIND == ROBUST && sigma ? factors.unit / (Real)weight[q] : Real(1);
+                add_pair<Real, SHEAR, QUARTIC, KIND>(sums, t, before + row, column + q, tile.diagonal, factors, pass.loss, (Real)y[q],
+                                                     own);
             }
         }
         warp_sums<32>(sums);
@@ -237,18 +252,24 @@ template <bool SHEAR, bool QUARTIC, int KIND> __device__ inline void gram(const 
     }
 }
 
-#define KERNEL(name, shear, quartic, kind)                                                                                               \
-    extern "C" __global__ void __launch_bounds__(THREADS) name(const Pass pass) { gram<shear, quartic, kind>(pass); }
+#define KERNEL(name, real, shear, quartic, kind)                                                                                         \
+    extern "C" __global__ void __launch_bounds__(THREADS) name(const Pass pass) { gram<real, shear, quartic, kind>(pass); }
 
-KERNEL(gram_still, false, false, ALL)
-KERNEL(gram_square, true, false, ALL)
-KERNEL(gram_quartic, true, true, ALL)
-KERNEL(chi2_still, false, false, CHI2)
-KERNEL(chi2_square, true, false, CHI2)
-KERNEL(chi2_quartic, true, true, CHI2)
-KERNEL(robust_still, false, false, ROBUST)
-KERNEL(robust_square, true, false, ROBUST)
-KERNEL(robust_quartic, true, true, ROBUST)
+KERNEL(gram_still, double, false, false, ALL)
+KERNEL(gram_square, double, true, false, ALL)
+KERNEL(gram_quartic, double, true, true, ALL)
+KERNEL(chi2_still, double, false, false, CHI2)
+KERNEL(chi2_square, double, true, false, CHI2)
+KERNEL(chi2_quartic, double, true, true, CHI2)
+KERNEL(robust_still, double, false, false, ROBUST)
+KERNEL(robust_square, double, true, false, ROBUST)
+KERNEL(robust_quartic, double, true, true, ROBUST)
+KERNEL(mixed_gram_still, float, false, false, ALL)
+KERNEL(mixed_gram_square, float, true, false, ALL)
+KERNEL(mixed_gram_quartic, float, true, true, ALL)
+KERNEL(mixed_robust_still, float, false, false, ROBUST)
+KERNEL(mixed_robust_square, float, true, false, ROBUST)
+KERNEL(mixed_robust_quartic, float, true, true, ROBUST)
 
 // A tree node: the sums of `count` neighbours from `first` on, of which all but the last are whole nodes of one height.
 struct Node {

@@ -16,8 +16,14 @@ template <auto RUN, class Arguments> void call(const void *arguments) { RUN(*sta
 
 #define GRAM(name) {#name, call<name, Pass>}
 const Entry ENTRIES_BY_NAME[] = {
-    GRAM(gram_still),   GRAM(gram_square),  GRAM(gram_quartic),   GRAM(chi2_still),     GRAM(chi2_square),
-    GRAM(chi2_quartic), GRAM(robust_still), GRAM(robust_square),  GRAM(robust_quartic), {"complete_trees", call<complete_trees, Trees>},
+    GRAM(gram_still),           GRAM(gram_square),
+    GRAM(gram_quartic),         GRAM(chi2_still),
+    GRAM(chi2_square),          GRAM(chi2_quartic),
+    GRAM(robust_still),         GRAM(robust_square),
+    GRAM(robust_quartic),       GRAM(mixed_gram_still),
+    GRAM(mixed_gram_square),    GRAM(mixed_gram_quartic),
+    GRAM(mixed_robust_still),   GRAM(mixed_robust_square),
+    GRAM(mixed_robust_quartic), {"complete_trees", call<complete_trees, Trees>},
 };
 
 } // namespace

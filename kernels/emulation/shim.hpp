@@ -3,11 +3,11 @@
 // order of threads doesn't show; but every index, every formula and every sum is the kernel's own.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <math.h>
 #include <vector>
 
 #define __global__
@@ -104,6 +104,8 @@ __attribute__((aligned(16))) unsigned char shared_memory[emulation::SHARED];
 #define blockDim emulation::threads
 
 inline void __syncthreads() { emulation::yield(); }
+
+inline float __fdividef(float a, float b) { return a / b; }
 
 template <class T> T __shfl_xor_sync(unsigned int, T value, int mask) {
     return emulation::exchange(value, (emulation::thread.x % 32) ^ mask);

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::engine::RankEngine;
+use super::engine;
 use super::fault::Fault;
 use super::interrupt::{Interrupts, Signals};
 use super::memory::Samples;
@@ -15,6 +15,7 @@ use super::setup::{Dealing, Setup, Streaming, thread_pool};
 use super::threads::{refuse_absurd, thread_remarks};
 use super::worker::{RankStatus, encode, encode_tiles, flatten, operation};
 use super::{ThreadPlan, World, thread_plan};
+use crate::gram::gpu::Accelerated;
 use crate::gram::rounds::{Known, encode as encode_parts};
 use crate::gram::{
     BatchProgress, Engine, Gram, Lane, Level, Objective, Pass, Point, TileReader, TileStore, TileWriter, Watch,
@@ -37,7 +38,7 @@ pub struct Driver<'w> {
     writers: Vec<TileWriter>,
     /// σ of every pair, where they have their own.
     sigma: Vec<TileStore>,
-    engine: Option<RankEngine>,
+    engine: Option<Accelerated>,
     buffer: Vec<Lane>,
     fault: Fault,
     signals: Rc<Signals>,
@@ -119,7 +120,9 @@ impl<'w> Driver<'w> {
             self.buffer = Vec::new();
             let (stores, sigma) = (std::mem::take(&mut self.stores), std::mem::take(&mut self.sigma));
             let pool = thread_pool(0, self.threads.threads)?;
-            self.engine = Some(RankEngine::new(self.world, &self.setup, &self.dealing, (stores, sigma), pool)?);
+            let mut own = engine::build(&self.setup, &self.dealing, (stores, sigma), pool)?;
+            engine::accelerate(&mut own, self.world, &self.setup)?;
+            self.engine = Some(own);
         }
         Ok(())
     }
@@ -205,15 +208,11 @@ impl<'w> Driver<'w> {
         let Some(streaming) = &self.setup.streaming else { return Ok(()) };
         self.world.broadcast_words(&mut [operation::OPEN, verify.into(), 0, 0]);
         let pool = thread_pool(0, self.threads.threads)?;
-        let mut engine = RankEngine::new(
-            self.world,
-            &self.setup,
-            &self.dealing,
-            (std::mem::take(&mut self.stores), Vec::new()),
-            pool,
-        )?;
-        streaming.attach(files, &mut engine)?;
-        self.engine = Some(engine);
+        let stores = std::mem::take(&mut self.stores);
+        let mut own = engine::build(&self.setup, &self.dealing, (stores, Vec::new()), pool)?;
+        streaming.attach(files, &mut own)?;
+        engine::accelerate(&mut own, self.world, &self.setup)?;
+        self.engine = Some(own);
         Ok(())
     }
 
@@ -263,7 +262,7 @@ impl<'w> Driver<'w> {
 
     /// The GPU that passes are made on, on rank 0.
     pub fn gpu(&self) -> Option<String> {
-        self.engine.as_ref().and_then(RankEngine::gpu)
+        self.engine.as_ref().and_then(Accelerated::gpu)
     }
 
     /// Warnings and notes about the threads of all ranks; a collective call.

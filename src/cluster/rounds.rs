@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::World;
-use super::engine::RankEngine;
 use super::setup::Dealing;
+use crate::gram::gpu::Accelerated;
 use crate::gram::rounds::{Finished, Known, Part, Rounds, encode, left};
 use crate::gram::{Engine, Gram, Pass, Point, Watch};
 use crate::{Error, Result};
@@ -65,7 +65,7 @@ impl LongPass<'_> {
     ///
     /// # Errors
     /// What the engine fails with.
-    pub fn follow(&self, engine: &mut RankEngine, signal: impl Fn() -> u8) -> Result<Option<Vec<Gram>>> {
+    pub fn follow(&self, engine: &mut Accelerated, signal: impl Fn() -> u8) -> Result<Option<Vec<Gram>>> {
         let is_left = Cell::new(false);
         let lost = engine.losses();
         // until the verdict is another one than to tell
@@ -105,7 +105,7 @@ impl LongPass<'_> {
     /// # Errors
     /// What watching ends with, or [`Error::Lost`], after all ranks have left the pass; [`Error::Rank`] where the engine fails, while others are
     /// in the middle of it.
-    pub fn lead(&self, engine: &mut RankEngine, note: impl Fn(usize, u8), watch: Watch<'_>) -> Result<Vec<Gram>> {
+    pub fn lead(&self, engine: &mut Accelerated, note: impl Fn(usize, u8), watch: Watch<'_>) -> Result<Vec<Gram>> {
         let is_left = Cell::new(false);
         let own_lost = engine.losses();
         // whether all are done

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::engine::RankEngine;
+use super::engine;
 use super::fault::Fault;
 use super::interrupt::Interrupts;
 use super::memory::Samples;
@@ -10,6 +10,7 @@ use super::reduce::{Head, message};
 use super::rounds::LongPass;
 use super::setup::{Dealing, Setup, thread_pool};
 use super::{ThreadPlan, World, memory, survey, thread_plan};
+use crate::gram::gpu::Accelerated;
 use crate::gram::rounds::Known;
 use crate::gram::{Engine, Gram, Pass, Point, TileStore};
 use crate::{Error, Result};
@@ -91,7 +92,7 @@ impl RankStatus {
     pub(super) const WORDS: usize = 9;
 
     /// That of this process.
-    pub(super) fn own(plan: ThreadPlan, worked: f64, samples: &Samples, engine: Option<&RankEngine>) -> Self {
+    pub(super) fn own(plan: ThreadPlan, worked: f64, samples: &Samples, engine: Option<&Accelerated>) -> Self {
         let retries = engine.map_or(0, |engine| engine.retried());
         Self { peak_memory: memory::peak(), plan, worked, steady_memory: samples.steady(), retries }
     }
@@ -126,7 +127,7 @@ struct Ready {
     sigma: Vec<TileStore>,
     /// Threads of the engine to be.
     pool: Option<rayon::ThreadPool>,
-    engine: Option<RankEngine>,
+    engine: Option<Accelerated>,
     /// What is known of the next pass.
     known: Known,
     interrupts: Interrupts,
@@ -200,9 +201,10 @@ fn obey(world: &World) -> Result<u8> {
             }
             (operation::OPEN, Some(ready)) => {
                 complete(world, ready)?;
-                if let (Some(streaming), Some(engine)) = (&ready.setup.streaming, &mut ready.engine) {
+                if let (Some(streaming), Some(own)) = (&ready.setup.streaming, &mut ready.engine) {
                     let files = streaming.open(&ready.dealing, world.rank(), first == 1)?;
-                    streaming.attach(files, engine)?;
+                    streaming.attach(files, own)?;
+                    engine::accelerate(own, world, &ready.setup)?;
                 }
             }
             (operation::SIGMA, Some(Ready { setup, engine: Some(engine), .. })) => {
@@ -271,11 +273,14 @@ fn load(world: &World, ready: &mut Ready, angle: usize) -> Result<()> {
     }
     if angle + 1 == ready.setup.experiment.n_angles() {
         complete(world, ready)?;
+        if let Some(own) = &mut ready.engine {
+            engine::accelerate(own, world, &ready.setup)?;
+        }
     }
     Ok(())
 }
 
-/// All data are there: they go to an engine.
+/// All data that are dealt are there: they go to an engine.
 fn complete(world: &World, ready: &mut Ready) -> Result<()> {
     let stores = std::mem::take(&mut ready.stores);
     let pool = match ready.pool.take() {
@@ -283,11 +288,11 @@ fn complete(world: &World, ready: &mut Ready) -> Result<()> {
         None => thread_pool(world.rank(), ready.threads.threads)?,
     };
     let sigma = std::mem::take(&mut ready.sigma);
-    let mut engine = RankEngine::new(world, &ready.setup, &ready.dealing, (stores, sigma), pool)?;
+    let mut own = engine::build(&ready.setup, &ready.dealing, (stores, sigma), pool)?;
     if let Some(pairs) = ready.setup.batch_pairs {
         let samples = Arc::clone(&ready.samples);
-        engine.set_batches(pairs, Some(Box::new(move |_, _| samples.take())));
+        own.set_batches(pairs, Some(Box::new(move |_, _| samples.take())));
     }
-    ready.engine = Some(engine);
+    ready.engine = Some(own);
     Ok(())
 }

@@ -88,14 +88,14 @@ thread_local! {
 
 /// CPU threads of one rank over the tiles it holds.
 pub struct CpuEngine {
-    experiment: Experiment,
+    pub(super) experiment: Experiment,
     shards: Vec<Shard>,
-    pool: rayon::ThreadPool,
-    set: InstructionSet,
-    precision: Precision,
+    pub(super) pool: rayon::ThreadPool,
+    pub(super) set: InstructionSet,
+    pub(super) precision: Precision,
     /// By angle.
-    sigma: Vec<f64>,
-    clock: Clock,
+    pub(super) sigma: Vec<f64>,
+    pub(super) clock: Clock,
     /// By level.
     tasks: Vec<Vec<Task>>,
     /// Reads that had to be tried again while data to be kept were loaded.

@@ -146,11 +146,6 @@ impl TileStore {
         self.lanes.par_chunks_mut(TOUCHED).for_each(|lanes| lanes.fill(Lane([f32::NAN; LANES])));
     }
 
-    /// All lanes held, tile after tile.
-    pub(super) fn lanes(&self) -> &[Lane] {
-        &self.lanes
-    }
-
     /// Bytes held.
     pub fn bytes(&self) -> usize {
         let holes = self.marks.iter().filter_map(|m| m.holes.as_deref()).map(size_of_val).sum::<usize>();

@@ -10,8 +10,11 @@ pub const THREADS: u32 = 128;
 pub const TREE_THREADS: u32 = 64;
 /// Integrals of a frame, each as hi and lo.
 pub const INTEGRALS: usize = 8;
-/// Bytes that the threads of a block of tiles share: tables of all its frames, and the sums of its warps.
-pub const SHARED: u32 = (8 * ((INTEGRALS + 3) * (TILE_COLUMNS + TILE_ROWS) + THREADS as usize / 32 * 64)) as u32;
+/// Bytes that the threads of a block of tiles share: tables of all its frames in so many bytes a number, and the sums of its
+/// warps.
+pub const fn shared(number: usize) -> u32 {
+    (number * (INTEGRALS + 3) * (TILE_COLUMNS + TILE_ROWS) + 8 * 64 * THREADS as usize / 32) as u32
+}
 /// Bytes of the sums of a tile or node.
 pub const SUMS: usize = 8 * ENTRIES;
 

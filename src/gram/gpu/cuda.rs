@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_int, c_void};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::ptr;
@@ -10,7 +11,7 @@ use std::ptr;
 use cudarc::driver::{result, sys};
 use cudarc::nvrtc;
 
-use super::device::{Address, Device, Fault, Launch, Outcome, STREAMS};
+use super::device::{Address, Device, Fault, Launch, Outcome, STREAMS, Usage};
 use crate::files;
 
 /// What is compiled.
@@ -19,7 +20,7 @@ const HEADER: &str = include_str!("../../../kernels/model.cuh");
 /// How the source names the header.
 const HEADER_NAME: &str = "model.cuh";
 /// The kernels in it.
-const KERNELS: [&str; 10] = [
+const KERNELS: [&str; 16] = [
     "gram_still",
     "gram_square",
     "gram_quartic",
@@ -29,6 +30,12 @@ const KERNELS: [&str; 10] = [
     "robust_still",
     "robust_square",
     "robust_quartic",
+    "mixed_gram_still",
+    "mixed_gram_square",
+    "mixed_gram_quartic",
+    "mixed_robust_still",
+    "mixed_robust_square",
+    "mixed_robust_quartic",
     "complete_trees",
 ];
 /// Oldest compute capability that the kernels are compiled for.
@@ -41,6 +48,15 @@ pub struct Cuda {
     streams: [sys::CUstream; STREAMS],
     module: sys::CUmodule,
     functions: BTreeMap<&'static str, sys::CUfunction>,
+    /// Page-locked memory of the host, and its size.
+    staging: [(*mut c_void, usize); STREAMS],
+    /// Before and after every launch that hasn't been waited for.
+    launched: [Vec<[sys::CUevent; 2]>; STREAMS],
+    /// Events to be used again.
+    spare: Vec<[sys::CUevent; 2]>,
+    /// Bytes of what is allocated.
+    sizes: BTreeMap<u64, usize>,
+    usage: Usage,
 }
 
 /// What the driver says of a failed call.
@@ -51,6 +67,19 @@ fn told(error: result::DriverError) -> String {
 
 fn fault(error: result::DriverError) -> Fault {
     Fault::Failed(told(error))
+}
+
+/// Of a call that asked for memory.
+fn refused(error: result::DriverError, bytes: usize) -> Fault {
+    match error.0 {
+        sys::cudaError_enum::CUDA_ERROR_OUT_OF_MEMORY => Fault::OutOfMemory { bytes },
+        _ => fault(error),
+    }
+}
+
+/// An event that tells the time.
+fn event() -> Outcome<sys::CUevent> {
+    result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT).map_err(fault)
 }
 
 /// Calls into a library that panics where a function of it is missing.
@@ -195,7 +224,18 @@ impl Cuda {
             // SAFETY: the module was loaded above
             functions.insert(kernel, unsafe { result::module::get_function(module, text) }.map_err(told)?);
         }
-        Ok(Self { name, device, streams, module, functions })
+        Ok(Self {
+            name,
+            device,
+            streams,
+            module,
+            functions,
+            staging: [(ptr::null_mut(), 0); STREAMS],
+            launched: Default::default(),
+            spare: Vec::new(),
+            sizes: BTreeMap::new(),
+            usage: Usage::default(),
+        })
     }
 
     /// Bytes that are free.
@@ -212,6 +252,12 @@ impl Drop for Cuda {
         // SAFETY: all of it was made in `start`; nothing is left to be done about failures
         unsafe {
             let _ = result::ctx::synchronize();
+            for event in self.launched.iter().flatten().chain(&self.spare).flatten() {
+                let _ = result::event::destroy(*event);
+            }
+            for (memory, _) in self.staging.iter().filter(|(memory, _)| !memory.is_null()) {
+                let _ = result::free_host(*memory);
+            }
             let _ = result::module::unload(self.module);
             for stream in self.streams {
                 let _ = result::stream::destroy(stream);
@@ -228,21 +274,55 @@ impl Device for Cuda {
         self.name.clone()
     }
 
+    fn usage(&self) -> Usage {
+        self.usage
+    }
+
     fn allocate(&mut self, bytes: usize) -> Outcome<Address> {
-        match unsafe { result::malloc_sync(bytes.max(1)) } {
-            Ok(address) => Ok(Address(address)),
-            Err(result::DriverError(sys::cudaError_enum::CUDA_ERROR_OUT_OF_MEMORY)) => {
-                Err(Fault::OutOfMemory { bytes })
-            }
-            Err(error) => Err(fault(error)),
-        }
+        let address = unsafe { result::malloc_sync(bytes.max(1)) }.map_err(|error| refused(error, bytes))?;
+        self.sizes.insert(address, bytes);
+        self.usage.gave(bytes);
+        Ok(Address(address))
     }
 
     fn free(&mut self, memory: Address) {
         let _ = unsafe { result::free_sync(memory.0) };
+        self.usage.bytes -= self.sizes.remove(&memory.0).unwrap_or(0);
+    }
+
+    fn staging(&mut self, bytes: usize, stream: usize) -> Outcome<&mut [u8]> {
+        let (memory, size) = &mut self.staging[stream];
+        if *size < bytes {
+            if !memory.is_null() {
+                unsafe { result::free_host(*memory) }.map_err(fault)?;
+                (*memory, *size) = (ptr::null_mut(), 0);
+            }
+            *memory = unsafe { result::malloc_host(bytes, 0) }.map_err(|error| refused(error, bytes))?;
+            *size = bytes;
+            // pages that are locked have contents, but the compiler doesn't know
+            unsafe { ptr::write_bytes(memory.cast::<u8>(), 0, bytes) };
+        }
+        if bytes == 0 {
+            return Ok(&mut []);
+        }
+        Ok(unsafe { std::slice::from_raw_parts_mut(memory.cast::<u8>(), bytes) })
+    }
+
+    fn send(&mut self, to: Address, part: Range<usize>, stream: usize) -> Outcome<()> {
+        let (memory, size) = self.staging[stream];
+        if part.is_empty() {
+            return Ok(());
+        }
+        if part.start > part.end || part.end > size {
+            return Err(Fault::Failed(format!("bytes {part:?} of {size} aren't there to be sent")));
+        }
+        self.usage.sent += part.len() as u64;
+        let bytes = unsafe { std::slice::from_raw_parts(memory.cast::<u8>().add(part.start), part.len()) };
+        unsafe { result::memcpy_htod_async(to.0, bytes, self.streams[stream]) }.map_err(fault)
     }
 
     fn upload(&mut self, to: Address, bytes: &[u8], stream: usize) -> Outcome<()> {
+        self.usage.sent += bytes.len() as u64;
         // from pageable memory: what is copied may change once the call has returned
         unsafe { result::memcpy_htod_async(to.0, bytes, self.streams[stream]) }.map_err(fault)
     }
@@ -260,12 +340,29 @@ impl Device for Cuda {
         bytemuck::cast_slice_mut::<u128, u8>(&mut argument)[..launch.argument.len()].copy_from_slice(launch.argument);
         let (blocks, threads) = ((launch.blocks, 1, 1), (launch.threads, 1, 1));
         let mut arguments = [argument.as_mut_ptr().cast::<c_void>()];
-        unsafe { result::launch_kernel(function, blocks, threads, launch.shared, self.streams[stream], &mut arguments) }
-            .map_err(|e| Fault::Failed(format!("{}: {}", launch.kernel, told(e))))
+        let [before, after] = match self.spare.pop() {
+            Some(events) => events,
+            None => [event()?, event()?],
+        };
+        self.launched[stream].push([before, after]);
+        let queue = self.streams[stream];
+        unsafe {
+            result::event::record(before, queue).map_err(fault)?;
+            result::launch_kernel(function, blocks, threads, launch.shared, queue, &mut arguments)
+                .map_err(|e| Fault::Failed(format!("{}: {}", launch.kernel, told(e))))?;
+            result::event::record(after, queue).map_err(fault)
+        }
     }
 
     fn wait(&mut self, stream: usize) -> Outcome<()> {
-        unsafe { result::stream::synchronize(self.streams[stream]) }.map_err(fault)
+        unsafe { result::stream::synchronize(self.streams[stream]) }.map_err(fault)?;
+        for [before, after] in self.launched[stream].drain(..) {
+            // a launch that failed has no time
+            let milliseconds = unsafe { result::event::elapsed(before, after) }.unwrap_or(0.0);
+            self.usage.kernels += f64::from(milliseconds) / 1e3;
+            self.spare.push([before, after]);
+        }
+        Ok(())
     }
 }
 

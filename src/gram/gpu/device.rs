@@ -1,6 +1,7 @@
 //! What the engine asks of a device: memory, copies, launches. CUDA is one implementation, [`super::Emulated`] another.
 
 use std::fmt;
+use std::ops::Range;
 
 /// Memory of a device, by its address there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,10 +49,34 @@ pub struct Launch<'a> {
 /// Two queues of work, each in order; copies to the device and launches may go on while the host does.
 pub const STREAMS: usize = 2;
 
-/// A GPU, or what acts as one. Bytes that are copied to it may be changed once the call has returned.
+/// What a device has been used for.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Usage {
+    /// Bytes that are allocated there.
+    pub bytes: usize,
+    /// Most that were.
+    pub most_bytes: usize,
+    /// Bytes that were copied to it.
+    pub sent: u64,
+    /// Time that kernels took, s, as the device measured it; of two at once both count.
+    pub kernels: f64,
+}
+
+impl Usage {
+    /// Memory was given.
+    pub(super) fn gave(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.most_bytes = self.most_bytes.max(self.bytes);
+    }
+}
+
+/// A GPU, or what acts as one.
 pub trait Device {
     /// What it is, for messages.
     fn name(&self) -> String;
+
+    /// What it has been used for, as far as it has been waited for.
+    fn usage(&self) -> Usage;
 
     /// Gives memory; nothing is known of what it holds.
     ///
@@ -62,7 +87,20 @@ pub trait Device {
     /// Takes memory back.
     fn free(&mut self, memory: Address);
 
-    /// Copies to the device, behind what waits in this queue.
+    /// So many bytes of the host's memory from which this queue copies fastest, on a multiple of 64. What is there is
+    /// undefined; a copy from there must have been waited for.
+    ///
+    /// # Errors
+    /// [`Fault::OutOfMemory`] where there is too little.
+    fn staging(&mut self, bytes: usize, stream: usize) -> Outcome<&mut [u8]>;
+
+    /// Copies a part of [`Self::staging`] to the device, behind what waits in this queue, while the host goes on.
+    ///
+    /// # Errors
+    /// What the device fails with.
+    fn send(&mut self, to: Address, part: Range<usize>, stream: usize) -> Outcome<()>;
+
+    /// Copies to the device, behind what waits in this queue; the bytes may be changed once this has returned.
     ///
     /// # Errors
     /// What the device fails with.
@@ -92,12 +130,24 @@ impl<D: Device + ?Sized> Device for Box<D> {
         (**self).name()
     }
 
+    fn usage(&self) -> Usage {
+        (**self).usage()
+    }
+
     fn allocate(&mut self, bytes: usize) -> Outcome<Address> {
         (**self).allocate(bytes)
     }
 
     fn free(&mut self, memory: Address) {
         (**self).free(memory);
+    }
+
+    fn staging(&mut self, bytes: usize, stream: usize) -> Outcome<&mut [u8]> {
+        (**self).staging(bytes, stream)
+    }
+
+    fn send(&mut self, to: Address, part: Range<usize>, stream: usize) -> Outcome<()> {
+        (**self).send(to, part, stream)
     }
 
     fn upload(&mut self, to: Address, bytes: &[u8], stream: usize) -> Outcome<()> {

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
+use std::ops::Range;
 use std::path::Path;
+use std::time::Instant;
 
+use bytemuck::{Pod, Zeroable};
 use libloading::Library;
 
-use super::device::{Address, Device, Fault, Launch, Outcome};
+use super::device::{Address, Device, Fault, Launch, Outcome, STREAMS, Usage};
 use crate::{Error, Result};
 
 type LaunchFunction = unsafe extern "C" fn(*const c_char, c_uint, c_uint, usize, *const c_void, c_int) -> c_int;
@@ -22,16 +25,23 @@ pub struct Faults {
     pub launch: Option<usize>,
 }
 
+/// Memory aligned as [`Device::staging`] is.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct CacheLine([u8; 64]);
+
 /// The host as a device. Memory is poisoned: what is read before it is written is no number.
 pub struct Emulated {
     launch: LaunchFunction,
     _library: Library,
     // aligned as a device aligns
-    memory: BTreeMap<u64, Vec<u128>>,
+    memory: BTreeMap<u64, (Vec<u128>, usize)>,
     reversed: bool,
     faults: Faults,
+    staging: [Vec<CacheLine>; STREAMS],
     uploads: usize,
     launches: usize,
+    usage: Usage,
     /// Bytes of every allocation, in their order.
     pub allocations: Vec<usize>,
 }
@@ -56,21 +66,18 @@ impl Emulated {
             memory: BTreeMap::new(),
             reversed,
             faults,
+            staging: Default::default(),
             uploads: 0,
             launches: 0,
+            usage: Usage::default(),
             allocations: Vec::new(),
         })
-    }
-
-    /// Bytes in use.
-    pub fn in_use(&self) -> usize {
-        self.memory.values().map(|memory| size_of_val(&memory[..])).sum()
     }
 
     /// The memory from an address on, which may lie within what was allocated.
     fn at(&mut self, address: Address, bytes: usize) -> Outcome<&mut [u8]> {
         let outside = || Fault::Failed(format!("{bytes} bytes at {:#x} weren't allocated", address.0));
-        let (start, memory) = self.memory.range_mut(..=address.0).next_back().ok_or_else(outside)?;
+        let (start, (memory, _)) = self.memory.range_mut(..=address.0).next_back().ok_or_else(outside)?;
         let first = (address.0 - start) as usize;
         bytemuck::cast_slice_mut::<u128, u8>(memory).get_mut(first..first + bytes).ok_or_else(outside)
     }
@@ -81,19 +88,37 @@ impl Device for Emulated {
         "emulated GPU".into()
     }
 
+    fn usage(&self) -> Usage {
+        self.usage
+    }
+
     fn allocate(&mut self, bytes: usize) -> Outcome<Address> {
-        if self.faults.memory > 0 && self.in_use() + bytes > self.faults.memory {
+        if self.faults.memory > 0 && self.usage.bytes + bytes > self.faults.memory {
             return Err(Fault::OutOfMemory { bytes });
         }
+        self.usage.gave(bytes);
         let memory = vec![u128::MAX; bytes.div_ceil(size_of::<u128>()).max(1)];
         let address = memory.as_ptr() as u64;
-        self.memory.insert(address, memory);
+        self.memory.insert(address, (memory, bytes));
         self.allocations.push(bytes);
         Ok(Address(address))
     }
 
     fn free(&mut self, memory: Address) {
-        self.memory.remove(&memory.0);
+        self.usage.bytes -= self.memory.remove(&memory.0).map_or(0, |(_, bytes)| bytes);
+    }
+
+    fn staging(&mut self, bytes: usize, stream: usize) -> Outcome<&mut [u8]> {
+        // poisoned, so that what isn't filled shows
+        self.staging[stream] = vec![CacheLine([0xff; 64]); bytes.div_ceil(size_of::<CacheLine>())];
+        Ok(&mut bytemuck::cast_slice_mut(&mut self.staging[stream])[..bytes])
+    }
+
+    fn send(&mut self, to: Address, part: Range<usize>, stream: usize) -> Outcome<()> {
+        let staging = std::mem::take(&mut self.staging[stream]);
+        let sent = self.upload(to, &bytemuck::cast_slice(&staging)[part], stream);
+        self.staging[stream] = staging;
+        sent
     }
 
     fn upload(&mut self, to: Address, bytes: &[u8], _: usize) -> Outcome<()> {
@@ -101,6 +126,7 @@ impl Device for Emulated {
         if self.faults.upload == Some(self.uploads) {
             return Err(Fault::Failed("a copy failed on purpose".into()));
         }
+        self.usage.sent += bytes.len() as u64;
         self.at(to, bytes.len())?.copy_from_slice(bytes);
         Ok(())
     }
@@ -122,6 +148,7 @@ impl Device for Emulated {
         bytemuck::cast_slice_mut::<u128, u8>(&mut argument)[..launch.argument.len()].copy_from_slice(launch.argument);
         // SAFETY: the argument is one of the structures of `super::arguments`, laid out as the kernel's own; the memory it
         // names was allocated above and is as large as the engine says.
+        let begin = Instant::now();
         let code = unsafe {
             (self.launch)(
                 name.as_ptr(),
@@ -132,6 +159,7 @@ impl Device for Emulated {
                 c_int::from(self.reversed),
             )
         };
+        self.usage.kernels += begin.elapsed().as_secs_f64();
         match code {
             0 => Ok(()),
             1 => Err(Fault::Failed(format!("there is no kernel {}", launch.kernel))),

@@ -2,19 +2,19 @@
 //!
 //! Beside c2 itself a device holds, per tile, 40 bytes that say what it is and 448 bytes of sums for every point of a launch,
 //! and the integrals of the points, 128 bytes a frame. Levels lie there whole, coarse ones first, as long as the budget lasts;
-//! of the others batches of tiles are sent in every pass, one while another is worked on.
+//! of the others batches of tiles are sent in every pass, from memory or from their file: while one is gathered by the
+//! threads of the host another is on its way and a third is worked on.
 
 use std::ops::Range;
 
 use bytemuck::{bytes_of, cast_slice, cast_slice_mut};
 
-use super::super::axis::{Clock, Integrate};
-use super::super::isa::InstructionSet;
+use super::super::axis::Integrate;
 use super::super::rounds::Rounds;
-use super::super::{ENTRIES, Gram, Lane, Pass, Point, Shard, tree};
-use super::arguments::{self, Angle, INTEGRALS, Node, SHARED, SUMS, THREADS, TREE_THREADS, Tile, Trees};
-use super::device::{Address, Device, Fault, Launch, Outcome, STREAMS};
-use crate::model::Experiment;
+use super::super::{CpuEngine, ENTRIES, Gram, Lane, Pass, Point, Precision, Shard, tree};
+use super::arguments::{self, Angle, INTEGRALS, Node, SUMS, THREADS, TREE_THREADS, Trees, shared};
+use super::device::{Address, Device, Fault, Launch, Outcome, STREAMS, Usage};
+use super::tiles::Tiles;
 use crate::{Error, Result};
 
 /// Most blocks of a launch: several times what any device works on at once; each goes on to further tiles.
@@ -25,6 +25,10 @@ const CHAIN: usize = 64;
 const FOR_POINTS: usize = 8;
 /// Smallest batch that is tried when memory is short.
 const SMALLEST_BATCH: usize = 1 << 16;
+/// Largest: enough blocks for all of any device several times, and little beside the host's memory.
+const LARGEST_BATCH: usize = 1 << 26;
+/// Bytes of the host's memory from which batches are copied.
+pub const STAGING: usize = STREAMS * LARGEST_BATCH;
 
 /// Memory that grows when it must.
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,11 +39,9 @@ struct Buffer {
 
 /// What a level is on the device.
 struct OnDevice {
-    /// Where the lanes of each tile begin, and where the last ones end.
-    lanes: Vec<usize>,
+    order: Tiles,
     /// All tiles, as they lie there.
     tiles: Buffer,
-    n_tiles: usize,
     /// c2, and σ of every pair where they have their own, if they stay there.
     resident: Option<(Buffer, Buffer)>,
     /// Both steps of completing trees: the nodes that each leaves, as they lie there, and how many.
@@ -57,13 +59,9 @@ struct Work {
     batches: [(Buffer, Buffer); STREAMS],
 }
 
-/// The tiles of one rank on a device.
+/// The tiles of one rank on a device. Everything else belongs to the [engine of the host](CpuEngine) with which it is made and used.
 pub struct GpuEngine<D: Device> {
     device: D,
-    experiment: Experiment,
-    clock: Clock,
-    set: InstructionSet,
-    sigma: Vec<f64>,
     levels: Vec<OnDevice>,
     work: Work,
     /// Bytes of a batch.
@@ -73,34 +71,20 @@ pub struct GpuEngine<D: Device> {
 }
 
 impl<D: Device> GpuEngine<D> {
-    /// An engine that uses up to `budget` bytes of a device. Data that don't find room there are sent in every pass, so they must
-    /// lie in memory: shards that are read from files can't be.
+    /// An engine for the tiles of the host's that uses up to `budget` bytes of a device.
     ///
     /// # Errors
-    /// [`Error::Device`] where it fails or has too little memory even for batches; [`Error::Memory`] for streamed shards.
-    pub fn new(mut device: D, experiment: Experiment, shards: &[Shard], budget: usize) -> Result<Self> {
-        if shards.iter().any(|shard| shard.streamed.is_some()) {
-            return Err(Error::Memory(
-                "data that are read in every pass can't be fitted on a GPU; more memory, or `--device cpu`".into(),
-            ));
-        }
+    /// [`Error::Device`] where it fails or has too little memory even for batches; what reading fails with.
+    pub fn new(mut device: D, host: &CpuEngine, budget: usize) -> Result<Self> {
         let for_points = budget / FOR_POINTS;
         let mut room = budget - for_points;
         let mut levels = Vec::new();
-        for shard in shards.iter().rev() {
-            levels.push(prepare(&mut device, shard, &mut room).map_err(|fault| failed(&device, fault))?);
+        for shard in host.shards().iter().rev() {
+            levels.push(prepare(&mut device, (host, shard), &mut room).map_err(|ended| ended.told(&device))?);
         }
         levels.reverse();
-        let sigma = vec![1.0; experiment.n_angles()];
-        let (clock, set) = (Clock::new(&experiment), InstructionSet::select()?);
-        let batch = (room / (2 * STREAMS)).max(SMALLEST_BATCH);
-        let work = Work::default();
-        Ok(Self { device, experiment, clock, set, sigma, levels, work, batch, for_points })
-    }
-
-    /// Measures by this noise (σ of every angle) in robust passes from now on; by 1 before.
-    pub fn set_sigma(&mut self, sigma: &[f64]) {
-        self.sigma = sigma.to_vec();
+        let batch = (room / (2 * STREAMS)).clamp(SMALLEST_BATCH, LARGEST_BATCH);
+        Ok(Self { device, levels, work: Work::default(), batch, for_points })
     }
 
     /// What the device is.
@@ -113,33 +97,39 @@ impl<D: Device> GpuEngine<D> {
         &self.device
     }
 
+    /// What it has been used for.
+    pub fn usage(&self) -> Usage {
+        self.device.usage()
+    }
+
     /// Whether a level lies on the device.
     pub fn holds(&self, level: usize) -> bool {
         self.levels[level].resident.is_some()
     }
 
-    /// Sums of the maximal nodes of the shard's tiles, point after point, as [`super::super::Engine::evaluate_in_rounds`] gives them; `shard`
-    /// is the one that the engine was made with at this level.
+    /// Sums of the maximal nodes of a level's tiles, point after point, as [`super::super::Engine::evaluate_in_rounds`] gives them.
     ///
     /// # Errors
-    /// [`Error::Device`] where the device fails; what comes from between two rounds.
+    /// [`Error::Device`] where the device fails; what reading fails with; what comes from between two rounds.
     pub fn evaluate(
         &mut self,
-        (level, shard): (usize, &Shard),
+        host: &CpuEngine,
+        level: usize,
         points: &[Point],
         pass: Pass,
         rounds: &mut Rounds<'_>,
     ) -> Result<Vec<Gram>> {
         let per_point = {
             let own = &self.levels[level];
-            let sums = own.n_tiles + own.steps[0].1 + own.steps[1].1;
-            2 * 8 * INTEGRALS * shard.level.frames.len() + size_of::<Angle>() * self.experiment.n_angles() + SUMS * sums
+            let sums = own.order.len() + own.steps[0].1 + own.steps[1].1;
+            let frames = host.shards()[level].level.frames.len();
+            2 * 8 * INTEGRALS * frames + size_of::<Angle>() * host.experiment.n_angles() + SUMS * sums
         };
         let mut together = (self.for_points / per_point).clamp(1, points.len().max(1));
         let (mut out, mut done) = (Vec::new(), 0);
         while done < points.len() {
             let now = &points[done..points.len().min(done + together)];
-            match self.together((level, shard), now, pass, rounds) {
+            match self.together((host, level), now, pass, rounds) {
                 Ok(sums) => {
                     out.extend(sums);
                     done += now.len();
@@ -151,8 +141,7 @@ impl<D: Device> GpuEngine<D> {
                     self.forget();
                     log::info!("{}: too little memory; batches are halved", self.device.name());
                 }
-                Err(Ended::Fault(fault)) => return Err(failed(&self.device, fault)),
-                Err(Ended::Between(error)) => return Err(error),
+                Err(ended) => return Err(ended.told(&self.device)),
             }
         }
         Ok(out)
@@ -170,60 +159,61 @@ impl<D: Device> GpuEngine<D> {
     /// Points whose integrals and sums lie on the device at once.
     fn together(
         &mut self,
-        (level, shard): (usize, &Shard),
+        (host, level): (&CpuEngine, usize),
         points: &[Point],
         pass: Pass,
         rounds: &mut Rounds<'_>,
     ) -> std::result::Result<Vec<Gram>, Ended> {
-        let (axis, angles) = (self.axis(shard, points, pass), self.angles(points, pass));
-        let Self { device, experiment, levels, work, .. } = self;
+        let shard = &host.shards()[level];
+        let (axis, angles) = (axis(host, shard, points, pass), angles(host, points, pass));
+        let Self { device, levels, work, .. } = self;
         let own = &levels[level];
-        if own.n_tiles == 0 {
+        let n_tiles = own.order.len();
+        if n_tiles == 0 {
             return Ok(Vec::new());
         }
         // a pass that was left may still be at work with what is overwritten here
         (0..STREAMS).try_for_each(|stream| device.wait(stream))?;
-        send(device, &mut work.axis, cast_slice(&axis), 0)?;
-        send(device, &mut work.angles, cast_slice(&angles), 0)?;
-        grow(device, &mut work.sums, points.len() * own.n_tiles * SUMS)?;
+        upload(device, &mut work.axis, cast_slice(&axis), 0)?;
+        upload(device, &mut work.angles, cast_slice(&angles), 0)?;
+        grow(device, &mut work.sums, points.len() * n_tiles * SUMS)?;
         device.wait(0)?;
         let mut argument = arguments::Pass {
             axis: work.axis.address.0,
             angles: work.angles.address.0,
             sums: work.sums.address.0,
-            k: experiment.diffusion_factor(),
+            k: host.experiment.diffusion_factor(),
             n_points: points.len() as u32,
             n_frames: shard.level.frames.len() as u32,
-            n_angles: experiment.n_angles() as u32,
-            n_slots: own.n_tiles as u32,
+            n_angles: host.experiment.n_angles() as u32,
+            n_slots: n_tiles as u32,
             loss: loss_number(pass),
             ..bytemuck::Zeroable::zeroed()
         };
-        let kernel = kernel(experiment, pass, shard.sigma.is_some());
+        let kernel = Kernel::of(host, pass, shard.sigma.is_some());
         if let Some((data, sigma)) = own.resident {
             (argument.data, argument.sigma) = (data.address.0, sigma.address.0);
-            (argument.tiles, argument.n_tiles) = (own.tiles.address.0, own.n_tiles as u32);
-            launch(device, kernel, argument, 0)?;
+            (argument.tiles, argument.n_tiles) = (own.tiles.address.0, n_tiles as u32);
+            kernel.launch(device, argument, 0)?;
         } else {
-            let mut stream = 0;
-            for tiles in batches(own, self.batch) {
+            for (k, tiles) in own.order.batches(self.batch).into_iter().enumerate() {
+                let stream = k % STREAMS;
                 // what this queue did before is done with its buffers
                 device.wait(stream)?;
-                let (data, sigma) = &mut work.batches[stream];
-                let lanes = own.lanes[tiles.start]..own.lanes[tiles.end];
-                send(device, data, cast_slice(&shard.store.lanes()[lanes.clone()]), stream)?;
-                if let Some(own_sigma) = &shard.sigma {
-                    send(device, sigma, cast_slice(&own_sigma.lanes()[lanes.clone()]), stream)?;
-                    argument.sigma = sigma.address.0.wrapping_sub((lanes.start * size_of::<Lane>()) as u64);
-                }
+                let (lanes, (data, sigma)) = (own.order.lanes(&tiles), &mut work.batches[stream]);
+                let bytes = lanes.len() * size_of::<Lane>();
+                grow(device, data, bytes)?;
+                grow(device, sigma, if shard.sigma.is_some() { bytes } else { 0 })?;
+                send(device, (host, shard), (&own.order, &tiles), (data.address, sigma.address), stream)?;
                 // tiles name their lanes among all
-                argument.data = data.address.0.wrapping_sub((lanes.start * size_of::<Lane>()) as u64);
-                argument.tiles = own.tiles.address.0 + (tiles.start * size_of::<Tile>()) as u64;
+                let before = (lanes.start * size_of::<Lane>()) as u64;
+                argument.data = data.address.0.wrapping_sub(before);
+                argument.sigma = if shard.sigma.is_some() { sigma.address.0.wrapping_sub(before) } else { 0 };
+                argument.tiles = own.tiles.address.0 + (tiles.start * size_of::<arguments::Tile>()) as u64;
                 argument.n_tiles = tiles.len() as u32;
-                launch(device, kernel, argument, stream)?;
-                stream = (stream + 1) % STREAMS;
+                kernel.launch(device, argument, stream)?;
                 if rounds.until().is_some_and(|until| std::time::Instant::now() >= until) {
-                    rounds.next(&Vec::new).map_err(Ended::Between)?;
+                    rounds.next(&Vec::new)?;
                 }
             }
             (0..STREAMS).try_for_each(|stream| device.wait(stream))?;
@@ -231,7 +221,7 @@ impl<D: Device> GpuEngine<D> {
         let [(_, n_chains), (_, n_nodes)] = own.steps;
         grow(device, &mut work.chains, points.len() * n_chains * SUMS)?;
         grow(device, &mut work.nodes, points.len() * n_nodes * SUMS)?;
-        let places = [(work.sums, own.n_tiles), (work.chains, n_chains), (work.nodes, n_nodes)];
+        let places = [(work.sums, n_tiles), (work.chains, n_chains), (work.nodes, n_nodes)];
         for (step, (jobs, n_jobs)) in own.steps.iter().enumerate() {
             let ((from, n_from), (into, n_into)) = (places[step], places[step + 1]);
             let trees = Trees {
@@ -258,42 +248,42 @@ impl<D: Device> GpuEngine<D> {
         };
         Ok(sums.chunks_exact(ENTRIES).map(gram).collect())
     }
-
-    /// By point and frame of the level: the integrals' hi, then their lo.
-    fn axis(&self, shard: &Shard, points: &[Point], pass: Pass) -> Vec<f64> {
-        let derivatives = pass != Pass::Chi2 || shard.sigma.is_some();
-        let mut out = Vec::with_capacity(points.len() * shard.level.frames.len() * 2 * INTEGRALS);
-        for point in points {
-            let axis = self.set.run(Integrate { clock: &self.clock, physical: &point.physical, derivatives });
-            for &frame in &shard.level.frames {
-                out.extend(axis.hi[frame]);
-                out.extend(axis.lo[frame]);
-            }
-        }
-        out
-    }
-
-    fn angles(&self, points: &[Point], pass: Pass) -> Vec<Angle> {
-        let factor = if let Pass::Robust { doublings, .. } = pass { f64::from(doublings).exp2() } else { 1.0 };
-        let of_point = |point: &Point| {
-            let angle = |angle: usize| {
-                let sheared = self.experiment.mode.has_shear();
-                let (p, dp) =
-                    if sheared { self.experiment.phase_factors(point.physical[6], angle) } else { (0.0, 0.0) };
-                let (contrast, offset) = point.scaling[angle];
-                let unit = self.sigma[angle];
-                Angle { p, dp, contrast, offset, sigma: factor * unit, unit }
-            };
-            (0..self.experiment.n_angles()).map(angle).collect::<Vec<_>>()
-        };
-        points.iter().flat_map(of_point).collect()
-    }
 }
 
-/// Why points weren't finished.
+/// By point and frame of the level: the integrals' hi, then their lo.
+fn axis(host: &CpuEngine, shard: &Shard, points: &[Point], pass: Pass) -> Vec<f64> {
+    let derivatives = pass != Pass::Chi2 || shard.sigma.is_some();
+    let mut out = Vec::with_capacity(points.len() * shard.level.frames.len() * 2 * INTEGRALS);
+    for point in points {
+        let axis = host.set.run(Integrate { clock: &host.clock, physical: &point.physical, derivatives });
+        for &frame in &shard.level.frames {
+            out.extend(axis.hi[frame]);
+            out.extend(axis.lo[frame]);
+        }
+    }
+    out
+}
+
+fn angles(host: &CpuEngine, points: &[Point], pass: Pass) -> Vec<Angle> {
+    let factor = if let Pass::Robust { doublings, .. } = pass { f64::from(doublings).exp2() } else { 1.0 };
+    let experiment = &host.experiment;
+    let of_point = |point: &Point| {
+        let angle = |angle: usize| {
+            let sheared = experiment.mode.has_shear();
+            let (p, dp) = if sheared { experiment.phase_factors(point.physical[6], angle) } else { (0.0, 0.0) };
+            let (contrast, offset) = point.scaling[angle];
+            let unit = host.sigma[angle];
+            Angle { p, dp, contrast, offset, sigma: factor * unit, unit }
+        };
+        (0..experiment.n_angles()).map(angle).collect::<Vec<_>>()
+    };
+    points.iter().flat_map(of_point).collect()
+}
+
+/// Why points weren't finished, or data didn't get to the device.
 enum Ended {
     Fault(Fault),
-    Between(Error),
+    Error(Error),
 }
 
 impl From<Fault> for Ended {
@@ -302,8 +292,20 @@ impl From<Fault> for Ended {
     }
 }
 
-fn failed(device: &impl Device, fault: Fault) -> Error {
-    Error::Device { name: device.name(), message: fault.to_string() }
+impl From<Error> for Ended {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl Ended {
+    /// With the name of the device.
+    fn told(self, device: &impl Device) -> Error {
+        match self {
+            Self::Fault(fault) => Error::Device { name: device.name(), message: fault.to_string() },
+            Self::Error(error) => error,
+        }
+    }
 }
 
 /// The number of a loss, as `kernels/model.cuh` has it: 0 = squares.
@@ -311,24 +313,38 @@ fn loss_number(pass: Pass) -> u32 {
     if let Pass::Robust { loss, .. } = pass { 1 + loss as u32 } else { 0 }
 }
 
-fn kernel(experiment: &Experiment, pass: Pass, weighted: bool) -> &'static str {
-    let names = match pass {
-        _ if weighted => ["robust_still", "robust_square", "robust_quartic"],
-        Pass::Robust { .. } => ["robust_still", "robust_square", "robust_quartic"],
-        Pass::Gram => ["gram_still", "gram_square", "gram_quartic"],
-        Pass::Chi2 => ["chi2_still", "chi2_square", "chi2_quartic"],
-    };
-    let shape = match experiment.convention.power() {
-        _ if !experiment.mode.has_shear() => 0,
-        2 => 1,
-        _ => 2,
-    };
-    names[shape]
+/// A kernel of tiles.
+#[derive(Clone, Copy)]
+struct Kernel {
+    name: &'static str,
+    /// Bytes that the threads of a block share.
+    shared: u32,
 }
 
-fn launch(device: &mut impl Device, kernel: &'static str, pass: arguments::Pass, stream: usize) -> Outcome<()> {
-    let blocks = (u64::from(pass.n_tiles) * u64::from(pass.n_points)).min(MOST_BLOCKS) as u32;
-    device.launch(&Launch { kernel, blocks, threads: THREADS, shared: SHARED, argument: bytes_of(&pass) }, stream)
+impl Kernel {
+    /// For a pass; `weighted`: every pair has a σ of its own. A pass for χ² alone is always made in f64.
+    fn of(host: &CpuEngine, pass: Pass, weighted: bool) -> Self {
+        let mixed = host.precision == Precision::Mixed && (pass != Pass::Chi2 || weighted);
+        let names = match pass {
+            Pass::Gram if !weighted && mixed => ["mixed_gram_still", "mixed_gram_square", "mixed_gram_quartic"],
+            Pass::Gram if !weighted => ["gram_still", "gram_square", "gram_quartic"],
+            Pass::Chi2 if !weighted => ["chi2_still", "chi2_square", "chi2_quartic"],
+            _ if mixed => ["mixed_robust_still", "mixed_robust_square", "mixed_robust_quartic"],
+            _ => ["robust_still", "robust_square", "robust_quartic"],
+        };
+        let shape = match host.experiment.convention.power() {
+            _ if !host.experiment.mode.has_shear() => 0,
+            2 => 1,
+            _ => 2,
+        };
+        Self { name: names[shape], shared: shared(if mixed { size_of::<f32>() } else { size_of::<f64>() }) }
+    }
+
+    fn launch(self, device: &mut impl Device, pass: arguments::Pass, stream: usize) -> Outcome<()> {
+        let blocks = (u64::from(pass.n_tiles) * u64::from(pass.n_points)).min(MOST_BLOCKS) as u32;
+        let Self { name: kernel, shared } = self;
+        device.launch(&Launch { kernel, blocks, threads: THREADS, shared, argument: bytes_of(&pass) }, stream)
+    }
 }
 
 /// Makes a buffer hold so many bytes.
@@ -343,34 +359,20 @@ fn grow(device: &mut impl Device, buffer: &mut Buffer, bytes: usize) -> Outcome<
 }
 
 /// The same with these.
-fn send(device: &mut impl Device, buffer: &mut Buffer, bytes: &[u8], stream: usize) -> Outcome<()> {
+fn upload(device: &mut impl Device, buffer: &mut Buffer, bytes: &[u8], stream: usize) -> Outcome<()> {
     grow(device, buffer, bytes.len())?;
     device.upload(buffer.address, bytes, stream)
 }
 
-/// Runs of tiles of about so many bytes.
-fn batches(own: &OnDevice, bytes: usize) -> Vec<Range<usize>> {
-    let mut out = Vec::new();
-    let mut first = 0;
-    while first < own.n_tiles {
-        let end = own.lanes[first] + bytes / size_of::<Lane>();
-        let next = own.lanes.partition_point(|&lane| lane <= end).saturating_sub(1).max(first + 1).min(own.n_tiles);
-        out.push(first..next);
-        first = next;
-    }
-    out
-}
-
 /// Puts a level on the device: its tiles and trees, and its data where there is room for them.
-fn prepare(device: &mut impl Device, shard: &Shard, room: &mut usize) -> Outcome<OnDevice> {
-    let (plan, range) = (&shard.level.plan, &shard.store.range);
+fn prepare(
+    device: &mut impl Device,
+    (host, shard): (&CpuEngine, &Shard),
+    room: &mut usize,
+) -> std::result::Result<OnDevice, Ended> {
+    let (plan, range) = (&shard.level.plan, shard.range());
     let n = plan.per_angle();
-    let (mut lanes, mut tiles) = (vec![0], Vec::new());
-    for (slot, number) in range.clone().enumerate() {
-        let tile = &plan.tiles[number % n];
-        tiles.push(Tile::new(tile, lanes[slot], number / n, slot));
-        lanes.push(lanes[slot] + tile.n_lanes);
-    }
+    let order = Tiles::new(shard);
     let (mut chains, mut nodes) = (Vec::new(), Vec::new());
     for angle in 0..plan.n_angles {
         for node in tree::owned_nodes(n, &plan.within_angle(range, angle), u32::MAX) {
@@ -387,33 +389,72 @@ fn prepare(device: &mut impl Device, shard: &Shard, room: &mut usize) -> Outcome
     let mut put = |bytes: &[u8]| {
         let mut buffer = Buffer::default();
         if !bytes.is_empty() {
-            send(device, &mut buffer, bytes, 0)?;
+            upload(device, &mut buffer, bytes, 0)?;
         }
-        Ok(buffer)
+        Ok::<Buffer, Fault>(buffer)
     };
     let steps = [(put(cast_slice(&chains))?, chains.len()), (put(cast_slice(&nodes))?, nodes.len())];
-    let n_tiles = tiles.len();
-    let tiles = put(cast_slice(&tiles))?;
-    *room = room.saturating_sub(tiles.bytes + steps.iter().map(|(jobs, ..)| jobs.bytes).sum::<usize>());
-    let data = cast_slice(shard.store.lanes());
-    let sigma = shard.sigma.as_ref().map_or(&[][..], |sigma| cast_slice(sigma.lanes()));
-    let bytes = data.len() + sigma.len();
-    let mut resident = None;
-    // two batches at least must find room beside it
-    if bytes + 2 * STREAMS * SMALLEST_BATCH <= *room {
-        resident = match (put(data), put(sigma)) {
-            (Ok(data), Ok(sigma)) => Some((data, sigma)),
-            (Err(fault @ Fault::Failed(_)), _) | (_, Err(fault @ Fault::Failed(_))) => return Err(fault),
-            // somebody else uses the device
-            (data, sigma) => {
-                for buffer in [data, sigma].into_iter().flatten().filter(|buffer: &Buffer| buffer.bytes > 0) {
-                    device.free(buffer.address);
-                }
-                None
-            }
-        };
-        *room -= if resident.is_some() { bytes } else { 0 };
-    }
+    let tiles = put(cast_slice(&order.arguments(shard)))?;
     device.wait(0)?;
-    Ok(OnDevice { lanes, tiles, n_tiles, resident, steps })
+    *room = room.saturating_sub(tiles.bytes + steps.iter().map(|(jobs, ..)| jobs.bytes).sum::<usize>());
+    let mut own = OnDevice { order, tiles, resident: None, steps };
+    let bytes = own.order.bytes();
+    let all = if shard.sigma.is_some() { 2 * bytes } else { bytes };
+    // two batches at least must find room beside it
+    if all > 0 && all + 2 * STREAMS * SMALLEST_BATCH <= *room {
+        own.resident = resident(device, (host, shard), &own.order)?;
+        *room -= if own.resident.is_some() { all } else { 0 };
+    }
+    Ok(own)
+}
+
+/// Puts a level's data on the device; nothing where somebody else has taken the room.
+fn resident(
+    device: &mut impl Device,
+    (host, shard): (&CpuEngine, &Shard),
+    order: &Tiles,
+) -> std::result::Result<Option<(Buffer, Buffer)>, Ended> {
+    let (mut data, mut sigma) = (Buffer::default(), Buffer::default());
+    let bytes = order.bytes();
+    let mut fill = || {
+        grow(device, &mut data, bytes)?;
+        grow(device, &mut sigma, if shard.sigma.is_some() { bytes } else { 0 })?;
+        for (k, tiles) in order.batches(LARGEST_BATCH).into_iter().enumerate() {
+            let stream = k % STREAMS;
+            device.wait(stream)?;
+            let before = (order.lanes(&tiles).start * size_of::<Lane>()) as u64;
+            let to = (Address(data.address.0 + before), Address(sigma.address.0 + before));
+            send(device, (host, shard), (order, &tiles), to, stream)?;
+        }
+        (0..STREAMS).try_for_each(|stream| device.wait(stream)).map_err(Ended::from)
+    };
+    match fill() {
+        Ok(()) => Ok(Some((data, sigma))),
+        Err(Ended::Fault(Fault::OutOfMemory { .. })) => {
+            (0..STREAMS).try_for_each(|stream| device.wait(stream))?;
+            for buffer in [data, sigma].into_iter().filter(|buffer| buffer.bytes > 0) {
+                device.free(buffer.address);
+            }
+            Ok(None)
+        }
+        Err(ended) => Err(ended),
+    }
+}
+
+/// Gathers tiles and sends c2, and σ of every pair where they have their own, on their way; the queue must have been waited for.
+fn send(
+    device: &mut impl Device,
+    (host, shard): (&CpuEngine, &Shard),
+    (order, tiles): (&Tiles, &Range<usize>),
+    (data, sigma): (Address, Address),
+    stream: usize,
+) -> std::result::Result<(), Ended> {
+    let bytes = order.lanes(tiles).len() * size_of::<Lane>();
+    let staged = if shard.sigma.is_some() { 2 * bytes } else { bytes };
+    order.gather((host, shard), tiles, device.staging(staged, stream)?)?;
+    device.send(data, 0..bytes, stream)?;
+    if shard.sigma.is_some() {
+        device.send(sigma, bytes..staged, stream)?;
+    }
+    Ok(())
 }

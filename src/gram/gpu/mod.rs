@@ -1,6 +1,7 @@
 //! The Gram pass on a GPU: the kernels of `kernels/` behind a small device, and the engine's own logic on it, which is the same
 //! whatever the device.
 
+mod accelerated;
 mod arguments;
 mod cuda;
 mod device;
@@ -8,15 +9,17 @@ mod emulated;
 mod engine;
 #[cfg(test)]
 mod tests;
+mod tiles;
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use accelerated::Accelerated;
 pub use cuda::{Cuda, DeviceInfo, clear_cache, devices, nvrtc_version};
-pub use device::{Address, Device, Fault, Launch, Outcome, STREAMS};
+pub use device::{Address, Device, Fault, Launch, Outcome, STREAMS, Usage};
 pub use emulated::{Emulated, Faults};
-pub use engine::GpuEngine;
+pub use engine::{GpuEngine, STAGING};
 
 use crate::{Error, Result};
 

@@ -1,5 +1,6 @@
 //! The kernels and the engine's logic on the emulated device, against the CPU engine and the pointwise reference.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -7,7 +8,7 @@ use std::sync::OnceLock;
 use proptest::prelude::*;
 
 use super::super::tests::{CONVENTIONS, MODES, assert_close, by_reference, data, engine, experiment, passes, sigma};
-use super::super::{CpuEngine, Engine, Gram, Level, Loss, Pass, Point, Shard, TileStore, pack_angle};
+use super::super::{CpuEngine, Engine, Gram, Level, Loss, Pass, Point, Precision, TileReader, TileStore, TileWriter, Tolerance, pack_angle};
 use super::*;
 use crate::dataset::TwoTime;
 use crate::gram::rounds::Rounds;
@@ -36,18 +37,20 @@ fn emulated(reversed: bool, faults: Faults) -> Emulated {
 /// Room for everything.
 const AMPLE: usize = 1 << 30;
 
-fn on_device(e: &Experiment, shard: &Shard, device: Emulated, budget: usize) -> GpuEngine<Emulated> {
-    let mut gpu = GpuEngine::new(device, e.clone(), std::slice::from_ref(shard), budget).unwrap();
-    gpu.set_sigma(&(0..e.n_angles()).map(sigma).collect::<Vec<f64>>());
-    gpu
+fn on_device(host: &CpuEngine, device: Emulated, budget: usize) -> GpuEngine<Emulated> {
+    GpuEngine::new(device, host, budget).unwrap()
 }
 
-fn evaluate(gpu: &mut GpuEngine<Emulated>, shard: &Shard, points: &[Point], pass: Pass) -> crate::Result<Vec<Gram>> {
-    gpu.evaluate((0, shard), points, pass, &mut Rounds::one())
+fn evaluate(gpu: &mut GpuEngine<Emulated>, host: &CpuEngine, points: &[Point], pass: Pass) -> crate::Result<Vec<Gram>> {
+    gpu.evaluate(host, 0, points, pass, &mut Rounds::one())
 }
 
 fn cpu(e: &Experiment, level: &Level, matrices: &[TwoTime]) -> CpuEngine {
-    let mut cpu = engine(e, level.clone(), matrices, 0..level.plan.n_tiles(), 2);
+    part(e, level, matrices, 0..level.plan.n_tiles())
+}
+
+fn part(e: &Experiment, level: &Level, matrices: &[TwoTime], tiles: Range<usize>) -> CpuEngine {
+    let mut cpu = engine(e, level.clone(), matrices, tiles, 2);
     cpu.set_sigma(&(0..e.n_angles()).map(sigma).collect::<Vec<f64>>());
     cpu
 }
@@ -70,12 +73,11 @@ fn check(e: &Experiment, matrices: &[TwoTime], physical: &[&[f64]], budget: usiz
             }
             cpu.weigh(0, store);
         }
-        let shard = cpu.shards()[0].clone();
-        let mut gpu = on_device(e, &shard, emulated(false, Faults::default()), budget);
+        let mut gpu = on_device(&cpu, emulated(false, Faults::default()), budget);
         let scale = cpu.evaluate(0, &points, Pass::Gram).unwrap();
         for pass in passes() {
             let expected = cpu.evaluate(0, &points, pass).unwrap();
-            let got = evaluate(&mut gpu, &shard, &points, pass).unwrap();
+            let got = evaluate(&mut gpu, &cpu, &points, pass).unwrap();
             let what = format!("{:?} {:?} N = {} {pass:?} at {physical:?}", e.mode, e.convention, e.n_frames);
             if weighted {
                 // the number of pairs is a sum of weights too
@@ -119,8 +121,8 @@ fn extremes_hold_against_the_reference() {
         for convention in CONVENTIONS {
             let e = experiment(mode, convention, n, vec![87.0]);
             let level = &Level::all(n, 1)[0];
-            let shard = cpu(&e, level, &matrices).shards()[0].clone();
-            let mut gpu = on_device(&e, &shard, emulated(false, Faults::default()), AMPLE);
+            let host = cpu(&e, level, &matrices);
+            let mut gpu = on_device(&host, emulated(false, Faults::default()), AMPLE);
             for p in [
                 [1e5, 2.0, 0.0, 0.5, 2.0, 0.0, 0.0],
                 [1e5, 2.0, 1e5, 0.5, -2.0, 0.1, 10.0],
@@ -132,7 +134,7 @@ fn extremes_hold_against_the_reference() {
                 let scale = by_reference(&e, level, &matrices, &point, Pass::Gram);
                 for pass in passes() {
                     let expected = by_reference(&e, level, &matrices, &point, pass);
-                    let got = evaluate(&mut gpu, &shard, std::slice::from_ref(&point), pass).unwrap();
+                    let got = evaluate(&mut gpu, &host, std::slice::from_ref(&point), pass).unwrap();
                     assert_close(&got, &expected, &scale, pass, &format!("{mode:?} {convention:?} {pass:?} at {p:?}"));
                 }
             }
@@ -154,13 +156,13 @@ fn wide() -> (Experiment, Level, Vec<TwoTime>, [Point; 2]) {
 fn order_of_threads_batches_and_ranks_dont_change_the_bits() {
     let (e, level, matrices, points) = wide();
     let plan = &level.plan;
-    let all = cpu(&e, &level, &matrices).shards()[0].clone();
+    let all = cpu(&e, &level, &matrices);
     for pass in [Pass::Gram, Pass::Chi2, Pass::Robust { loss: Loss::SoftL1, doublings: 1 }] {
-        let mut whole = on_device(&e, &all, emulated(false, Faults::default()), AMPLE);
+        let mut whole = on_device(&all, emulated(false, Faults::default()), AMPLE);
         let expected = evaluate(&mut whole, &all, &points, pass).unwrap();
         assert!(whole.holds(0));
         for (reversed, budget) in [(true, AMPLE), (false, 3 << 20), (true, 1 << 20)] {
-            let mut other = on_device(&e, &all, emulated(reversed, Faults::default()), budget);
+            let mut other = on_device(&all, emulated(reversed, Faults::default()), budget);
             assert_eq!(other.holds(0), budget == AMPLE);
             let got = evaluate(&mut other, &all, &points, pass).unwrap();
             assert!(got == expected, "reversed {reversed}, {budget} bytes");
@@ -168,9 +170,9 @@ fn order_of_threads_batches_and_ranks_dont_change_the_bits() {
         for ranks in [2, 5] {
             let mut parts = vec![vec![Vec::new(); e.n_angles()]; points.len()];
             for range in plan.deal(ranks) {
-                let shard = engine(&e, level.clone(), &matrices, range.clone(), 1).shards()[0].clone();
-                let mut own = on_device(&e, &shard, emulated(false, Faults::default()), AMPLE);
-                let mut sums = evaluate(&mut own, &shard, &points, pass).unwrap().into_iter();
+                let host = part(&e, &level, &matrices, range.clone());
+                let mut own = on_device(&host, emulated(false, Faults::default()), AMPLE);
+                let mut sums = evaluate(&mut own, &host, &points, pass).unwrap().into_iter();
                 for of_point in &mut parts {
                     for (angle, parts) in of_point.iter_mut().enumerate() {
                         let within = plan.within_angle(&range, angle);
@@ -189,42 +191,127 @@ fn order_of_threads_batches_and_ranks_dont_change_the_bits() {
 }
 
 #[test]
+fn tiles_that_are_read_give_the_same_bits_and_lost_ones_nothing() {
+    let (e, level, matrices, points) = wide();
+    let plan = &level.plan;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("level.tiles");
+    let mut writer = TileWriter::create(&path, plan).unwrap();
+    for matrix in &matrices {
+        writer.write(&level, &|i| matrix.row_after(i)).unwrap();
+    }
+    writer.finish().unwrap();
+    let open = |range: &Range<usize>| {
+        let tolerance = Tolerance { retries: 0, may_lose: 0.5 };
+        TileReader::open(&path, plan, range.clone(), tolerance, true).unwrap()
+    };
+    let all = 0..plan.n_tiles();
+    for range in [all.clone(), 7..plan.n_tiles() - 2] {
+        let held = part(&e, &level, &matrices, range.clone());
+        let mut gpu = on_device(&held, emulated(false, Faults::default()), AMPLE);
+        let expected = evaluate(&mut gpu, &held, &points, Pass::Gram).unwrap();
+        for (keep, budget) in [(0, AMPLE), (0, 1 << 20), (1 << 20, AMPLE), (1 << 20, 1 << 20)] {
+            let mut host = part(&e, &level, &matrices, range.clone());
+            host.stream(0, open(&range), keep).unwrap();
+            let mut gpu = on_device(&host, emulated(false, Faults::default()), budget);
+            assert_eq!(gpu.holds(0), budget == AMPLE);
+            let got = evaluate(&mut gpu, &host, &points, Pass::Gram).unwrap();
+            assert!(got == expected, "{keep} bytes kept, {budget} on the device");
+        }
+    }
+    // as the CPU leaves them out
+    for budget in [AMPLE, 1 << 20] {
+        let file = open(&all);
+        file.leave_out([0, 3, plan.per_angle() + 1]);
+        let mut host = part(&e, &level, &matrices, all.clone());
+        host.stream(0, file, 1 << 19).unwrap();
+        let scale = host.evaluate(0, &points, Pass::Gram).unwrap();
+        let mut gpu = on_device(&host, emulated(false, Faults::default()), budget);
+        for pass in passes() {
+            let expected = host.evaluate(0, &points, pass).unwrap();
+            let got = evaluate(&mut gpu, &host, &points, pass).unwrap();
+            assert_close(&got, &expected, &scale, pass, &format!("lost tiles, {pass:?}"));
+        }
+    }
+    // a file that has become shorter
+    let mut host = part(&e, &level, &matrices, all.clone());
+    host.stream(0, TileReader::open(&path, plan, all, Tolerance::default(), false).unwrap(), 0).unwrap();
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(10_000).unwrap();
+    let error = GpuEngine::new(emulated(false, Faults::default()), &host, AMPLE).err().unwrap();
+    assert!(error.to_string().contains("level.tiles"), "{error}");
+    let mut gpu = on_device(&host, emulated(false, Faults::default()), 1 << 20);
+    let error = evaluate(&mut gpu, &host, &points, Pass::Gram).unwrap_err();
+    assert!(error.to_string().contains("level.tiles"), "{error}");
+}
+
+/// Largest difference of mixed precision from f64, in units of √(G_aa·G_bb), in Gram passes and in weighted ones.
+fn off_in_mixed(e: &Experiment, matrices: &[TwoTime], physical: &[f64]) -> [f64; 2] {
+    let scaling = (0..e.n_angles()).map(|k| (0.25 + 0.02 * k as f64, 1.01 - 0.005 * k as f64)).collect();
+    let points = [Point { physical: physical[..e.mode.n_physical()].to_vec(), scaling }];
+    let mut off = [0.0f64; 2];
+    for level in Level::all(e.n_frames, e.n_angles()) {
+        let mut host = cpu(e, &level, matrices);
+        let robust = Pass::Robust { loss: Loss::Cauchy, doublings: 0 };
+        for (off, pass) in off.iter_mut().zip([Pass::Gram, robust]) {
+            host.set_precision(Precision::F64);
+            let expected = host.evaluate(0, &points, pass).unwrap();
+            host.set_precision(Precision::Mixed);
+            let mut gpu = on_device(&host, emulated(false, Faults::default()), AMPLE);
+            let got = evaluate(&mut gpu, &host, &points, pass).unwrap();
+            assert!(got != expected || expected.iter().all(|gram| gram.n_pairs() < 10.0), "pairs were not taken in f32");
+            *off = got.iter().zip(&expected).map(|(a, b)| accelerated::distance(a, b)).fold(*off, f64::max);
+        }
+    }
+    off
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20))]
+    #[test]
+    fn mixed_precision_errs_by_little(
+        n in 2usize..400, k in 1usize..3, seed in any::<u64>(), mode in 0usize..2, convention in 0usize..2,
+        d0 in 2.0f64..4.0, alpha in -1.0f64..0.5, gamma in -6.0f64..-2.0, beta in -1.0f64..1.0, phi0 in -10.0f64..10.0,
+    ) {
+        let e = experiment(MODES[mode], CONVENTIONS[convention], n, (0..k).map(|a| -70.0 + 55.0 * a as f64).collect());
+        let matrices: Vec<TwoTime> = (0..k).map(|a| data(n, seed ^ a as u64, 0.01)).collect();
+        let off = off_in_mixed(&e, &matrices, &[10f64.powf(d0), alpha, 100.0, 10f64.powf(gamma), beta, 1e-4, phi0]);
+        println!("{off:?}");
+        prop_assert!(off[0] < 1e-5 && off[1] < 1e-5, "{off:?}");
+    }
+}
+
+#[test]
 fn a_rank_without_tiles_has_nothing_to_send() {
     let (e, level, matrices, points) = wide();
-    let shard = engine(&e, level, &matrices, 5..5, 1).shards()[0].clone();
-    let mut none = on_device(&e, &shard, emulated(false, Faults::default()), AMPLE);
-    assert_eq!(evaluate(&mut none, &shard, &points, Pass::Gram).unwrap(), []);
+    let host = part(&e, &level, &matrices, 5..5);
+    let mut none = on_device(&host, emulated(false, Faults::default()), AMPLE);
+    assert_eq!(evaluate(&mut none, &host, &points, Pass::Gram).unwrap(), []);
     assert_eq!(none.device().allocations, [] as [usize; 0]);
 }
 
 #[test]
 fn too_little_memory_halves_batches_and_other_faults_are_told() {
     let (e, level, matrices, points) = wide();
-    let shard = cpu(&e, &level, &matrices).shards()[0].clone();
-    let mut whole = on_device(&e, &shard, emulated(false, Faults::default()), AMPLE);
-    let expected = evaluate(&mut whole, &shard, &points, Pass::Gram).unwrap();
+    let host = cpu(&e, &level, &matrices);
+    let mut whole = on_device(&host, emulated(false, Faults::default()), AMPLE);
+    let expected = evaluate(&mut whole, &host, &points, Pass::Gram).unwrap();
     // less than the budget says, as where somebody else uses the device
     let mut seen = 0;
     for memory in [8 << 20, 3 << 20, 2 << 20, 3 << 19] {
         let device = emulated(false, Faults { memory, ..Faults::default() });
-        let mut gpu = on_device(&e, &shard, device, AMPLE);
-        assert!(evaluate(&mut gpu, &shard, &points, Pass::Gram).unwrap() == expected, "{memory} bytes");
-        assert!(gpu.device().in_use() <= memory);
+        let mut gpu = on_device(&host, device, AMPLE);
+        assert!(evaluate(&mut gpu, &host, &points, Pass::Gram).unwrap() == expected, "{memory} bytes");
+        assert!(gpu.usage().most_bytes <= memory);
         seen += usize::from(!gpu.holds(0));
     }
     assert!(seen >= 2, "{seen}");
-    let refused = GpuEngine::new(
-        emulated(false, Faults { memory: 1000, ..Faults::default() }),
-        e.clone(),
-        std::slice::from_ref(&shard),
-        AMPLE,
-    );
+    let refused = GpuEngine::new(emulated(false, Faults { memory: 1000, ..Faults::default() }), &host, AMPLE);
     let error = refused.err().unwrap();
     assert_eq!(error.exit_code(), 5);
     assert!(error.to_string().starts_with("emulated GPU: no room for "), "{error}");
     let told = |faults: Faults| {
-        let made = GpuEngine::new(emulated(false, faults), e.clone(), std::slice::from_ref(&shard), 3 << 20);
-        let told = made.and_then(|mut gpu| evaluate(&mut gpu, &shard, &points, Pass::Gram));
+        let made = GpuEngine::new(emulated(false, faults), &host, 3 << 20);
+        let told = made.and_then(|mut gpu| evaluate(&mut gpu, &host, &points, Pass::Gram));
         told.unwrap_err().to_string()
     };
     for upload in 1..9 {
@@ -245,10 +332,10 @@ fn nothing_grows_with_the_data_but_c2_and_its_tiles() {
         let e = experiment(AnalysisMode::LaminarFlow, ShearConvention::Homodyne, n, vec![0.0, 40.0]);
         let matrices: Vec<TwoTime> = (0..2).map(|a| data(n, a, 0.0)).collect();
         let level = Level::all(n, 2).swap_remove(0);
-        let shard = cpu(&e, &level, &matrices).shards()[0].clone();
-        let mut gpu = on_device(&e, &shard, emulated(false, Faults::default()), AMPLE);
+        let host = cpu(&e, &level, &matrices);
+        let mut gpu = on_device(&host, emulated(false, Faults::default()), AMPLE);
         let point = Point { physical: vec![2e3, -0.3, 100.0, 1e-3, 0.2, 1e-4, 1.0], scaling: vec![(0.3, 1.0); 2] };
-        evaluate(&mut gpu, &shard, &[point], Pass::Gram).unwrap();
+        evaluate(&mut gpu, &host, &[point], Pass::Gram).unwrap();
         let all: usize = gpu.device().allocations.iter().sum();
         let (tiles, frames) = (level.plan.n_tiles(), level.frames.len());
         // what a tile is and its sums; what a node is and its sums, on the way of every 64 tiles of an angle and at its root; the
