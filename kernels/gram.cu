@@ -35,6 +35,7 @@ struct Pass {
     const double *axis;  // by point and frame: eight integrals as high parts, then as low parts
     const Angle *angles; // by point and angle
     double *sums;        // by point and slot: ENTRIES numbers
+    float *values;       // of a kernel of the model: stored like the data
     double k;            // q^2 dt
     unsigned int n_tiles, n_points, n_frames, n_angles, n_slots;
     unsigned int loss;
@@ -105,17 +106,14 @@ template <int HALF, class Real> __device__ inline void warp_sums(Real (&v)[64]) 
     if constexpr (HALF > 2) warp_sums<HALF / 2>(v);
 }
 
-// Adds one pair. KIND: all sums, those of a chi-squared pass, those of a loss or of weighted pairs.
-constexpr int ALL = 0, CHI2 = 1, ROBUST = 2;
-
-template <class Real, bool SHEAR, bool QUARTIC, int KIND>
-__device__ inline void add_pair(Real (&sums)[64], const Tables<Real> &t, int i, int j, bool diagonal, const Factors<Real> &f,
-                                unsigned int loss, Real y, Real sigma) {
+// g, h and the strain of a pair.
+template <bool SHEAR, bool QUARTIC, class Real>
+__device__ inline void shape(const Tables<Real> &t, int i, int j, bool diagonal, const Factors<Real> &f, Real &g, Real &h, Real &strain) {
     constexpr int POWER = SHEAR ? (QUARTIC ? 4 : 2) : 1;
     const Real decay = t.integral[DIFFUSION][j] - t.integral[DIFFUSION][i];
     // next to the diagonal the row's factor would overflow
     const Real root = diagonal ? exp(-(f.k / POWER) * decay) : t.root[i] * t.root[j];
-    Real g = root, h = 0, strain = 0;
+    g = root, h = 0, strain = 0;
     if (SHEAR) {
         strain = t.integral[STRAIN][j] - t.integral[STRAIN][i];
         const Real sine = t.sine[j] * t.cosine[i] - t.cosine[j] * t.sine[i];
@@ -124,6 +122,17 @@ __device__ inline void add_pair(Real (&sums)[64], const Tables<Real> &t, int i, 
         sinc(f.p * strain, sine, cosine, value, slope);
         powers<QUARTIC>(root * value, root * slope, g, h);
     }
+}
+
+// Adds one pair. KIND: all sums, those of a chi-squared pass, those of a loss or of weighted pairs.
+constexpr int ALL = 0, CHI2 = 1, ROBUST = 2;
+
+template <class Real, bool SHEAR, bool QUARTIC, int KIND>
+__device__ inline void add_pair(Real (&sums)[64], const Tables<Real> &t, int i, int j, bool diagonal, const Factors<Real> &f,
+                                unsigned int loss, Real y, Real sigma) {
+    constexpr int POWER = SHEAR ? (QUARTIC ? 4 : 2) : 1;
+    Real g, h, strain;
+    shape<SHEAR, QUARTIC>(t, i, j, diagonal, f, g, h, strain);
     Real z[COLUMNS] = {};
     z[G] = g;
     z[ONE] = 1;
@@ -184,6 +193,49 @@ __device__ inline void place_on_diagonal(unsigned int n, unsigned int lane, unsi
     panel = strip + lane / rows;
 }
 
+// Where the four pairs of half a lane lie in the tables.
+__device__ inline void place(const Tile &tile, unsigned int half, int &row, int &column) {
+    unsigned int i, panel;
+    if (tile.diagonal) {
+        place_on_diagonal(tile.rows, half / 2, i, panel);
+    } else {
+        i = half / 2 % tile.rows;
+        panel = half / 2 / tile.rows;
+    }
+    row = (tile.diagonal ? 0 : TILE_COLUMNS) + i;
+    column = panel * LANES + half % 2 * 4;
+}
+
+// One piece of work: a tile of an angle at a point.
+struct Work {
+    Tile tile;
+    Angle angle;
+    unsigned int point;
+
+    __device__ Work(const Pass &pass, unsigned long long number)
+        : tile(pass.tiles[number % pass.n_tiles]), point(number / pass.n_tiles) {
+        angle = pass.angles[(unsigned long long)point * pass.n_angles + tile.angle];
+    }
+};
+
+// Fills the tables of a tile, by all threads of the block, which have done with the last one's.
+template <class Real, bool SHEAR, int POWER> __device__ inline void tabulate(Tables<Real> &t, const Pass &pass, const Work &work) {
+    const Tile &tile = work.tile;
+    const double *frames = pass.axis + (unsigned long long)work.point * pass.n_frames * 2 * INTEGRALS;
+    const double *origin = frames + (unsigned long long)tile.first_column * 2 * INTEGRALS;
+    __syncthreads();
+    for (unsigned int j = threadIdx.x; j < tile.columns; j += THREADS) {
+        fill<Real, SHEAR, POWER>(t, j, origin + j * 2 * INTEGRALS, origin, work.angle, pass.k, 1.0);
+    }
+    if (!tile.diagonal) {
+        const double *rows = frames + (unsigned long long)tile.first_row * 2 * INTEGRALS;
+        for (unsigned int i = threadIdx.x; i < tile.rows; i += THREADS) {
+            fill<Real, SHEAR, POWER>(t, TILE_COLUMNS + i, rows + i * 2 * INTEGRALS, origin, work.angle, pass.k, -1.0);
+        }
+    }
+    __syncthreads();
+}
+
 template <class Real, bool SHEAR, bool QUARTIC, int KIND> __device__ inline void gram(const Pass &pass) {
     constexpr int POWER = SHEAR ? (QUARTIC ? 4 : 2) : 1;
     Shared<Real> &shared = *reinterpret_cast<Shared<Real> *>(shared_memory);
@@ -191,38 +243,19 @@ template <class Real, bool SHEAR, bool QUARTIC, int KIND> __device__ inline void
     double(&of_warps)[WARPS][64] = shared.of_warps;
     const unsigned int thread = threadIdx.x;
     const unsigned long long n_work = (unsigned long long)pass.n_tiles * pass.n_points;
-    for (unsigned long long work = blockIdx.x; work < n_work; work += gridDim.x) {
-        const Tile tile = pass.tiles[work % pass.n_tiles];
-        const unsigned int point = work / pass.n_tiles;
-        const Angle angle = pass.angles[(unsigned long long)point * pass.n_angles + tile.angle];
-        const double *frames = pass.axis + (unsigned long long)point * pass.n_frames * 2 * INTEGRALS;
-        const double *origin = frames + (unsigned long long)tile.first_column * 2 * INTEGRALS;
-        __syncthreads(); // the last tile's tables are done with
-        for (unsigned int j = thread; j < tile.columns; j += THREADS) {
-            fill<Real, SHEAR, POWER>(t, j, origin + j * 2 * INTEGRALS, origin, angle, pass.k, 1.0);
-        }
-        const unsigned int before = tile.diagonal ? 0 : TILE_COLUMNS;
-        if (!tile.diagonal) {
-            const double *rows = frames + (unsigned long long)tile.first_row * 2 * INTEGRALS;
-            for (unsigned int i = thread; i < tile.rows; i += THREADS) {
-                fill<Real, SHEAR, POWER>(t, TILE_COLUMNS + i, rows + i * 2 * INTEGRALS, origin, angle, pass.k, -1.0);
-            }
-        }
-        __syncthreads();
-        const Factors<Real> factors(angle, pass.k);
+    for (unsigned long long number = blockIdx.x; number < n_work; number += gridDim.x) {
+        const Work work(pass, number);
+        const Tile &tile = work.tile;
+        tabulate<Real, SHEAR, POWER>(t, pass, work);
+        const Factors<Real> factors(work.angle, pass.k);
         Real sums[64];
 #pragma unroll
         for (int e = 0; e < 64; e++) sums[e] = 0;
         const float4 *data = (const float4 *)(pass.data + tile.lane * LANES);
         const float4 *sigma = pass.sigma ? (const float4 *)(pass.sigma + tile.lane * LANES) : nullptr;
         for (unsigned int half = thread; half < 2 * tile.lanes; half += THREADS) {
-            unsigned int row, panel;
-            if (tile.diagonal) {
-                place_on_diagonal(tile.rows, half / 2, row, panel);
-            } else {
-                row = half / 2 % tile.rows;
-                panel = half / 2 / tile.rows;
-            }
+            int row, column;
+            place(tile, half, row, column);
             const float4 values = data[half];
             const float y[4] = {values.x, values.y, values.z, values.w};
             float weight[4] = {1.0f, 1.0f, 1.0f, 1.0f};
@@ -230,14 +263,12 @@ template <class Real, bool SHEAR, bool QUARTIC, int KIND> __device__ inline void
                 const float4 of = sigma[half];
                 weight[0] = of.x, weight[1] = of.y, weight[2] = of.z, weight[3] = of.w;
             }
-            const int column = panel * LANES + half % 2 * 4;
 #pragma unroll
             for (int q = 0; q < 4; q++) {
                 // missing values, what lies beyond the edge and below the diagonal
                 if (y[q] != y[q]) continue;
                 const Real own = KIND == ROBUST && sigma ? factors.unit / (Real)weight[q] : Real(1);
-                add_pair<Real, SHEAR, QUARTIC, KIND>(sums, t, before + row, column + q, tile.diagonal, factors, pass.loss, (Real)y[q],
-                                                     own);
+                add_pair<Real, SHEAR, QUARTIC, KIND>(sums, t, row, column + q, tile.diagonal, factors, pass.loss, (Real)y[q], own);
             }
         }
         warp_sums<32>(sums);
@@ -247,7 +278,37 @@ template <class Real, bool SHEAR, bool QUARTIC, int KIND> __device__ inline void
         if (thread < ENTRIES) {
             double sum = of_warps[0][thread];
             for (int w = 1; w < WARPS; w++) sum += of_warps[w][thread];
-            pass.sums[((unsigned long long)point * pass.n_slots + tile.slot) * ENTRIES + thread] = sum;
+            pass.sums[((unsigned long long)work.point * pass.n_slots + tile.slot) * ENTRIES + thread] = sum;
+        }
+    }
+}
+
+// The model alone: offset + contrast g of every pair of the tiles, stored like the data; NaN beyond the edge and below the
+// diagonal.
+template <bool SHEAR, bool QUARTIC> __device__ inline void model(const Pass &pass) {
+    constexpr int POWER = SHEAR ? (QUARTIC ? 4 : 2) : 1;
+    Tables<double> &t = reinterpret_cast<Shared<double> *>(shared_memory)->tables;
+    const unsigned long long n_work = (unsigned long long)pass.n_tiles * pass.n_points;
+    for (unsigned long long number = blockIdx.x; number < n_work; number += gridDim.x) {
+        const Work work(pass, number);
+        const Tile &tile = work.tile;
+        tabulate<double, SHEAR, POWER>(t, pass, work);
+        const Factors<double> factors(work.angle, pass.k);
+        float4 *values = (float4 *)(pass.values + tile.lane * LANES);
+        for (unsigned int half = threadIdx.x; half < 2 * tile.lanes; half += THREADS) {
+            int row, column;
+            place(tile, half, row, column);
+            float of[4];
+#pragma unroll
+            for (int q = 0; q < 4; q++) {
+                const int j = column + q;
+                of[q] = nanf("");
+                if (j >= (int)tile.columns || (tile.diagonal && j <= row)) continue;
+                double g, h, strain;
+                shape<SHEAR, QUARTIC>(t, row, j, tile.diagonal, factors, g, h, strain);
+                of[q] = fma(factors.contrast, g, factors.offset);
+            }
+            values[half] = {of[0], of[1], of[2], of[3]};
         }
     }
 }
@@ -270,6 +331,13 @@ KERNEL(mixed_gram_quartic, float, true, true, ALL)
 KERNEL(mixed_robust_still, float, false, false, ROBUST)
 KERNEL(mixed_robust_square, float, true, false, ROBUST)
 KERNEL(mixed_robust_quartic, float, true, true, ROBUST)
+
+#define MODEL(name, shear, quartic)                                                                                                      \
+    extern "C" __global__ void __launch_bounds__(THREADS) name(const Pass pass) { model<shear, quartic>(pass); }
+
+MODEL(model_still, false, false)
+MODEL(model_square, true, false)
+MODEL(model_quartic, true, true)
 
 // A tree node: the sums of `count` neighbours from `first` on, of which all but the last are whole nodes of one height.
 struct Node {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 use log::LevelFilter;
 
-use homodyne_mpi::benchmark::Plan;
+use homodyne_mpi::benchmark::{Extent, Plan};
 use homodyne_mpi::cli::{
     BenchmarkArgs, CheckpointCommand, Cli, Command, CompareArgs, ConfigCommand, ConvertArgs, DeviceCommand, FitArgs,
     InspectArgs, LayoutName, ModeName, NO_CONFIG, SimulateArgs, Verbosity, refused,
@@ -230,6 +230,12 @@ fn checkpoint(command: &CheckpointCommand) -> Result<()> {
 fn device(command: &DeviceCommand) -> Result<()> {
     match command {
         DeviceCommand::Status { json } => commands::device::status(json.as_deref(), &mut std::io::stdout()),
+        DeviceCommand::Bench { threads, quick, json } => {
+            let extent = if *quick { Extent::QUICK } else { Extent::WHOLE };
+            commands::benchmark::thread_counts(threads.as_slice())?;
+            commands::device::bench(*threads, extent, json.as_deref(), &mut std::io::stdout())
+        }
+        DeviceCommand::Check { seed, quick } => commands::device::check(*seed, *quick, &mut std::io::stdout()),
         DeviceCommand::ClearCache => commands::device::clear_cache(&mut std::io::stdout()),
     }
 }

@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 
 use common::files::Sample;
 use common::{Run, alone, json, parameters, scratch, summary, with_ranks};
+use homodyne_mpi::gram::gpu::{COUNTS, Count};
 use libloading::{Library, Symbol};
 use serde_json::Value;
 
@@ -72,12 +73,35 @@ fn the_whole_program_fits_on_the_kernels() {
     assert_eq!(stopped.code, Some(75), "{stopped}");
     on_gpu(folder, 2, &[]).success();
     assert_eq!(parameters(&results), expected);
-    // what it can't do is left to the CPU
+    // read from files, once and in every pass
+    for fraction in ["0.9", "0.0005"] {
+        let fraction = format!("device.memory_fraction={fraction}");
+        for ranks in [0, 2] {
+            let streamed = ["--strategy", "streaming", "--set", &fraction];
+            let outcome = on_gpu(folder, ranks, &streamed).success();
+            assert!(outcome.stderr.contains("STREAMING"), "{outcome}");
+            assert_eq!(parameters(&results), expected, "{fraction}, {ranks} ranks");
+        }
+    }
+    // what can't be read is left out
+    let tolerant = ["optimization.streaming.min_success_rate=0.5", "optimization.streaming.max_retries_per_batch=0"];
+    let mut arguments = vec!["--strategy", "streaming", "--set", "device.memory_fraction=0.0005"];
+    tolerant.iter().for_each(|value| arguments.extend(["--set", value]));
+    let lossy = on_gpu(folder, 0, &arguments).env("HOMODYNE_READ_FAULT", "60:2").success();
+    assert!(summary(&results)["success_rate"].as_f64().unwrap() < 1.0, "{lossy}");
+    // pairs in f32 end a thousandth of the errors away at most
     on_gpu(folder, 0, &["--set", "device.precision=mixed"]).success();
-    assert_eq!(summary(&results)["device"], "cpu");
-    for unfit in [["--set", "device.precision=mixed"], ["--strategy", "streaming"]] {
-        let refused = on_gpu(folder, 0, &[&["--device", "cuda"], &unfit[..]].concat()).outcome();
-        refused.assert_error(2, &["can't be had on GPUs", "--device cpu"]);
+    let mixed = parameters(&results);
+    assert_ne!(mixed, expected);
+    for (name, own) in expected["parameters"].as_object().unwrap() {
+        let number = |value: &Value, key: &str| value[key].as_f64().unwrap();
+        let apart = number(&mixed["parameters"][name], "value") - number(own, "value");
+        assert!(apart.abs() < 1e-3 * number(own, "uncertainty"), "{name}: {mixed} {own}");
+    }
+    let metrics = json(&results.join("nlsq/convergence_metrics.json"));
+    let gpu = &metrics["device_info"]["ranks"][0]["gpu"];
+    for key in ["peak_memory_bytes", "sent_bytes", "kernel_seconds"] {
+        assert!(gpu[key].as_f64().unwrap() > 0.0, "{key}: {gpu}");
     }
     on_gpu(folder, 0, &["--device", "cpu"]).success();
     assert_eq!(summary(&results)["device"], "cpu");
@@ -85,7 +109,9 @@ fn the_whole_program_fits_on_the_kernels() {
         .env("HOMODYNE_EMULATED_GPU", "/no/kernels.so")
         .outcome();
     none.assert_error(5, &["/no/kernels.so"]);
-    assert_eq!(json(&results.join("nlsq/convergence_metrics.json"))["device_info"]["kind"], "cpu");
+    let metrics = json(&results.join("nlsq/convergence_metrics.json"));
+    assert_eq!(metrics["device_info"]["kind"], "cpu");
+    assert_eq!(metrics["device_info"]["ranks"][0]["gpu"], Value::Null);
 }
 
 #[test]
@@ -124,7 +150,7 @@ fn the_status_of_devices_is_shown_and_the_cache_emptied() {
     assert_eq!(status["gpus"].as_array().unwrap().is_empty(), status["no_gpu_because"].is_string(), "{status}");
     let kept = folder.join("cache/homodyne-mpi/kernels");
     std::fs::create_dir_all(&kept).unwrap();
-    for name in ["a.ptx", "b.ptx", "notes.txt"] {
+    for name in ["a.gpu", "b.gpu", "notes.txt"] {
         std::fs::write(kept.join(name), "x").unwrap();
     }
     let clear =
@@ -132,6 +158,37 @@ fn the_status_of_devices_is_shown_and_the_cache_emptied() {
     assert!(clear().success().stdout.starts_with("2 file(s)"));
     assert!(clear().success().stdout.starts_with("0 file(s)"));
     assert!(kept.join("notes.txt").exists());
+}
+
+#[test]
+fn cpu_and_gpu_are_compared() {
+    let folder = scratch();
+    let folder = folder.path();
+    let bench = ["device", "bench", "--quick", "--threads", "1", "--json", "bench.json"];
+    let rows = |bench: &Value| -> Vec<(String, bool)> {
+        let rows = bench["rows"].as_array().unwrap();
+        let row = |row: &Value| {
+            assert!(row["cpu_seconds"].as_f64().unwrap() > 0.0, "{row}");
+            assert_eq!(row["speed_up"].is_number(), row["gpu_seconds"].is_number());
+            (row["what"].as_str().unwrap().to_owned(), row["gpu_seconds"].is_number())
+        };
+        rows.iter().map(row).collect()
+    };
+    let kinds = ["c2 of the model", "residuals (χ² pass)", "whole pass", "whole pass", "whole fit"];
+    let expected = |with: bool| kinds.map(|kind| (kind.to_owned(), with)).to_vec();
+    let library = library().to_str().unwrap();
+    let both = alone(folder, &bench).env("HOMODYNE_EMULATED_GPU", library).success();
+    assert!(both.stdout.contains("GPU:  emulated GPU") && both.stdout.contains("50–100×"), "{both}");
+    assert_eq!(rows(&json(&folder.join("bench.json"))), expected(true));
+    let check = alone(folder, &["device", "check", "--quick"]).env("HOMODYNE_EMULATED_GPU", library).success();
+    assert!(check.stdout.contains("unknown") && !check.stdout.contains("WRONG"), "{check}");
+    // SAFETY: NVIDIA's driver, whose initialisers are its own affair
+    if unsafe { Library::new("libcuda.so.1") }.is_err() {
+        let cpu = alone(folder, &bench).success();
+        assert!(cpu.stdout.contains("GPU:  none, no NVIDIA driver is installed"), "{cpu}");
+        assert_eq!(rows(&json(&folder.join("bench.json"))), expected(false));
+        alone(folder, &["device", "check"]).outcome().assert_error(5, &["no NVIDIA driver is installed"]);
+    }
 }
 
 #[test]
@@ -151,16 +208,26 @@ fn the_drivers_layer_fits_on_a_driver_that_is_emulated() {
     on_gpu(folder, 0, &[]).success();
     let expected = parameters(&folder.join("homodyne_results"));
     let fit = ["--config", "config.yaml", "--threads", "1", "--output-dir", "driver"];
-    for (device, said) in [("auto", "compiling with NVRTC 12.9"), ("cuda", "cached in")] {
-        let outcome = on_driver(&[&fit[..], &["--device", device]].concat()).success();
+    for (device, said) in [("auto", "GPU kernels are compiled because none are in"), ("cuda", "cached in")] {
+        let run = on_driver(&[&fit[..], &["--device", device]].concat());
+        let outcome = run.env("HOMODYNE_LOG_COMPILES", "1").success();
         assert!(outcome.stderr.contains(said) && outcome.stdout.contains("emulated driver's GPU"), "{outcome}");
         assert_eq!(parameters(&folder.join("driver")), expected, "{device}");
     }
     let cuda = [&fit[..], &["--device", "cuda"]].concat();
     // another one's kernels, or half a file
-    let kept = std::fs::read_dir(cache.join("homodyne-mpi/kernels")).unwrap().next().unwrap().unwrap().path();
+    let files = || std::fs::read_dir(cache.join("homodyne-mpi/kernels")).unwrap().map(|entry| entry.unwrap().path());
+    let kept = files().next().unwrap();
     std::fs::write(&kept, "// half").unwrap();
-    assert!(on_driver(&cuda).success().stderr.contains("compiling"));
+    let again = on_driver(&cuda).success();
+    assert!(again.stderr.contains("compiling with NVRTC 12.9") && !again.stderr.contains("because"), "{again}");
+    // PTX of this NVRTC is too new for an older driver
+    let older = on_driver(&cuda).env("EMULATED_DRIVER", "version:12020").env("HOMODYNE_LOG_COMPILES", "1").success();
+    assert!(older.stderr.contains("driver 12.9 instead of driver 12.2"), "{older}");
+    assert_eq!(parameters(&folder.join("driver")), expected);
+    assert!(
+        files().any(|path| path.file_name().unwrap().to_str().unwrap().starts_with("sm_80-NVRTC_12.9-driver_12.2"))
+    );
     // half of what the driver says is free isn't
     let short = on_driver(&cuda).env("EMULATED_DRIVER", "memory:1000000").success();
     assert!(short.stderr.contains("too little memory; batches are halved"), "{short}");
@@ -176,6 +243,12 @@ fn the_drivers_layer_fits_on_a_driver_that_is_emulated() {
             && cpu.stdout.contains("engine                auto                  CPU"),
         "{cpu}"
     );
+    let check = on_driver(&["device", "check", "--quick", "--seed", "1"]).success();
+    for part in ["1 multiprocessors, at most 1.00 GHz", "sums with pairs in f32", "gram_quartic", "333.33 M", "Done in"]
+    {
+        assert!(check.stdout.contains(part), "{part}: {check}");
+    }
+    assert!(!check.stdout.contains("WRONG"), "{check}");
     let status = on_driver(&["device", "status"]).success();
     assert!(status.stdout.contains("0  emulated driver's GPU: 1.0 GB, compute capability 8.0"), "{status}");
 }
@@ -200,8 +273,8 @@ impl Nvrtc {
         Some(Self(unsafe { Library::new(path) }.unwrap()))
     }
 
-    /// Compiles the kernels; gives what the compiler said of them.
-    fn compile(&self, architecture: &str) -> String {
+    /// Compiles the kernels; gives what the compiler said of them, and PTX.
+    fn compile(&self, architecture: &str) -> (String, String) {
         type Program = *mut c_void;
         let text = |file: &str| {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels").join(file);
@@ -239,7 +312,17 @@ impl Nvrtc {
             log(program, said.as_mut_ptr().cast());
             let said = CStr::from_bytes_until_nul(&said).unwrap().to_string_lossy().into_owned();
             assert_eq!(code, 0, "{architecture}: {said}");
-            said
+            let size: Symbol<unsafe extern "C" fn(Program, *mut usize) -> c_int> =
+                self.0.get(b"nvrtcGetPTXSize\0").unwrap();
+            let ptx: Symbol<unsafe extern "C" fn(Program, *mut c_char) -> c_int> =
+                self.0.get(b"nvrtcGetPTX\0").unwrap();
+            let mut text = vec![0u8; 1];
+            // there is none where machine code was asked for
+            if size(program, &mut bytes) == 0 && bytes > 0 {
+                text.resize(bytes + 1, 0);
+                assert_eq!(ptx(program, text.as_mut_ptr().cast()), 0);
+            }
+            (said, CStr::from_bytes_until_nul(&text).unwrap().to_string_lossy().into_owned())
         }
     }
 }
@@ -254,7 +337,7 @@ fn nvidias_compiler_takes_the_kernels_without_spills() {
     }
     println!("registers of the kernels, by NVRTC's ptxas");
     for architecture in ["sm_70", "sm_80", "sm_86", "sm_89", "sm_90"] {
-        let said = nvrtc.compile(architecture);
+        let (said, _) = nvrtc.compile(architecture);
         let mut kernels = Vec::new();
         let mut name = "";
         for line in said.lines() {
@@ -273,7 +356,151 @@ fn nvidias_compiler_takes_the_kernels_without_spills() {
                 kernels.push(format!("{name} {registers}"));
             }
         }
-        assert_eq!(kernels.len(), 16, "{said}");
+        assert_eq!(kernels.len(), 19, "{said}");
         println!("{architecture}: {}", kernels.join(", "));
+    }
+}
+
+#[test]
+fn the_inner_loop_has_as_many_instructions_as_were_counted() {
+    let Some(nvrtc) = Nvrtc::load() else { return };
+    let (_, ptx) = nvrtc.compile("compute_80");
+    println!(
+        "floating-point instructions for a pair far from the diagonal, in PTX and by hand, without the reciprocal"
+    );
+    for Count { kernel, single, plain, .. } in COUNTS {
+        let found = ptx::per_pair(&ptx, kernel, if single { "f32" } else { "f64" });
+        let ratio = found / f64::from(plain);
+        println!("{kernel}: {found} in PTX, {plain} by hand, {ratio:.2}");
+        assert!(ratio < 1.3 && ratio > 0.8, "{kernel}: {found} in PTX, {plain} by hand");
+    }
+}
+
+/// Counting in PTX.
+mod ptx {
+    use std::cmp::Reverse;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    /// Instructions that follow one another without a branch.
+    #[derive(Default)]
+    struct Block {
+        arithmetic: usize,
+        reciprocals: usize,
+        reads_data: bool,
+        /// Ends with the question whether a value is missing; where it isn't, goes on here.
+        not_missing: Option<usize>,
+        next: Vec<usize>,
+    }
+
+    /// A way through blocks: pairs that aren't missing, reciprocals, arithmetic.
+    type Way = (usize, usize, Reverse<usize>);
+
+    /// Arithmetic of that kind on the way of a pair through the inner loop, which is unrolled over four: the way with four
+    /// values, all reciprocals and otherwise the fewest instructions, since series and exponentials near the diagonal are longer.
+    pub fn per_pair(ptx: &str, kernel: &str, kind: &str) -> f64 {
+        let blocks = blocks(ptx, kernel, kind);
+        let (head, body) = inner_loop(&blocks);
+        let (pairs, reciprocals, Reverse(arithmetic)) =
+            way(&blocks, (head, &body), head, &mut BTreeMap::new()).expect("a way through the loop");
+        assert!(pairs == 4 && [0, 4].contains(&reciprocals), "{kernel}: {pairs} pairs, {reciprocals} reciprocals");
+        arithmetic as f64 / 4.0
+    }
+
+    fn blocks(ptx: &str, kernel: &str, kind: &str) -> Vec<Block> {
+        let start = ptx.find(&format!(".entry {kernel}(")).expect(kernel);
+        let body = &ptx[start..];
+        let body = &body[body.find("\n{").unwrap() + 2..body.find("\n}").unwrap()];
+        let mut labels = BTreeMap::new();
+        let mut lines: Vec<Vec<&str>> = vec![Vec::new()];
+        for line in body.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            if let Some(label) = line.strip_suffix(':') {
+                lines.push(Vec::new());
+                labels.insert(label, lines.len() - 1);
+                continue;
+            }
+            lines.last_mut().unwrap().push(line);
+            if line.contains("bra") || line.starts_with("ret") {
+                lines.push(Vec::new());
+            }
+        }
+        let block = |(k, own): (usize, &Vec<&str>)| {
+            let (mut block, mut falls, mut asks) = (Block::default(), true, false);
+            for line in own {
+                let (may_not, line) = match line.strip_prefix('@') {
+                    Some(rest) => (true, rest.split_once(char::is_whitespace).unwrap().1.trim()),
+                    None => (false, *line),
+                };
+                let opcode = line.split(|c: char| c.is_whitespace() || c == ';').next().unwrap();
+                let parts: Vec<&str> = opcode.split('.').collect();
+                match parts[0] {
+                    "bra" => {
+                        let target = line.trim_end_matches(';').split_whitespace().last().unwrap();
+                        block.next.push(labels[target]);
+                        falls = may_not;
+                    }
+                    "ret" => falls = may_not,
+                    _ if opcode == "setp.nan.f32" => asks = true,
+                    "rcp" | "div" if parts.contains(&kind) => block.reciprocals += 1,
+                    "add" | "sub" | "mul" | "fma" | "neg" | "setp" if parts.contains(&kind) => block.arithmetic += 1,
+                    "ld" => block.reads_data |= parts.contains(&"global") && parts.contains(&"v4"),
+                    _ => {}
+                }
+            }
+            if falls && k + 1 < lines.len() {
+                block.next.push(k + 1);
+                block.not_missing = asks.then_some(k + 1);
+            }
+            block
+        };
+        lines.iter().enumerate().map(block).collect()
+    }
+
+    /// The smallest loop in which data are read, and where it begins.
+    fn inner_loop(blocks: &[Block]) -> (usize, BTreeSet<usize>) {
+        let mut before = vec![Vec::new(); blocks.len()];
+        for (k, block) in blocks.iter().enumerate() {
+            block.next.iter().for_each(|&next| before[next].push(k));
+        }
+        let mut loops = Vec::new();
+        for (end, block) in blocks.iter().enumerate() {
+            // blocks lie in their order, so what leads back is a loop's end
+            for &head in block.next.iter().filter(|&&next| next <= end) {
+                let (mut body, mut waiting) = (BTreeSet::from([head]), vec![end]);
+                while let Some(k) = waiting.pop() {
+                    if body.insert(k) {
+                        waiting.extend(&before[k]);
+                    }
+                }
+                loops.push((head, body));
+            }
+        }
+        loops.retain(|(_, body)| body.iter().any(|&k| blocks[k].reads_data));
+        loops.into_iter().min_by_key(|(_, body)| body.len()).expect("a loop over the data")
+    }
+
+    /// The best way from a block to the loop's end, if there is one.
+    fn way(
+        blocks: &[Block],
+        (head, body): (usize, &BTreeSet<usize>),
+        from: usize,
+        known: &mut BTreeMap<usize, Option<Way>>,
+    ) -> Option<Way> {
+        if let Some(found) = known.get(&from) {
+            return *found;
+        }
+        // while it is looked at: a way that comes back here is none
+        known.insert(from, None);
+        let block = &blocks[from];
+        let mut best: Option<Way> = None;
+        for &next in block.next.iter().filter(|next| body.contains(next)) {
+            let rest = if next == head { Some((0, 0, Reverse(0))) } else { way(blocks, (head, body), next, known) };
+            if let Some((pairs, reciprocals, arithmetic)) = rest {
+                best = best.max(Some((pairs + usize::from(block.not_missing == Some(next)), reciprocals, arithmetic)));
+            }
+        }
+        let own = |(p, r, Reverse(a)): Way| (p, r + block.reciprocals, Reverse(a + block.arithmetic));
+        let found = best.map(own);
+        known.insert(from, found);
+        found
     }
 }

@@ -1,9 +1,11 @@
 // A libcuda of one emulated GPU: as many functions of NVIDIA's driver as src/gram/gpu/cuda.rs calls, so that it can be tested
 // where there is no GPU. Modules are taken as they come; kernels are those of this library. Calls end when their work is done.
 //
-// EMULATED_DRIVER=memory:BYTES lets it have so much memory, EMULATED_DRIVER=launch:N the N-th launch fail.
+// EMULATED_DRIVER=memory:BYTES lets it have so much memory, EMULATED_DRIVER=launch:N the N-th launch fail,
+// EMULATED_DRIVER=version:NUMBER it be older than its NVRTC, whose PTX it then refuses.
 #include "library.cpp"
 
+#include <chrono>
 #include <map>
 #include <string>
 
@@ -48,7 +50,7 @@ int cuGetExportTable(const void **table, const void *) {
 int cuInit(unsigned int) { return SUCCESS; }
 
 int cuDriverGetVersion(int *version) {
-    *version = 12090;
+    *version = asked_for("version") ? static_cast<int>(asked_for("version")) : 12090;
     return SUCCESS;
 }
 
@@ -77,10 +79,13 @@ int cuDeviceTotalMem_v2(size_t *bytes, int) {
     return SUCCESS;
 }
 
-// compute capability 8.0
+// compute capability 8.0, one multiprocessor of 1 GHz
 int cuDeviceGetAttribute(int *value, int attribute, int) {
-    *value = attribute == 75 ? 8 : 0;
-    return attribute == 75 || attribute == 76 ? SUCCESS : INVALID_VALUE;
+    static const std::map<int, int> values = {{13, 1'000'000}, {16, 1}, {75, 8}, {76, 0}};
+    const auto found = values.find(attribute);
+    if (found == values.end()) return INVALID_VALUE;
+    *value = found->second;
+    return SUCCESS;
 }
 
 int cuDevicePrimaryCtxRetain(void **context, int) {
@@ -102,8 +107,10 @@ int cuStreamSynchronize(void *) { return SUCCESS; }
 int cuStreamDestroy_v2(void *) { return SUCCESS; }
 
 int cuModuleLoadData(void **module, const void *image) {
-    // PTX begins with a comment
-    if (std::strstr(static_cast<const char *>(image), ".target sm_80") == nullptr) return INVALID_VALUE;
+    // machine code, or PTX, which an older driver doesn't understand
+    const char *text = static_cast<const char *>(image);
+    const bool is_ptx = std::strstr(text, ".target sm_80") != nullptr && !asked_for("version");
+    if (!is_ptx && std::memcmp(text, "\177ELF", 4) != 0) return INVALID_VALUE;
     *module = &allocated;
     return SUCCESS;
 }
@@ -143,6 +150,36 @@ int cuMemFree_v2(unsigned long long address) {
     in_use -= found->second;
     std::free(found->first);
     allocated.erase(found);
+    return SUCCESS;
+}
+
+int cuMemHostAlloc(void **memory, size_t bytes, unsigned int) {
+    *memory = std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
+    return *memory ? SUCCESS : OUT_OF_MEMORY;
+}
+
+int cuMemFreeHost(void *memory) {
+    std::free(memory);
+    return SUCCESS;
+}
+
+int cuEventCreate(void **event, unsigned int) {
+    *event = new double(0.0);
+    return SUCCESS;
+}
+
+int cuEventRecord(void *event, void *) {
+    *static_cast<double *>(event) = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+    return SUCCESS;
+}
+
+int cuEventElapsedTime(float *milliseconds, void *start, void *end) {
+    *milliseconds = static_cast<float>(1e3 * (*static_cast<double *>(end) - *static_cast<double *>(start)));
+    return SUCCESS;
+}
+
+int cuEventDestroy_v2(void *event) {
+    delete static_cast<double *>(event);
     return SUCCESS;
 }
 

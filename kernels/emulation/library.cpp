@@ -23,7 +23,9 @@ const Entry ENTRIES_BY_NAME[] = {
     GRAM(robust_quartic),       GRAM(mixed_gram_still),
     GRAM(mixed_gram_square),    GRAM(mixed_gram_quartic),
     GRAM(mixed_robust_still),   GRAM(mixed_robust_square),
-    GRAM(mixed_robust_quartic), {"complete_trees", call<complete_trees, Trees>},
+    GRAM(mixed_robust_quartic), GRAM(model_still),
+    GRAM(model_square),         GRAM(model_quartic),
+    {"complete_trees", call<complete_trees, Trees>},
 };
 
 } // namespace

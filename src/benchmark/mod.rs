@@ -4,6 +4,8 @@
 //! as JSON. Machines are shared and noisy, so every figure is the best of several repetitions with the median beside it,
 //! and where a ratio is taken both sides are measured in turns. Data are made from the model, with noise and holes.
 
+mod check;
+mod device;
 mod fit;
 mod machine;
 mod passes;
@@ -12,6 +14,8 @@ mod reduce;
 mod row;
 mod sample;
 
+pub use check::{Compared, Open, Speed, check, speeds};
+pub use device::{Comparison, Extent, compare};
 pub use fit::fit;
 pub use machine::{Machine, cores, processor};
 pub use passes::passes;

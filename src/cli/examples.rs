@@ -142,4 +142,6 @@ pub(super) const DEVICE_EXAMPLES: &str = "\
 Examples:
   homodyne-mpi device status
   homodyne-mpi device status --json device.json
+  homodyne-mpi device bench
+  homodyne-mpi device check
   homodyne-mpi device clear-cache";

@@ -10,7 +10,7 @@ use super::reduce::{Head, message};
 use super::rounds::LongPass;
 use super::setup::{Dealing, Setup, thread_pool};
 use super::{ThreadPlan, World, memory, survey, thread_plan};
-use crate::gram::gpu::Accelerated;
+use crate::gram::gpu::{Accelerated, Usage};
 use crate::gram::rounds::Known;
 use crate::gram::{Engine, Gram, Pass, Point, TileStore};
 use crate::{Error, Result};
@@ -85,16 +85,19 @@ pub struct RankStatus {
     pub steady_memory: (f64, f64),
     /// Reads of streamed data that had to be tried again.
     pub retries: u64,
+    /// What its GPU was used for, where it has one; the bytes in use now aren't told.
+    pub gpu: Option<Usage>,
 }
 
 impl RankStatus {
     /// Numbers that are gathered.
-    pub(super) const WORDS: usize = 9;
+    pub(super) const WORDS: usize = 13;
 
     /// That of this process.
     pub(super) fn own(plan: ThreadPlan, worked: f64, samples: &Samples, engine: Option<&Accelerated>) -> Self {
         let retries = engine.map_or(0, |engine| engine.retried());
-        Self { peak_memory: memory::peak(), plan, worked, steady_memory: samples.steady(), retries }
+        let gpu = engine.and_then(Accelerated::usage);
+        Self { peak_memory: memory::peak(), plan, worked, steady_memory: samples.steady(), retries, gpu }
     }
 
     pub(super) fn encode(self) -> [f64; Self::WORDS] {
@@ -102,7 +105,11 @@ impl RankStatus {
         let plan = [threads, cores, sharing, idle].map(|n| n as f64);
         let (steady, variation) = self.steady_memory;
         let [a, b, c, d] = plan;
-        [self.peak_memory as f64, a, b, c, d, self.worked, steady, variation, self.retries as f64]
+        let Usage { most_bytes, sent, kernels, .. } = self.gpu.unwrap_or_default();
+        let has_gpu = f64::from(u8::from(self.gpu.is_some()));
+        let own = [self.peak_memory as f64, a, b, c, d, self.worked, steady, variation, self.retries as f64];
+        let gpu = [has_gpu, most_bytes as f64, sent as f64, kernels];
+        std::array::from_fn(|k| own.get(k).copied().unwrap_or_else(|| gpu[k - own.len()]))
     }
 
     pub(super) fn decode(words: &[f64]) -> Self {
@@ -113,6 +120,12 @@ impl RankStatus {
             worked: words[5],
             steady_memory: (words[6], words[7]),
             retries: words[8] as u64,
+            gpu: (words[9] > 0.0).then_some(Usage {
+                bytes: 0,
+                most_bytes: words[10] as usize,
+                sent: words[11] as u64,
+                kernels: words[12],
+            }),
         }
     }
 }

@@ -77,7 +77,7 @@ fn text_of(machine: &Machine, rows: &[Row], ranks: usize) -> String {
 }
 
 /// A number of something per second, with its prefix.
-fn rate(value: f64, unit: &str) -> String {
+pub(super) fn rate(value: f64, unit: &str) -> String {
     let (scaled, prefix) = match value {
         v if v >= 1e9 => (v / 1e9, "G"),
         v if v >= 1e6 => (v / 1e6, "M"),
@@ -87,7 +87,7 @@ fn rate(value: f64, unit: &str) -> String {
 }
 
 /// A time for people.
-fn time(seconds: f64) -> String {
+pub(super) fn time(seconds: f64) -> String {
     match seconds {
         s if s >= 1.0 => format!("{s:.2} s"),
         s if s >= 1e-3 => format!("{:.2} ms", s * 1e3),
@@ -95,7 +95,8 @@ fn time(seconds: f64) -> String {
     }
 }
 
-fn percent(share: f64) -> String {
+/// A share for people.
+pub(super) fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
@@ -118,8 +119,8 @@ fn print(machine: &Machine, rows: &[Row], out: &mut impl Write) -> std::io::Resu
             some(row.isa),
             row.threads.to_string(),
             format!("{:.3} M", row.pairs / 1e6),
-            rate(row.rate(), "pairs"),
-            rate(row.median_rate(), "pairs"),
+            rate(row.rate(), " pairs"),
+            rate(row.median_rate(), " pairs"),
             format!("{:.2}", row.number("pairs_x70_over_fma_peak")),
             percent(row.number("idle_share")),
         ]);
@@ -138,7 +139,7 @@ fn print(machine: &Machine, rows: &[Row], out: &mut impl Write) -> std::io::Resu
             rate(row.number("bytes_per_second"), "B"),
             rate(row.number("raw_bytes_per_second"), "B"),
             percent(row.number("rate_over_raw")),
-            rate(row.rate(), "pairs"),
+            rate(row.rate(), " pairs"),
         ]);
     }
     table.print(out)?;
@@ -173,7 +174,7 @@ fn print(machine: &Machine, rows: &[Row], out: &mut impl Write) -> std::io::Resu
             row.more["full_resolution_passes"].to_string(),
             time(row.seconds.best()),
             time(row.seconds.median()),
-            rate(row.rate(), "pairs"),
+            rate(row.rate(), " pairs"),
         ]);
     }
     table.print(out)?;

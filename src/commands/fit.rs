@@ -19,7 +19,7 @@ use crate::cluster::{Driver, GB, RoundPlan, Setup, Strategy, Streaming, World};
 use crate::config::{Config, TimeOrigin};
 use crate::dataset::{Dataset, LeftOut};
 use crate::gram::gpu::{self, DeviceChoice};
-use crate::gram::{Level, Objective, Precision, Tolerance};
+use crate::gram::{Level, Objective, Tolerance};
 use crate::model::Experiment;
 use crate::output::{DataSummary, Folder, LostBlock, Report, Truth, closing_report, write};
 use crate::solver::{self, Event, Iteration, Robust, Sigma, Task, Weighted};
@@ -43,7 +43,7 @@ pub fn fit(world: &World, config: &Config, going: &Going, truth: Option<&Path>, 
     let experiment = experiment(config, &dataset)?;
     in_fitting(&experiment).iter().for_each(|line| log::info!("{line}"));
     let holding = Holding::new(world, config, &experiment, dataset.has_sigma_by_pair())?;
-    device(config, holding.strategy)?;
+    device(config.performance.device)?;
     let scaling = Choice::new(config, &experiment)?;
     let folder = Folder::probe(&config.output.directory)?;
     let run = Run { world, config, experiment, strategy: holding.strategy, holding, dataset: &dataset, truth };
@@ -60,28 +60,15 @@ pub fn fit(world: &World, config: &Config, going: &Going, truth: Option<&Path>, 
     done.inspect_err(|_| folder.discard())
 }
 
-/// Says why no GPU is used where one could be, before anything is read.
+/// Says why no GPU is used, before anything is read.
 ///
 /// # Errors
-/// [`Error::Device`] where one must be used and can't be, [`Error::Usage`] where this can't be done on one.
-fn device(config: &Config, strategy: Strategy) -> Result<()> {
-    let settings = &config.performance;
-    let unfit = if strategy == Strategy::Streaming {
-        Some("data that are read in every pass (strategy STREAMING)")
-    } else if settings.precision == Precision::Mixed {
-        Some("precision `mixed`")
-    } else {
-        None
-    };
-    match (settings.device, gpu::available(), unfit) {
-        (DeviceChoice::Cpu, ..) => {}
-        (DeviceChoice::Cuda, _, Some(what)) => {
-            return Err(Error::Usage(format!("{what} can't be had on GPUs in this version: use `--device cpu`")));
-        }
-        (DeviceChoice::Cuda, Err(message), _) => return Err(Error::Device { name: "GPU".into(), message }),
-        (DeviceChoice::Auto, Err(reason), _) => log::info!("the CPU is used: {reason}"),
-        (DeviceChoice::Auto, Ok(()), Some(what)) => log::info!("the CPU is used: {what} can't be had on GPUs"),
-        (_, Ok(()), None) => {}
+/// [`Error::Device`] where one must be used and there is none.
+fn device(choice: DeviceChoice) -> Result<()> {
+    match (choice, gpu::available()) {
+        (DeviceChoice::Cuda, Err(message)) => return Err(Error::Device { name: "GPU".into(), message }),
+        (DeviceChoice::Auto, Err(reason)) => log::info!("the CPU is used: {reason}"),
+        _ => {}
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use super::reading;
 use crate::cluster::{GB, MemoryLimit, Strategy, World};
 use crate::config::Config;
 use crate::gram::Level;
+use crate::gram::gpu::{self, DeviceChoice};
 use crate::model::Experiment;
 use crate::{Error, Result};
 
@@ -13,6 +14,8 @@ const RANK: f64 = 64e6;
 const TABLES: f64 = 600.0;
 /// More than the largest tile of every level takes.
 const LARGEST_TILES: f64 = 4e6;
+/// Memory of the host for a GPU: what batches are copied from, and some 300 MB that drivers are known to take.
+const GPU: f64 = gpu::STAGING as f64 + 300e6;
 /// Memory of packing what goes into a scratch file.
 const PACKING: f64 = 24e6;
 
@@ -36,7 +39,10 @@ impl Holding {
     /// [`Error::Memory`] where the limit doesn't allow what is asked for.
     pub fn new(world: &World, config: &Config, experiment: &Experiment, by_pair: bool) -> Result<Self> {
         let limit = MemoryLimit::find(config.performance.memory_limit_gb)?;
-        let sizes = Sizes::new(experiment, world.size(), world.ranks_on_node(), by_pair);
+        let mut sizes = Sizes::new(experiment, world.size(), world.ranks_on_node(), by_pair);
+        if config.performance.device != DeviceChoice::Cpu && gpu::available().is_ok() {
+            sizes.rank += GPU;
+        }
         let (strategy, why) = match config.performance.strategy {
             Some(strategy) => (strategy, "as configured"),
             None => (Strategy::by_size(experiment.n_points()), "by the number of matrix entries"),
@@ -94,8 +100,8 @@ struct Sizes {
     /// Ranks on a node, and their share of the data.
     ranks: f64,
     share: f64,
-    /// Of a rank: tables of a pass.
-    tables: f64,
+    /// Of a rank without data.
+    rank: f64,
     /// Matrices on their way.
     reading: f64,
     /// The same, one at a time.
@@ -113,7 +119,7 @@ impl Sizes {
             finest: levels[0].bytes(),
             ranks: ranks_on_node as f64,
             share: ranks_on_node as f64 / ranks as f64,
-            tables: TABLES * frames,
+            rank: RANK + TABLES * frames,
             reading: reading::memory(experiment, packed),
             matrix: reading::one_at_a_time(experiment),
         }
@@ -130,7 +136,7 @@ impl Sizes {
     }
 
     fn fixed(&self) -> f64 {
-        self.ranks * (RANK + self.tables)
+        self.ranks * self.rank
     }
 
     /// A rank's part of all levels but the finest; a tile more, for they don't divide evenly.

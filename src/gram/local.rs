@@ -1,5 +1,6 @@
 //! The objective over one process, without MPI: for tests, benchmarks and embedding.
 
+use super::gpu::Accelerated;
 use super::{CpuEngine, Engine, Gram, Level, Objective, Pass, Point, Shard, TileStore, pack_angle, tree};
 use crate::Result;
 use crate::model::Experiment;
@@ -8,7 +9,7 @@ use crate::model::Experiment;
 pub struct Local {
     experiment: Experiment,
     levels: Vec<Level>,
-    engine: CpuEngine,
+    engine: Accelerated,
     /// Passes so far, by level.
     pub passes: Vec<usize>,
 }
@@ -39,12 +40,12 @@ impl Local {
                 Shard::held(level.clone(), store)
             })
             .collect();
-        let engine = CpuEngine::new(experiment.clone(), shards, pool)?;
+        let engine = Accelerated::new(CpuEngine::new(experiment.clone(), shards, pool)?);
         Ok(Self { experiment, passes: vec![0; levels.len()], levels, engine })
     }
 
-    /// The engine, to choose its threads and instruction set.
-    pub fn engine(&mut self) -> &mut CpuEngine {
+    /// The engine, to choose its threads, instruction set and device.
+    pub fn engine(&mut self) -> &mut Accelerated {
         &mut self.engine
     }
 }

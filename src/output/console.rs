@@ -214,9 +214,8 @@ fn choices(page: &mut Page, report: &Report) {
     let threads = config.performance.threads.map_or("auto".to_string(), |t| t.to_string());
     row("threads a rank", &threads, &list_or_range(&report.ranks.iter().map(|r| r.plan.threads).collect::<Vec<_>>()));
     row("ranks", "", &report.ranks.len().to_string());
-    let processor = || format!("CPU, {}", report.instruction_set);
-    let engine = report.gpu.clone().unwrap_or_else(processor);
-    row("engine", config.performance.device.name(), &format!("{engine}, {}", config.performance.precision.name()));
+    let engine = format!("{}, {}", report.engine(), config.performance.precision.name());
+    row("engine", config.performance.device.name(), &engine);
 }
 
 fn parameters(page: &mut Page, report: &Report, truth: Option<&Truth>) {
@@ -311,6 +310,9 @@ fn times(page: &mut Page, report: &Report) {
             _ => format!("the ranks' threads worked {least:.1} % to {most:.1} % {of}"),
         },
     );
+    if let Some(text) = on_gpus(report) {
+        page.entry("GPU", &text);
+    }
     page.entry(
         "memory",
         &format!(
@@ -344,6 +346,16 @@ fn times(page: &mut Page, report: &Report) {
             report.conventional_memory_gb() * GB / MB
         ),
     );
+}
+
+/// What GPUs were used for.
+fn on_gpus(report: &Report) -> Option<String> {
+    let n = report.gpus().count();
+    let most = report.gpus().map(|usage| usage.most_bytes).max()? as f64 / MB;
+    let sent = report.gpus().map(|usage| usage.sent).sum::<u64>() as f64 / MB;
+    let share = report.gpus().map(|usage| usage.kernels).sum::<f64>() / (n as f64 * report.pass_seconds);
+    let of = if n == 1 { "".into() } else { format!(" on the fullest of {n}") };
+    Some(format!("{most:.0} MB in use{of}, {sent:.0} MB sent, kernels worked {:.1} % of the passes", 100.0 * share))
 }
 
 #[cfg(test)]

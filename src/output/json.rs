@@ -229,6 +229,11 @@ fn convergence(report: &Report) -> Value {
                 "memory_variation": number(r.steady_memory.1),
                 "read_retries": r.retries,
                 "worked_share": number(report.worked_share(k)),
+                "gpu": r.gpu.map(|usage| json!({
+                    "peak_memory_bytes": usage.most_bytes,
+                    "sent_bytes": usage.sent,
+                    "kernel_seconds": number(usage.kernels),
+                })),
             })).collect::<Vec<_>>(),
         },
         "phases": report.phases.iter()

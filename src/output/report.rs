@@ -6,6 +6,7 @@ use super::quality::{Evidence, GOOD};
 use crate::checkpoint::Statistics;
 use crate::cluster::{RankStatus, Strategy};
 use crate::config::Config;
+use crate::gram::gpu::Usage;
 use crate::model::{
     CONTRAST, Experiment, OFFSET, PHYSICAL, ParameterInfo, ParameterSpace, RATE_FLOOR, ScalingMode, TimeAxis,
 };
@@ -101,7 +102,7 @@ pub struct Report<'a> {
     pub ranks: Vec<RankStatus>,
     /// Instruction set in use.
     pub instruction_set: &'static str,
-    /// The GPU that passes were made on.
+    /// The GPU on which rank 0 made its passes.
     pub gpu: Option<String>,
     /// Passes by level, finest first.
     pub passes: Vec<u64>,
@@ -196,9 +197,24 @@ impl Report<'_> {
         out
     }
 
+    /// What the GPUs of ranks that have one were used for.
+    pub fn gpus(&self) -> impl Iterator<Item = Usage> + '_ {
+        self.ranks.iter().filter_map(|rank| rank.gpu)
+    }
+
     /// Kind of device that passes were made on.
     pub fn device(&self) -> &'static str {
-        if self.gpu.is_some() { "cuda" } else { "cpu" }
+        if self.gpus().next().is_some() { "cuda" } else { "cpu" }
+    }
+
+    /// What passes were made on, for people.
+    pub fn engine(&self) -> String {
+        let name = self.gpu.as_deref().unwrap_or("GPU");
+        match self.gpus().count() {
+            0 => format!("CPU, {}", self.instruction_set),
+            n if n == self.ranks.len() => name.into(),
+            n => format!("{name} on {n} of {} ranks, CPU on the others", self.ranks.len()),
+        }
     }
 
     /// `converged`, `max_iterations` or `failed`.

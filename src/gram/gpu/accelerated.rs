@@ -14,12 +14,13 @@ const PROBE: [f64; 7] = [2e3, -0.3, 100.0, 1e-3, 0.2, 1e-4, 1.0];
 /// Entries may differ by this much of √(G_aa·G_bb): wrong kernels differ by far more.
 const SAME: f64 = 1e-9;
 /// The same where pairs are taken in f32.
-const SAME_MIXED: f64 = 1e-4;
+const SAME_MIXED: f64 = 1e-5;
 
 /// Who works on the data of a process. All that isn't a pass is as [`CpuEngine`] has it.
 pub struct Accelerated {
     cpu: CpuEngine,
     gpu: Option<GpuEngine<Box<dyn Device>>>,
+    rests: bool,
     /// Time of the last pass on the GPU, s.
     busy: f64,
 }
@@ -27,7 +28,7 @@ pub struct Accelerated {
 impl Accelerated {
     /// The CPU alone.
     pub fn new(cpu: CpuEngine) -> Self {
-        Self { cpu, gpu: None, busy: 0.0 }
+        Self { cpu, gpu: None, rests: false, busy: 0.0 }
     }
 
     /// Makes passes on a device from now on, of which up to `budget` bytes may be used. The data must be complete.
@@ -55,14 +56,30 @@ impl Accelerated {
         Ok(())
     }
 
+    /// Whether passes are made on the CPU all the same from now on, to compare both.
+    pub fn rest(&mut self, rests: bool) {
+        self.rests = rests;
+    }
+
+    /// As [`GpuEngine::model`], without giving the values.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where the GPU fails or there is none.
+    pub fn model(&mut self, level: usize, point: &Point) -> Result<()> {
+        match &mut self.gpu {
+            Some(gpu) => gpu.model(&self.cpu, level, point, false).map(drop),
+            None => Err(Error::Device { name: "GPU".into(), message: "there is none".into() }),
+        }
+    }
+
     /// The GPU, if passes are made on one.
     pub fn gpu(&self) -> Option<String> {
         self.gpu.as_ref().map(GpuEngine::name)
     }
 
-    /// What the GPU has been used for.
-    pub fn usage(&self) -> Usage {
-        self.gpu.as_ref().map(GpuEngine::usage).unwrap_or_default()
+    /// What the GPU has been used for, if passes are made on one.
+    pub fn usage(&self) -> Option<Usage> {
+        self.gpu.as_ref().map(GpuEngine::usage)
     }
 
     /// As [`CpuEngine::worked`]; a GPU works all the time.
@@ -104,7 +121,7 @@ impl Engine for Accelerated {
         known: &Known,
         rounds: &mut Rounds<'_>,
     ) -> Result<Vec<Gram>> {
-        let Some(gpu) = &mut self.gpu else {
+        let Some(gpu) = self.gpu.as_mut().filter(|_| !self.rests) else {
             return self.cpu.evaluate_in_rounds(level, points, pass, known, rounds);
         };
         let begin = Instant::now();

@@ -78,6 +78,7 @@ pub struct Pass {
     pub axis: u64,
     pub angles: u64,
     pub sums: u64,
+    pub values: u64,
     pub k: f64,
     pub n_tiles: u32,
     pub n_points: u32,

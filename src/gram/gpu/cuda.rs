@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::ffi::{CString, c_int, c_void};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
 use std::ptr;
 
+use cudarc::driver::sys::CUdevice_attribute_enum as Attribute;
 use cudarc::driver::{result, sys};
 use cudarc::nvrtc;
 
+use super::cache;
 use super::device::{Address, Device, Fault, Launch, Outcome, STREAMS, Usage};
-use crate::files;
 
 /// What is compiled.
 const SOURCE: &str = include_str!("../../../kernels/gram.cu");
@@ -20,7 +20,7 @@ const HEADER: &str = include_str!("../../../kernels/model.cuh");
 /// How the source names the header.
 const HEADER_NAME: &str = "model.cuh";
 /// The kernels in it.
-const KERNELS: [&str; 16] = [
+const KERNELS: [&str; 19] = [
     "gram_still",
     "gram_square",
     "gram_quartic",
@@ -36,6 +36,9 @@ const KERNELS: [&str; 16] = [
     "mixed_robust_still",
     "mixed_robust_square",
     "mixed_robust_quartic",
+    "model_still",
+    "model_square",
+    "model_quartic",
     "complete_trees",
 ];
 /// Oldest compute capability that the kernels are compiled for.
@@ -111,7 +114,7 @@ pub fn count() -> Result<usize, String> {
 }
 
 /// A GPU, as the driver describes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct DeviceInfo {
     /// Its name.
     pub name: String,
@@ -121,6 +124,10 @@ pub struct DeviceInfo {
     pub capability: (i32, i32),
     /// The version of CUDA that the driver serves.
     pub driver: (i32, i32),
+    /// Number of multiprocessors.
+    pub multiprocessors: u32,
+    /// Most cycles of them in a second.
+    pub clock: f64,
 }
 
 /// All GPUs, in the order in which ranks take them.
@@ -130,9 +137,7 @@ pub struct DeviceInfo {
 pub fn devices() -> Result<Vec<DeviceInfo>, String> {
     let n = count()?;
     guarded("the NVIDIA driver", || {
-        let mut version = 0;
-        // SAFETY: writes a number
-        unsafe { sys::cuDriverGetVersion(&mut version) }.result().map_err(told)?;
+        let driver = driver_version()?;
         let one = |number: usize| {
             let device = result::device::get(number as c_int).map_err(told)?;
             Ok(DeviceInfo {
@@ -140,20 +145,31 @@ pub fn devices() -> Result<Vec<DeviceInfo>, String> {
                 // SAFETY: the device comes from the driver
                 memory: unsafe { result::device::total_mem(device) }.map_err(told)?,
                 capability: capability(device)?,
-                driver: (version / 1000, version % 1000 / 10),
+                driver,
+                multiprocessors: attribute(device, Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as u32,
+                clock: 1e3 * f64::from(attribute(device, Attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE)?),
             })
         };
         (0..n).map(one).collect()
     })
 }
 
-fn capability(device: sys::CUdevice) -> Result<(i32, i32), String> {
-    use sys::CUdevice_attribute_enum::{
-        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
-    };
+/// The version of CUDA that the driver serves.
+fn driver_version() -> Result<(i32, i32), String> {
+    let mut version = 0;
+    // SAFETY: writes a number
+    unsafe { sys::cuDriverGetVersion(&mut version) }.result().map_err(told)?;
+    Ok((version / 1000, version % 1000 / 10))
+}
+
+fn attribute(device: sys::CUdevice, which: Attribute) -> Result<i32, String> {
     // SAFETY: the device comes from the driver
-    let attribute = |which| unsafe { result::device::get_attribute(device, which) }.map_err(told);
-    Ok((attribute(MAJOR)?, attribute(MINOR)?))
+    unsafe { result::device::get_attribute(device, which) }.map_err(told)
+}
+
+fn capability(device: sys::CUdevice) -> Result<(i32, i32), String> {
+    let major = attribute(device, Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+    Ok((major, attribute(device, Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?))
 }
 
 /// NVRTC's version.
@@ -171,23 +187,6 @@ pub fn nvrtc_version() -> Result<(i32, i32), String> {
         unsafe { nvrtc::sys::nvrtcVersion(&mut version.0, &mut version.1) }.result().map_err(|e| e.to_string())?;
         Ok(version)
     })
-}
-
-/// Removes compiled kernels; gives how many there were, and the folder.
-///
-/// # Errors
-/// [`crate::Error::Io`] where one can't be removed.
-pub fn clear_cache() -> crate::Result<(usize, Option<PathBuf>)> {
-    let Some(folder) = cache() else { return Ok((0, None)) };
-    let mut n = 0;
-    for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.extension().is_some_and(|extension| extension == "ptx") {
-            std::fs::remove_file(&path).map_err(|e| crate::Error::io("remove", &path, e))?;
-            n += 1;
-        }
-    }
-    Ok((n, Some(folder)))
 }
 
 impl Cuda {
@@ -208,14 +207,14 @@ impl Cuda {
             let (major, minor) = capability;
             return Err(format!("{name} has compute capability {major}.{minor}; {}.{} is needed", OLDEST.0, OLDEST.1));
         }
-        let ptx = compiled(capability)?;
+        let code = kernels(capability)?;
         // SAFETY: the context stays current on this thread until `drop`; the code ends in a zero
         let (module, streams) = unsafe {
             let context = result::primary_ctx::retain(device).map_err(told)?;
             result::ctx::set_current(context).map_err(told)?;
             let stream = || result::stream::create(result::stream::StreamKind::NonBlocking).map_err(told);
             let streams = [stream()?, stream()?];
-            let module = result::module::load_data(ptx.as_ptr().cast());
+            let module = result::module::load_data(code.as_ptr().cast());
             (module.map_err(|e| format!("{name} doesn't take the kernels: {}", told(e)))?, streams)
         };
         let mut functions = BTreeMap::new();
@@ -366,49 +365,34 @@ impl Device for Cuda {
     }
 }
 
-/// The kernels as PTX, with a zero at the end, from the cache or compiled.
-fn compiled((major, minor): (i32, i32)) -> Result<Vec<u8>, String> {
-    let version = nvrtc_version()?;
-    guarded("NVRTC", || {
-        let architecture = format!("compute_{major}{minor}");
-        let mut hasher = blake3::Hasher::new();
-        for part in [SOURCE, HEADER, &architecture, &format!("{version:?}")] {
-            hasher.update(part.as_bytes()).update(&[0]);
-        }
-        let cached = cache().map(|folder| folder.join(format!("{}.ptx", &hasher.finalize().to_hex()[..32])));
-        let found = cached.as_deref().and_then(|path| std::fs::read(path).ok()).filter(|ptx| ptx.last() == Some(&0));
-        if let (Some(ptx), Some(path)) = (found, &cached) {
-            log::info!("kernels for {architecture}: cached in {}", path.display());
-            return Ok(ptx);
-        }
-        log::info!("kernels for {architecture}: compiling with NVRTC {}.{}", version.0, version.1);
-        let ptx = compile(&architecture)?;
-        if let Some(path) = &cached {
-            // the next run compiles again where this can't be kept
-            let kept = std::fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(|e| e.to_string());
-            let kept =
-                kept.and_then(|()| files::replace(path, |part| std::fs::write(part, &ptx)).map_err(|e| e.to_string()));
-            kept.unwrap_or_else(|e| log::info!("the compiled kernels aren't kept: {e}"));
-        }
-        Ok(ptx)
-    })
+/// The kernels with a zero at the end, from the cache or compiled: as PTX, which the driver takes further, or as machine code where
+/// NVRTC is newer than what the driver understands of PTX.
+fn kernels((major, minor): (i32, i32)) -> Result<Vec<u8>, String> {
+    let (nvrtc, driver) = (nvrtc_version()?, driver_version()?);
+    let kind = if nvrtc > driver { "sm" } else { "compute" };
+    let architecture = format!("{kind}_{major}{minor}");
+    let key = cache::Key::new(&architecture, nvrtc, driver, &[SOURCE, HEADER]);
+    key.get_or(|| guarded("NVRTC", || compile(&architecture)))
 }
 
-/// The folder of compiled kernels: below `XDG_CACHE_HOME`, else below `~/.cache`.
-fn cache() -> Option<PathBuf> {
-    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
-    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute()).or_else(home)?;
-    Some(base.join("homodyne-mpi").join("kernels"))
+/// A program of NVRTC's, which ends with it.
+struct Program(nvrtc::sys::nvrtcProgram);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // SAFETY: made by NVRTC, and nobody else's
+        let _ = unsafe { nvrtc::result::destroy_program(self.0) };
+    }
 }
 
-/// Compiles the kernels.
-pub(super) fn compile(architecture: &str) -> Result<Vec<u8>, String> {
+/// Compiles the kernels: to machine code for `sm_…`, else to PTX.
+fn compile(architecture: &str) -> Result<Vec<u8>, String> {
     let text = |text: &str| CString::new(text).map_err(|e| e.to_string());
     let (source, header, header_name, name) = (text(SOURCE)?, text(HEADER)?, text(HEADER_NAME)?, text("gram.cu")?);
     let (headers, header_names) = ([header.as_ptr()], [header_name.as_ptr()]);
+    let mut program = ptr::null_mut();
     // SAFETY: all strings and arrays outlive the program
-    unsafe {
-        let mut program = ptr::null_mut();
+    let created = unsafe {
         nvrtc::sys::nvrtcCreateProgram(
             &mut program,
             source.as_ptr(),
@@ -417,15 +401,27 @@ pub(super) fn compile(architecture: &str) -> Result<Vec<u8>, String> {
             headers.as_ptr(),
             header_names.as_ptr(),
         )
-        .result()
-        .map_err(|e| e.to_string())?;
-        let options = [format!("--gpu-architecture={architecture}"), "--std=c++17".into()];
-        let compiled = nvrtc::result::compile_program(program, &options);
-        let ptx = compiled.and_then(|()| nvrtc::result::get_ptx(program));
-        let said = nvrtc::result::get_program_log(program).unwrap_or_default();
-        let _ = nvrtc::result::destroy_program(program);
+    };
+    created.result().map_err(|e| e.to_string())?;
+    let program = Program(program);
+    let options = [format!("--gpu-architecture={architecture}"), "--std=c++17".into()];
+    // SAFETY: the program is NVRTC's; as many bytes are written as it says
+    let compiled = unsafe {
+        nvrtc::result::compile_program(program.0, &options).and_then(|()| {
+            if !architecture.starts_with("sm") {
+                return nvrtc::result::get_ptx(program.0).map(|ptx| ptx.into_iter().map(|c| c as u8).collect());
+            }
+            let mut bytes = 0;
+            nvrtc::sys::nvrtcGetCUBINSize(program.0, &mut bytes).result()?;
+            let mut code = vec![0u8; bytes + 1];
+            nvrtc::sys::nvrtcGetCUBIN(program.0, code.as_mut_ptr().cast()).result()?;
+            Ok(code)
+        })
+    };
+    compiled.map_err(|e| {
+        // SAFETY: as above
+        let said = unsafe { nvrtc::result::get_program_log(program.0) }.unwrap_or_default();
         let said: Vec<u8> = said.into_iter().map(|c| c as u8).take_while(|&c| c != 0).collect();
-        let ptx = ptx.map_err(|e| format!("NVRTC: {e}: {}", String::from_utf8_lossy(&said)))?;
-        Ok(ptx.into_iter().map(|c| c as u8).collect())
-    }
+        format!("NVRTC can't compile for {architecture}: {e}: {}", String::from_utf8_lossy(&said))
+    })
 }

@@ -10,6 +10,7 @@ use std::ops::Range;
 use bytemuck::{bytes_of, cast_slice, cast_slice_mut};
 
 use super::super::axis::Integrate;
+use super::super::plan::LANES;
 use super::super::rounds::Rounds;
 use super::super::{CpuEngine, ENTRIES, Gram, Lane, Pass, Point, Precision, Shard, tree};
 use super::arguments::{self, Angle, INTEGRALS, Node, SUMS, THREADS, TREE_THREADS, Trees, shared};
@@ -57,6 +58,7 @@ struct Work {
     chains: Buffer,
     nodes: Buffer,
     batches: [(Buffer, Buffer); STREAMS],
+    values: Buffer,
 }
 
 /// The tiles of one rank on a device. Everything else belongs to the [engine of the host](CpuEngine) with which it is made and used.
@@ -147,11 +149,40 @@ impl<D: Device> GpuEngine<D> {
         Ok(out)
     }
 
+    /// Has the device form offset + contrast·g of every pair of a level; gives it in the order of the tiles held, as they are packed,
+    /// where `wanted`. The values must find room there.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where the device fails.
+    pub fn model(&mut self, host: &CpuEngine, level: usize, point: &Point, wanted: bool) -> Result<Vec<Lane>> {
+        let done = self.form(host, level, point, wanted);
+        done.map_err(|fault| Ended::Fault(fault).told(&self.device))
+    }
+
+    fn form(&mut self, host: &CpuEngine, level: usize, point: &Point, wanted: bool) -> Outcome<Vec<Lane>> {
+        let Self { device, levels, work, .. } = self;
+        let own = &levels[level];
+        let mut argument = begin(device, work, (host, &host.shards()[level]), std::slice::from_ref(point), Pass::Chi2)?;
+        grow(device, &mut work.values, own.order.bytes())?;
+        argument.values = work.values.address.0;
+        (argument.tiles, argument.n_tiles) = (own.tiles.address.0, own.order.len() as u32);
+        Kernel::of_model(host).launch(device, argument, 0)?;
+        let mut values = Vec::new();
+        if wanted {
+            values.resize(own.order.bytes() / size_of::<Lane>(), Lane([0.0; LANES]));
+            device.download(work.values.address, cast_slice_mut(&mut values), 0)?;
+        }
+        device.wait(0)?;
+        Ok(values)
+    }
+
     /// Gives back what comes with every pass.
     fn forget(&mut self) {
-        let Work { axis, angles, sums, chains, nodes, batches } = std::mem::take(&mut self.work);
+        let Work { axis, angles, sums, chains, nodes, batches, values } = std::mem::take(&mut self.work);
         let batches = batches.into_iter().flat_map(|(data, sigma)| [data, sigma]);
-        for buffer in [axis, angles, sums, chains, nodes].into_iter().chain(batches).filter(|buffer| buffer.bytes > 0) {
+        for buffer in
+            [axis, angles, sums, chains, nodes, values].into_iter().chain(batches).filter(|buffer| buffer.bytes > 0)
+        {
             self.device.free(buffer.address);
         }
     }
@@ -165,31 +196,16 @@ impl<D: Device> GpuEngine<D> {
         rounds: &mut Rounds<'_>,
     ) -> std::result::Result<Vec<Gram>, Ended> {
         let shard = &host.shards()[level];
-        let (axis, angles) = (axis(host, shard, points, pass), angles(host, points, pass));
-        let Self { device, levels, work, .. } = self;
-        let own = &levels[level];
+        let own = &self.levels[level];
         let n_tiles = own.order.len();
         if n_tiles == 0 {
             return Ok(Vec::new());
         }
-        // a pass that was left may still be at work with what is overwritten here
-        (0..STREAMS).try_for_each(|stream| device.wait(stream))?;
-        upload(device, &mut work.axis, cast_slice(&axis), 0)?;
-        upload(device, &mut work.angles, cast_slice(&angles), 0)?;
+        let Self { device, work, .. } = self;
+        let mut argument = begin(device, work, (host, shard), points, pass)?;
         grow(device, &mut work.sums, points.len() * n_tiles * SUMS)?;
-        device.wait(0)?;
-        let mut argument = arguments::Pass {
-            axis: work.axis.address.0,
-            angles: work.angles.address.0,
-            sums: work.sums.address.0,
-            k: host.experiment.diffusion_factor(),
-            n_points: points.len() as u32,
-            n_frames: shard.level.frames.len() as u32,
-            n_angles: host.experiment.n_angles() as u32,
-            n_slots: n_tiles as u32,
-            loss: loss_number(pass),
-            ..bytemuck::Zeroable::zeroed()
-        };
+        argument.sums = work.sums.address.0;
+        argument.loss = loss_number(pass);
         let kernel = Kernel::of(host, pass, shard.sigma.is_some());
         if let Some((data, sigma)) = own.resident {
             (argument.data, argument.sigma) = (data.address.0, sigma.address.0);
@@ -248,6 +264,32 @@ impl<D: Device> GpuEngine<D> {
         };
         Ok(sums.chunks_exact(ENTRIES).map(gram).collect())
     }
+}
+
+/// Puts what a launch needs of the points on the device and begins to tell of it.
+fn begin(
+    device: &mut impl Device,
+    work: &mut Work,
+    (host, shard): (&CpuEngine, &Shard),
+    points: &[Point],
+    pass: Pass,
+) -> Outcome<arguments::Pass> {
+    let (axis, angles) = (axis(host, shard, points, pass), angles(host, points, pass));
+    // a pass that was left may still be at work with what is overwritten here
+    (0..STREAMS).try_for_each(|stream| device.wait(stream))?;
+    upload(device, &mut work.axis, cast_slice(&axis), 0)?;
+    upload(device, &mut work.angles, cast_slice(&angles), 0)?;
+    device.wait(0)?;
+    Ok(arguments::Pass {
+        axis: work.axis.address.0,
+        angles: work.angles.address.0,
+        k: host.experiment.diffusion_factor(),
+        n_points: points.len() as u32,
+        n_frames: shard.level.frames.len() as u32,
+        n_angles: host.experiment.n_angles() as u32,
+        n_slots: shard.range().len() as u32,
+        ..bytemuck::Zeroable::zeroed()
+    })
 }
 
 /// By point and frame of the level: the integrals' hi, then their lo.
@@ -332,18 +374,28 @@ impl Kernel {
             _ if mixed => ["mixed_robust_still", "mixed_robust_square", "mixed_robust_quartic"],
             _ => ["robust_still", "robust_square", "robust_quartic"],
         };
-        let shape = match host.experiment.convention.power() {
-            _ if !host.experiment.mode.has_shear() => 0,
-            2 => 1,
-            _ => 2,
-        };
-        Self { name: names[shape], shared: shared(if mixed { size_of::<f32>() } else { size_of::<f64>() }) }
+        Self { name: names[shape(host)], shared: shared(if mixed { size_of::<f32>() } else { size_of::<f64>() }) }
+    }
+
+    /// For the model alone.
+    fn of_model(host: &CpuEngine) -> Self {
+        let name = ["model_still", "model_square", "model_quartic"][shape(host)];
+        Self { name, shared: shared(size_of::<f64>()) }
     }
 
     fn launch(self, device: &mut impl Device, pass: arguments::Pass, stream: usize) -> Outcome<()> {
         let blocks = (u64::from(pass.n_tiles) * u64::from(pass.n_points)).min(MOST_BLOCKS) as u32;
         let Self { name: kernel, shared } = self;
         device.launch(&Launch { kernel, blocks, threads: THREADS, shared, argument: bytes_of(&pass) }, stream)
+    }
+}
+
+/// Which of the kernels that a pass has: static, sinc² or sinc⁴.
+fn shape(host: &CpuEngine) -> usize {
+    match host.experiment.convention.power() {
+        _ if !host.experiment.mode.has_shear() => 0,
+        2 => 1,
+        _ => 2,
     }
 }
 

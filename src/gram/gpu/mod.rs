@@ -3,10 +3,12 @@
 
 mod accelerated;
 mod arguments;
+mod cache;
 mod cuda;
 mod device;
 mod emulated;
 mod engine;
+mod limits;
 #[cfg(test)]
 mod tests;
 mod tiles;
@@ -16,10 +18,12 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use accelerated::Accelerated;
-pub use cuda::{Cuda, DeviceInfo, clear_cache, devices, nvrtc_version};
+pub use cache::clear_cache;
+pub use cuda::{Cuda, DeviceInfo, devices, nvrtc_version};
 pub use device::{Address, Device, Fault, Launch, Outcome, STREAMS, Usage};
 pub use emulated::{Emulated, Faults};
 pub use engine::{GpuEngine, STAGING};
+pub use limits::{COUNTS, Count};
 
 use crate::{Error, Result};
 
@@ -48,8 +52,8 @@ impl DeviceChoice {
 
 /// Names the library of the emulated device, for tests (see `kernels/emulation`).
 const EMULATED: &str = "HOMODYNE_EMULATED_GPU";
-/// What the emulated device may use, bytes.
-const EMULATED_BUDGET: usize = 1 << 30;
+/// What the emulated device has, bytes.
+const EMULATED_MEMORY: usize = 1 << 30;
 /// Share of a GPU's free memory that is used, unless the configuration says otherwise.
 pub const MEMORY_FRACTION: f64 = 0.9;
 
@@ -72,7 +76,8 @@ pub fn available() -> std::result::Result<(), String> {
 /// [`Error::Device`] where it can't be used.
 pub fn open((rank, ranks): (usize, usize), fraction: f64) -> Result<(Box<dyn Device>, usize)> {
     if let Some(library) = emulated_library() {
-        return Ok((Box::new(Emulated::load(&library, false, Faults::default())?), EMULATED_BUDGET));
+        let budget = (EMULATED_MEMORY as f64 * fraction) as usize;
+        return Ok((Box::new(Emulated::load(&library, false, Faults::default())?), budget));
     }
     let failed = |message: String| Error::Device { name: "GPU".into(), message };
     let count = cuda::count().map_err(failed)?;

@@ -1,4 +1,4 @@
-//! `device`: what this machine has to compute on, and the cache of compiled kernels.
+//! `device status`: what this machine has to compute on.
 
 use std::io::Write;
 use std::path::Path;
@@ -22,19 +22,7 @@ pub fn status(json: Option<&Path>, out: &mut impl Write) -> Result<()> {
         let text = format!("{:#}\n", status.json());
         files::replace(file, |temporary| std::fs::write(temporary, &text))?;
     }
-    super::heard(status.print(out))
-}
-
-/// Removes compiled kernels and says how many.
-///
-/// # Errors
-/// [`crate::Error::Io`] where one can't be removed.
-pub fn clear_cache(out: &mut impl Write) -> Result<()> {
-    let (n, folder) = gpu::clear_cache()?;
-    super::heard(match folder {
-        Some(folder) => writeln!(out, "{n} file(s) with compiled kernels removed from {}", folder.display()),
-        None => writeln!(out, "there is no folder for compiled kernels: neither XDG_CACHE_HOME nor HOME is set"),
-    })
+    crate::commands::heard(status.print(out))
 }
 
 /// What there is.
@@ -118,7 +106,7 @@ impl Status {
         match &self.gpus {
             Ok(gpus) => {
                 for (k, gpu) in gpus.iter().enumerate() {
-                    let DeviceInfo { name, memory, capability: (a, b), driver: (c, d) } = gpu;
+                    let DeviceInfo { name, memory, capability: (a, b), driver: (c, d), .. } = gpu;
                     let memory = *memory as f64 / GB;
                     writeln!(
                         out,
