@@ -9,17 +9,15 @@ use std::ops::Range;
 
 use bytemuck::{bytes_of, cast_slice, cast_slice_mut};
 
-use super::super::axis::Integrate;
 use super::super::plan::LANES;
 use super::super::rounds::Rounds;
-use super::super::{CpuEngine, ENTRIES, Gram, Lane, Pass, Point, Precision, Shard, tree};
-use super::arguments::{self, Angle, INTEGRALS, Node, SUMS, THREADS, TREE_THREADS, Trees, shared};
+use super::super::{CpuEngine, ENTRIES, Gram, Lane, Pass, Point, Shard, tree};
+use super::arguments::{self, Angle, INTEGRALS, Node, SUMS, TREE_THREADS, Trees};
 use super::device::{Address, Device, Fault, Launch, Outcome, STREAMS, Usage};
+use super::launches::{Kernel, MOST_BLOCKS, angles, axis, loss_number};
 use super::tiles::Tiles;
 use crate::{Error, Result};
 
-/// Most blocks of a launch: several times what any device works on at once; each goes on to further tiles.
-const MOST_BLOCKS: u64 = 8192;
 /// Neighbours that one thread adds; larger nodes are completed in two steps.
 const CHAIN: usize = 64;
 /// Share of the budget for what points need: integrals and sums.
@@ -292,36 +290,6 @@ fn begin(
     })
 }
 
-/// By point and frame of the level: the integrals' hi, then their lo.
-fn axis(host: &CpuEngine, shard: &Shard, points: &[Point], pass: Pass) -> Vec<f64> {
-    let derivatives = pass != Pass::Chi2 || shard.sigma.is_some();
-    let mut out = Vec::with_capacity(points.len() * shard.level.frames.len() * 2 * INTEGRALS);
-    for point in points {
-        let axis = host.set.run(Integrate { clock: &host.clock, physical: &point.physical, derivatives });
-        for &frame in &shard.level.frames {
-            out.extend(axis.hi[frame]);
-            out.extend(axis.lo[frame]);
-        }
-    }
-    out
-}
-
-fn angles(host: &CpuEngine, points: &[Point], pass: Pass) -> Vec<Angle> {
-    let factor = if let Pass::Robust { doublings, .. } = pass { f64::from(doublings).exp2() } else { 1.0 };
-    let experiment = &host.experiment;
-    let of_point = |point: &Point| {
-        let angle = |angle: usize| {
-            let sheared = experiment.mode.has_shear();
-            let (p, dp) = if sheared { experiment.phase_factors(point.physical[6], angle) } else { (0.0, 0.0) };
-            let (contrast, offset) = point.scaling[angle];
-            let unit = host.sigma[angle];
-            Angle { p, dp, contrast, offset, sigma: factor * unit, unit }
-        };
-        (0..experiment.n_angles()).map(angle).collect::<Vec<_>>()
-    };
-    points.iter().flat_map(of_point).collect()
-}
-
 /// Why points weren't finished, or data didn't get to the device.
 enum Ended {
     Fault(Fault),
@@ -347,55 +315,6 @@ impl Ended {
             Self::Fault(fault) => Error::Device { name: device.name(), message: fault.to_string() },
             Self::Error(error) => error,
         }
-    }
-}
-
-/// The number of a loss, as `kernels/model.cuh` has it: 0 = squares.
-fn loss_number(pass: Pass) -> u32 {
-    if let Pass::Robust { loss, .. } = pass { 1 + loss as u32 } else { 0 }
-}
-
-/// A kernel of tiles.
-#[derive(Clone, Copy)]
-struct Kernel {
-    name: &'static str,
-    /// Bytes that the threads of a block share.
-    shared: u32,
-}
-
-impl Kernel {
-    /// For a pass; `weighted`: every pair has a σ of its own. A pass for χ² alone is always made in f64.
-    fn of(host: &CpuEngine, pass: Pass, weighted: bool) -> Self {
-        let mixed = host.precision == Precision::Mixed && (pass != Pass::Chi2 || weighted);
-        let names = match pass {
-            Pass::Gram if !weighted && mixed => ["mixed_gram_still", "mixed_gram_square", "mixed_gram_quartic"],
-            Pass::Gram if !weighted => ["gram_still", "gram_square", "gram_quartic"],
-            Pass::Chi2 if !weighted => ["chi2_still", "chi2_square", "chi2_quartic"],
-            _ if mixed => ["mixed_robust_still", "mixed_robust_square", "mixed_robust_quartic"],
-            _ => ["robust_still", "robust_square", "robust_quartic"],
-        };
-        Self { name: names[shape(host)], shared: shared(if mixed { size_of::<f32>() } else { size_of::<f64>() }) }
-    }
-
-    /// For the model alone.
-    fn of_model(host: &CpuEngine) -> Self {
-        let name = ["model_still", "model_square", "model_quartic"][shape(host)];
-        Self { name, shared: shared(size_of::<f64>()) }
-    }
-
-    fn launch(self, device: &mut impl Device, pass: arguments::Pass, stream: usize) -> Outcome<()> {
-        let blocks = (u64::from(pass.n_tiles) * u64::from(pass.n_points)).min(MOST_BLOCKS) as u32;
-        let Self { name: kernel, shared } = self;
-        device.launch(&Launch { kernel, blocks, threads: THREADS, shared, argument: bytes_of(&pass) }, stream)
-    }
-}
-
-/// Which of the kernels that a pass has: static, sinc² or sinc⁴.
-fn shape(host: &CpuEngine) -> usize {
-    match host.experiment.convention.power() {
-        _ if !host.experiment.mode.has_shear() => 0,
-        2 => 1,
-        _ => 2,
     }
 }
 

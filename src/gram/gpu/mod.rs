@@ -8,6 +8,7 @@ mod cuda;
 mod device;
 mod emulated;
 mod engine;
+mod launches;
 mod limits;
 #[cfg(test)]
 mod tests;
