@@ -147,6 +147,27 @@ _bring_test_python() {
     echo "warning: Python with h5py, numpy and scipy is missing, so tests that need it are left out (Debian, Ubuntu: ${missing_packages[*]})" >&2
 }
 
+_have_slurm() {
+    local name
+    for name in slurmctld slurmd munged; do
+        _have "$name" || [ -x "/usr/sbin/$name" ] || return 1
+    done
+    _have srun && _have sbatch && { _any_file '/usr/lib/*/libpmix.so*' '/usr/lib*/libpmix.so*' '/usr/lib/*/pmix2/lib/libpmix.so*'; }
+}
+
+# For a Slurm of the tests' own, which has nothing to do with any other on this machine. Without it the tests in it are left out.
+_bring_slurm() {
+    [ "$(uname -s)" = Linux ] || return 0
+    _have_slurm && return 0
+    missing_things=('Slurm with munge (for the tests)')
+    missing_packages=(munge slurmctld slurmd slurm-client slurm-wlm-basic-plugins libpmix2 libpmi2-0)
+    if _may_install && _install; then
+        hash -r
+        _have_slurm && return 0
+    fi
+    echo "warning: Slurm is missing, so the tests in a Slurm are left out (Debian, Ubuntu: ${missing_packages[*]})" >&2
+}
+
 # NVIDIA's run-time compiler, which needs no GPU: the tests compile the kernels with it. Without it they leave that out.
 _bring_nvrtc() {
     local folder=target/nvrtc library name fetched
@@ -237,7 +258,7 @@ _find_cargo() {
 
 _setup() {
     _bring "$1" || return 1
-    [ "$1" != --tests ] || { _bring_nvrtc && _bring_test_python; }
+    [ "$1" != --tests ] || { _bring_nvrtc && _bring_slurm && _bring_test_python; }
 }
 
 _bring() {

@@ -53,6 +53,7 @@ pub fn over_ranks(world: &World, experiment: &Experiment) -> Result<Row> {
         weighted: false,
         device: DeviceChoice::Cpu,
         memory_fraction: MEMORY_FRACTION,
+        silence_limit: 0.0,
     };
     let survey = survey(world, setup, false)?;
     let nodes: usize = survey.shares[0].iter().map(|s| s.nodes).sum();

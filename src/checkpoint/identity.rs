@@ -15,8 +15,16 @@ const BLOCKS: u64 = 16;
 const BLOCK: u64 = 1 << 16;
 
 /// Parts of the configuration that don't change a bit of the result.
-const WITHOUT_EFFECT: [&str; 6] =
-    ["/experimental_data/file_path", "/optimization/streaming", "/performance", "/output", "/logging", "/simulation"];
+const WITHOUT_EFFECT: [&str; 8] = [
+    "/experimental_data/file_path",
+    "/optimization/streaming",
+    "/performance",
+    "/device/memory_fraction",
+    "/distributed",
+    "/output",
+    "/logging",
+    "/simulation",
+];
 
 /// Identity of a run: program, configuration in force, data file.
 ///
@@ -115,6 +123,7 @@ mod tests {
         same["performance"]["computation"]["cpu_threads"] = json!(5);
         same["experimental_data"]["file_path"] = json!("b.h5");
         same["optimization"]["streaming"]["checkpoint_frequency"] = json!(1);
+        same["distributed"] = json!({ "silence_limit": 5.0 });
         let now = identity(&same, &other).unwrap();
         assert_eq!(differences(&then, &now), Vec::<String>::new());
         assert_eq!(then["configuration_hash"], now["configuration_hash"]);

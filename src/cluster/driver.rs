@@ -9,12 +9,13 @@ use super::engine;
 use super::fault::Fault;
 use super::interrupt::{Interrupts, Signals};
 use super::memory::Samples;
+use super::pulse::Pulse;
 use super::reduce::{Head, Reduction, message};
 use super::rounds::LongPass;
 use super::setup::{Dealing, Setup, Streaming, thread_pool};
 use super::threads::{refuse_absurd, thread_remarks};
-use super::worker::{RankStatus, encode, encode_tiles, flatten, operation};
-use super::{ThreadPlan, World, thread_plan};
+use super::worker::{RankStatus, encode, encode_tiles, flatten, operation, place};
+use super::{Place, ThreadPlan, World, thread_plan};
 use crate::gram::gpu::Accelerated;
 use crate::gram::rounds::{Known, encode as encode_parts};
 use crate::gram::{
@@ -52,6 +53,8 @@ pub struct Driver<'w> {
     finest: f64,
     /// Time that threads of this rank worked in them, s.
     worked: f64,
+    /// Watches the other ranks.
+    _pulse: Option<Pulse>,
 }
 
 /// Tells the other ranks to end with an exit code; they must be waiting for a command.
@@ -69,6 +72,7 @@ impl<'w> Driver<'w> {
         let mut bytes = serde_json::to_vec(&setup).unwrap_or_default();
         world.broadcast_words(&mut [operation::SETUP, bytes.len() as u64, 0, 0]);
         world.broadcast_bytes(&mut bytes);
+        let pulse = Pulse::start(world, setup.silence());
         let threads = thread_plan(world, setup.threads);
         let dealing = Dealing::new(&setup.experiment, world.size());
         let reductions = (0..dealing.levels.len()).map(|level| Reduction::new(&dealing, level)).collect();
@@ -97,6 +101,7 @@ impl<'w> Driver<'w> {
             busy: Duration::ZERO,
             finest: 0.0,
             worked: 0.0,
+            _pulse: pulse,
         })
     }
 
@@ -248,6 +253,13 @@ impl<'w> Driver<'w> {
         let own = RankStatus::own(self.threads, self.worked, &self.samples, self.engine.as_ref());
         let all = self.world.gather(&own.encode(), &vec![RankStatus::WORDS; self.world.size()]);
         all.chunks_exact(RankStatus::WORDS).map(RankStatus::decode).collect()
+    }
+
+    /// Asks every rank where it is and what it has to work with; a collective call.
+    pub fn places(&self) -> Vec<Place> {
+        self.world.broadcast_words(&mut [operation::PLACE, 0, 0, 0]);
+        let all = self.world.gather_texts(&place(self.world, self.threads, self.engine.as_ref()));
+        all.iter().filter_map(|text| serde_json::from_str(text).ok()).collect()
     }
 
     /// Batches of a full-resolution pass on this rank.

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,8 @@ pub struct Setup {
     pub device: DeviceChoice,
     /// Share of a GPU's free memory that is used.
     pub memory_fraction: f64,
+    /// How long ranks may be silent before the job ends, s; 0 = for ever.
+    pub silence_limit: f64,
     /// Every pair has a σ of its own.
     pub weighted: bool,
     /// Which passes are made in rounds.
@@ -76,6 +79,11 @@ impl Streaming {
 }
 
 impl Setup {
+    /// As a time, where there is a limit.
+    pub(super) fn silence(&self) -> Option<Duration> {
+        (self.silence_limit > 0.0).then(|| Duration::from_secs_f64(self.silence_limit))
+    }
+
     /// Whether a pass is made in rounds.
     pub(super) fn in_rounds(&self, level: &Level, n_points: usize) -> bool {
         level.plan.n_pairs() as u64 * n_points as u64 >= self.rounds.from_pairs

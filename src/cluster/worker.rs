@@ -6,10 +6,11 @@ use super::engine;
 use super::fault::Fault;
 use super::interrupt::Interrupts;
 use super::memory::Samples;
+use super::pulse::Pulse;
 use super::reduce::{Head, message};
 use super::rounds::LongPass;
 use super::setup::{Dealing, Setup, thread_pool};
-use super::{ThreadPlan, World, memory, survey, thread_plan};
+use super::{Place, ThreadPlan, World, memory, survey, thread_plan};
 use crate::gram::gpu::{Accelerated, Usage};
 use crate::gram::rounds::Known;
 use crate::gram::{Engine, Gram, Pass, Point, TileStore};
@@ -40,6 +41,8 @@ pub(super) mod operation {
     pub const SIGMA: u64 = 8;
     /// Operand: whether another run has written the files of the levels, which are complete.
     pub const OPEN: u64 = 9;
+    /// No operands: where every rank is and what it has to work with is gathered as JSON.
+    pub const PLACE: u64 = 13;
     /// No operands: level and number of every tile that a rank has to leave out are gathered.
     pub const LOST: u64 = 12;
     /// Operand: exit code.
@@ -130,6 +133,14 @@ impl RankStatus {
     }
 }
 
+/// Where this rank is and what it has to work with, as JSON.
+pub(super) fn place(world: &World, plan: ThreadPlan, engine: Option<&Accelerated>) -> String {
+    let set = engine.map_or("none", |engine| engine.instruction_set());
+    let place = Place::own(world, (plan.cores, plan.threads), set, engine.and_then(Accelerated::gpu));
+    // texts and numbers always have a form
+    serde_json::to_string(&place).unwrap_or_default()
+}
+
 struct Ready {
     setup: Setup,
     dealing: Dealing,
@@ -147,6 +158,8 @@ struct Ready {
     samples: Arc<Samples>,
     /// As in [`RankStatus`].
     worked: f64,
+    /// Watches rank 0.
+    _pulse: Option<Pulse>,
 }
 
 /// Serves rank 0 until it says stop; returns the exit code it named.
@@ -173,6 +186,7 @@ fn obey(world: &World) -> Result<u8> {
                 world.broadcast_bytes(&mut bytes);
                 let setup: Setup = serde_json::from_slice(&bytes)
                     .map_err(|e| failed(world, format!("cannot read the set-up from rank 0: {e}")))?;
+                let pulse = Pulse::start(world, setup.silence());
                 let plan = thread_plan(world, setup.threads);
                 let dealing = Dealing::new(&setup.experiment, world.size());
                 let pool = thread_pool(world.rank(), plan.threads)?;
@@ -192,6 +206,7 @@ fn obey(world: &World) -> Result<u8> {
                     interrupts: Interrupts::install(world.rank())?,
                     samples: Arc::default(),
                     worked: 0.0,
+                    _pulse: pulse,
                 });
             }
             (operation::LOAD, Some(ready)) => load(world, ready, first as usize)?,
@@ -228,6 +243,9 @@ fn obey(world: &World) -> Result<u8> {
             (operation::STATUS, Some(ready)) => {
                 let own = RankStatus::own(ready.threads, ready.worked, &ready.samples, ready.engine.as_ref());
                 world.gather(&own.encode(), &[]);
+            }
+            (operation::PLACE, Some(ready)) => {
+                world.gather_texts(&place(world, ready.threads, ready.engine.as_ref()));
             }
             (operation::LOST, Some(Ready { engine: Some(engine), .. })) => {
                 world.gather_any(&encode_tiles(&engine.lost()));

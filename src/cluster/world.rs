@@ -43,6 +43,52 @@ fn prepare_to_be_alone() {
     }
 }
 
+/// How variables begin that tell MPI of its companions, whoever has started it.
+const MANAGERS: [&str; 7] = ["PMI", "OMPI_COMM_WORLD", "PALS_", "JSM_", "MPI_LOCALRANKID", "I_MPI_", "MV2_COMM"];
+
+/// Tasks of the step of Slurm that this process belongs to.
+fn tasks() -> usize {
+    std::env::var("SLURM_STEP_NUM_TASKS").ok().and_then(|v| v.parse().ok()).unwrap_or(1)
+}
+
+/// Name of the MPI, and the plugin of srun that it usually works with.
+fn library() -> (String, &'static str) {
+    let version = mpi::environment::library_version().unwrap_or_default();
+    let name = version.split([',', '\n', '\t']).next().unwrap_or_default().trim().to_owned();
+    // MPICH and its kin speak PMI-2
+    let plugin = if name.starts_with("Open MPI") { "pmix" } else { "pmi2" };
+    (name, plugin)
+}
+
+/// What to do where srun's tasks don't find each other.
+fn cure(tasks: usize) -> Error {
+    let (name, plugin) = library();
+    Error::Usage(format!(
+        "srun started {tasks} tasks, but MPI ({name}) doesn't find the others: try `srun --mpi={plugin}` (`srun --mpi=list` \
+         names what there is), or start it with mpirun"
+    ))
+}
+
+/// Before srun's tasks start MPI: whether anything tells it of its companions. Open MPI ends a process in which it can't start
+/// without asking, so what may help is said before.
+fn look_for_companions(tasks: usize) -> Result<()> {
+    let begins = |wanted: &[&str]| {
+        let is_wanted = |name: &str| wanted.iter().any(|begin| name.starts_with(begin));
+        std::env::vars_os().any(|(name, _)| name.to_str().is_some_and(is_wanted))
+    };
+    if tasks == 1 || begins(&["PMIX_RANK", "OMPI_COMM_WORLD"]) {
+        return Ok(());
+    }
+    if !begins(&MANAGERS) {
+        return Err(cure(tasks));
+    }
+    let (name, plugin) = library();
+    if plugin == "pmix" && std::env::var("SLURM_PROCID").is_ok_and(|rank| rank == "0") {
+        eprintln!("info: this isn't srun's plugin pmix: should {name} not start now, try `srun --mpi=pmix`");
+    }
+    Ok(())
+}
+
 /// All ranks of the job as seen from this one.
 pub struct World {
     // dropped last: MPI ends with it
@@ -62,16 +108,14 @@ impl World {
     /// [`Error::Usage`] when the launcher started several copies that don't know of each other.
     pub fn start() -> Result<Self> {
         prepare_to_be_alone();
+        let tasks = tasks();
+        look_for_companions(tasks)?;
         let (universe, granted) = mpi::initialize_with_threading(Threading::Funneled)
             .ok_or_else(|| Error::Usage("MPI was already started in this process".into()))?;
         let comm = universe.world();
         let (rank, size) = (comm.rank() as usize, comm.size() as usize);
-        let tasks: usize = std::env::var("SLURM_STEP_NUM_TASKS").ok().and_then(|v| v.parse().ok()).unwrap_or(1);
         if size == 1 && tasks > 1 {
-            return Err(Error::Usage(format!(
-                "srun started {tasks} tasks, but MPI sees only this one: the launcher and this program's MPI don't match; \
-                 try `srun --mpi=pmix` (see `srun --mpi=list`), or start it with mpirun"
-            )));
+            return Err(cure(tasks));
         }
         let warning = (granted < Threading::Funneled).then(|| {
             format!("MPI grants no threads beside it ({granted:?}): results may be at risk with more than one thread")
@@ -176,6 +220,20 @@ impl World {
         let counts = self.gather(&[own.len() as f64], &vec![1; self.size]);
         let counts: Vec<usize> = counts.into_iter().map(|count| count as usize).collect();
         self.gather(own, &counts)
+    }
+
+    /// On rank 0 everybody's text, in the order of ranks; a collective call. Elsewhere empty.
+    pub fn gather_texts(&self, own: &str) -> Vec<String> {
+        // bytes as numbers: there is little of it
+        let numbers: Vec<f64> = own.bytes().map(f64::from).collect();
+        let counts = self.gather(&[numbers.len() as f64], &vec![1; self.size]);
+        let counts: Vec<usize> = counts.into_iter().map(|count| count as usize).collect();
+        let all = self.gather(&numbers, &counts);
+        let mut rest = all.iter().map(|&number| number as u8);
+        counts
+            .iter()
+            .map(|&n| String::from_utf8_lossy(&rest.by_ref().take(n).collect::<Vec<_>>()).into_owned())
+            .collect()
     }
 
     /// Waits for [`Self::wake`] with a core to spare: MPI's own waiting spins.

@@ -49,6 +49,7 @@ pub fn dry_run(world: &World, config: &Config, out: &mut impl Write) -> Result<(
         rounds: RoundPlan::from_environment(),
         device: config.performance.device,
         memory_fraction: config.performance.memory_fraction,
+        silence_limit: config.performance.silence_limit,
     };
     let survey = survey(world, setup, true)?;
     // where the data are too large for this node, so may be one of the matrices

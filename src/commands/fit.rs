@@ -15,7 +15,7 @@ use super::scaling::Choice;
 use super::sigma::sigma;
 use super::stops::{Ask, Stops};
 use crate::checkpoint::{Care, FolderLock, Journal, Purpose, Recorded};
-use crate::cluster::{Driver, GB, RoundPlan, Setup, Strategy, Streaming, World};
+use crate::cluster::{Driver, GB, RoundPlan, Setup, Strategy, Streaming, World, node_lines};
 use crate::config::{Config, TimeOrigin};
 use crate::dataset::{Dataset, LeftOut};
 use crate::gram::gpu::{self, DeviceChoice};
@@ -165,6 +165,7 @@ impl Run<'_> {
                 precision: self.config.performance.precision,
                 device: self.config.performance.device,
                 memory_fraction: self.config.performance.memory_fraction,
+                silence_limit: self.config.performance.silence_limit,
                 streaming,
                 rounds: RoundPlan::from_environment(),
                 weighted: self.dataset.has_sigma_by_pair(),
@@ -189,6 +190,10 @@ impl Run<'_> {
             .inspect_err(|_| progress.finish())?;
         about_sigma.iter().for_each(|warning| log::warn!("{warning}"));
         warnings.extend(about_sigma);
+        let places = driver.places();
+        if self.world.size() > 1 {
+            node_lines(&places).iter().for_each(|line| log::info!("{line}"));
+        }
         keeper.data_are(&data.hash).inspect_err(|_| progress.finish())?;
         folder.begin()?;
         driver.on_batch(progress.batches(pairs.iter().sum()));
@@ -244,6 +249,7 @@ impl Run<'_> {
             scaling_reason: scaling.reason.clone(),
             strategy: self.strategy,
             ranks: driver.status(),
+            places,
             instruction_set: driver.instruction_set(),
             gpu: driver.gpu(),
             passes: journal.state().passes().to_vec(),

@@ -83,6 +83,7 @@ pub(super) fn effective(config: &Config) -> Value {
             "precision": config.performance.precision.name(),
             "memory_fraction": config.performance.memory_fraction,
         },
+        "distributed": { "io": "root", "silence_limit": config.performance.silence_limit },
         "output": {
             "directory": config.output.directory.to_string_lossy(),
             "compress_hdf5": config.output.compression > 0,

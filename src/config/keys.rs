@@ -37,6 +37,7 @@ pub(super) const GROUPS: &[Group] = &[
     used("device", Kind::Text, "kind precision"),
     used("device", Kind::Number, "memory_fraction"),
     used("distributed", Kind::Text, "io"),
+    used("distributed", Kind::Number, "silence_limit"),
     used("experimental_data", Kind::Text, "file_path data_folder_path data_file_name file_format exchange_key"),
     used("experimental_data", Kind::Any, "phi_angles train"),
     used("experimental_data", Kind::Whole, "baseline_reference"),

@@ -10,6 +10,7 @@ use super::parse::parse;
 use super::source::Source;
 use super::{Config, FitConfig, OutputConfig, PerformanceConfig, Strategy, TimeOrigin};
 use super::{effective, parameters, scaling, selection, simulation, streaming};
+use crate::cluster::SILENCE_LIMIT;
 use crate::gram::gpu::{DeviceChoice, MEMORY_FRACTION};
 use crate::gram::{Loss, Precision};
 use crate::model::{AnalysisMode, ShearConvention};
@@ -158,6 +159,7 @@ fn performance(document: &Document) -> Result<PerformanceConfig> {
             _ => DeviceChoice::Auto,
         },
         memory_fraction: memory_fraction(document)?,
+        silence_limit: silence_limit(document)?,
         progress: document.flag("performance.enable_progress", true)?,
     })
 }
@@ -169,6 +171,15 @@ fn memory_fraction(document: &Document) -> Result<f64> {
         return Ok(spot.value);
     }
     Err(document.error(spot.place, format!("`{PATH}` must be above 0 and at most 1")))
+}
+
+fn silence_limit(document: &Document) -> Result<f64> {
+    const PATH: &str = "distributed.silence_limit";
+    let Some(spot) = document.number(PATH)? else { return Ok(SILENCE_LIMIT) };
+    if spot.value == 0.0 || (1.0..=1e6).contains(&spot.value) {
+        return Ok(spot.value);
+    }
+    Err(document.error(spot.place, format!("`{PATH}` must be 0 (for ever) or from 1 to 1000000 seconds")))
 }
 
 fn threads(document: &Document) -> Result<Option<usize>> {

@@ -32,6 +32,7 @@ pub use scaling::{AngleScaling, Given};
 pub use streaming::StreamingConfig;
 pub use template::{DataFacts, template};
 
+use crate::cluster::SILENCE_LIMIT;
 use crate::cluster::Strategy;
 use crate::dataset::Selection;
 use crate::gram::Precision;
@@ -72,6 +73,8 @@ pub struct PerformanceConfig {
     pub device: DeviceChoice,
     /// Share of a GPU's free memory that is used.
     pub memory_fraction: f64,
+    /// How long ranks may be silent before the job ends, s; 0 = for ever.
+    pub silence_limit: f64,
     /// Whether progress is shown on a terminal.
     pub progress: bool,
 }
@@ -85,6 +88,7 @@ impl Default for PerformanceConfig {
             precision: Precision::default(),
             device: DeviceChoice::default(),
             memory_fraction: MEMORY_FRACTION,
+            silence_limit: SILENCE_LIMIT,
             progress: true,
         }
     }

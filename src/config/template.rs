@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::document::figure;
 use super::load::{COMPRESSION, NPZ_ENTRIES, RESULTS};
 use super::streaming::{CHECKPOINTS, StreamingConfig};
+use crate::cluster::SILENCE_LIMIT;
 use crate::gram::gpu::MEMORY_FRACTION;
 use crate::model::{AnalysisMode, CONTRAST, OFFSET, PHYSICAL, ParameterInfo, ScalingMode};
 use crate::solver::FitConfig;
@@ -303,6 +304,10 @@ impl Text {
             ("", ""),
             ("distributed:", ""),
             ("  io: root", "the first rank reads and deals"),
+            (
+                &format!("  silence_limit: {SILENCE_LIMIT:.1}"),
+                "s: a rank that is frozen or lost for so long ends the job; 0: never",
+            ),
             ("", ""),
             ("noise_estimation:", ""),
             ("  enabled: false", "true: σ per angle from the data, unless the file has it"),

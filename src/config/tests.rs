@@ -121,6 +121,7 @@ fn every_setting_arrives() {
         precision: Precision::F64,
         device: DeviceChoice::Auto,
         memory_fraction: 0.9,
+        silence_limit: 60.0,
         progress: false,
     };
     assert_eq!(config.performance, performance);
@@ -179,6 +180,7 @@ fn wrong_values_name_key_place_and_expectation() {
         ("optimization: {streaming: {max_retries_per_batch: -1}}", "must be from 0 to 1000"),
         ("optimization: {streaming: {min_success_rate: 95}}", "must be from 0 to 1"),
         ("device: {memory_fraction: 90}", "must be above 0 and at most 1"),
+        ("distributed: {silence_limit: 0.5}", "must be 0 (for ever) or from 1"),
         ("output: {compression_level: 10}", "must be from 0 to 9"),
         ("output: {directory: [a]}", "must be text, found a list of 1"),
         ("logging: {level: LOUD}", "`logging.level` can be"),
@@ -224,7 +226,7 @@ fn what_would_be_ignored_to_the_result_is_refused() {
                     {per_angle_mode: averaged, constant_scaling_threshold: 5}, x_scale_map: {D0: 1}}}\n\
                     data_filtering: {exclude_frames: [], min_lag_frames: 1, max_lag_frames: null}\n\
                     noise_estimation: {enabled: true}\ndevice: {kind: cpu, precision: mixed, memory_fraction: 0.5}\n\
-                    performance: {strategy_override: null, fast_mode: true}\ndistributed: {io: root}\n\
+                    performance: {strategy_override: null, fast_mode: true}\ndistributed: {io: root, silence_limit: 5}\n\
                     experimental_data: {file_format: HDF5}\n";
     assert_eq!(load_static(harmless).unwrap().warnings, Vec::<String>::new());
 }

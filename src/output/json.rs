@@ -222,6 +222,7 @@ fn convergence(report: &Report) -> Value {
             "gpu": report.gpu,
             "instruction_set": report.instruction_set,
             "ranks": report.ranks.iter().enumerate().map(|(k, r)| json!({
+                "host": report.places.get(k).map(|place| &place.host),
                 "threads": r.plan.threads,
                 "cores": r.plan.cores,
                 "peak_memory_bytes": r.peak_memory,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::quality::{Evidence, GOOD};
 use crate::checkpoint::Statistics;
-use crate::cluster::{RankStatus, Strategy};
+use crate::cluster::{Place, RankStatus, Strategy};
 use crate::config::Config;
 use crate::gram::gpu::Usage;
 use crate::model::{
@@ -100,6 +100,8 @@ pub struct Report<'a> {
     pub strategy: Strategy,
     /// Every rank, 0 first.
     pub ranks: Vec<RankStatus>,
+    /// Where they are, in the same order.
+    pub places: Vec<Place>,
     /// Instruction set in use.
     pub instruction_set: &'static str,
     /// The GPU on which rank 0 made its passes.

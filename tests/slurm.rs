@@ -1,0 +1,271 @@
+//! The program in a real Slurm: two nodes, the templates of `slurm/`, jobs that are cut off.
+
+#[path = "slurm/cluster.rs"]
+mod cluster;
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use cluster::{Cluster, Job, parent, ranks_in, signal};
+use common::files::Sample;
+use common::{PROGRAM, parameters, scratch, summary};
+
+/// What a job has written.
+fn log(folder: &Path, job: impl std::fmt::Display) -> String {
+    fs::read_to_string(folder.join(format!("homodyne-{job}.log"))).unwrap_or_default()
+}
+
+/// A sample with the results of one process in `alone`.
+fn prepared(folder: &Path) -> serde_json::Value {
+    Sample::FLOW.make(folder);
+    common::alone(folder, &["--config", "config.yaml", "--output-dir", "alone"]).success();
+    parameters(&folder.join("alone"))
+}
+
+#[test]
+fn two_nodes_give_the_bits_of_one_process() {
+    let Some(cluster) = Cluster::start() else { return };
+    let folder = scratch();
+    let folder = folder.path();
+    let expected = prepared(folder);
+    for (nodes, tasks) in [("-N1", "-n2"), ("-N2", "-n2"), ("-N2", "-n4")] {
+        let arguments = ["--mpi=pmix", nodes, tasks, PROGRAM, "--config", "config.yaml"];
+        cluster.command(folder, "srun", &arguments).success();
+        assert_eq!(parameters(&folder.join("homodyne_results")), expected, "{nodes} {tasks}");
+    }
+    // ranks that don't find each other
+    let with = |plugin: &str| {
+        let arguments = [&format!("--mpi={plugin}"), "-N2", "-n2", PROGRAM, "--config", "config.yaml"];
+        cluster.command(folder, "srun", &arguments).outcome()
+    };
+    let refused = with("none");
+    assert_eq!(refused.code, Some(2), "{refused}");
+    assert!(refused.stderr.contains("srun started 2 tasks") && refused.stderr.contains("--mpi=p"), "{refused}");
+    // this Open MPI ends by itself, unless it knows that plugin
+    let other = with("pmi2");
+    assert!(other.code == Some(0) || other.stderr.contains("try `srun --mpi=p"), "{other}");
+}
+
+#[test]
+fn every_template_runs() {
+    let Some(cluster) = Cluster::start() else { return };
+    let folder = scratch();
+    let folder = folder.path();
+    let expected = prepared(folder);
+    let kernels = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kernels-for-slurm.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels/emulation/library.cpp");
+    let mut compiler = std::process::Command::new("c++");
+    compiler.args(["-std=c++20", "-O2", "-march=native", "-ffp-contract=off", "-fPIC", "-shared", "-o"]);
+    assert!(compiler.arg(&kernels).arg(source).status().expect("a C++ compiler").success());
+
+    let jobs = [
+        ("one-node.sh", &["--cpus-per-task=1"][..], &[][..]),
+        ("many-nodes.sh", &["--nodes=2", "--cpus-per-task=1"], &[]),
+        ("streaming.sh", &["--nodes=2", "--cpus-per-task=1"], &[]),
+        (
+            "gpu.sh",
+            &["--nodes=2", "--ntasks-per-node=2", "--cpus-per-task=1"],
+            &[("HOMODYNE_EMULATED_GPU", kernels.to_str().unwrap())],
+        ),
+    ];
+    for (template, options, variables) in jobs {
+        let results = folder.join("of").join(template);
+        let arguments = ["config.yaml", "--output-dir", results.to_str().unwrap()];
+        let job = cluster.submit(folder, template, (options, variables, &arguments));
+        let ended = cluster.wait(job);
+        assert_eq!(
+            (ended.state.as_str(), ended.exit.as_str()),
+            ("COMPLETED", "0:0"),
+            "{template}: {}",
+            log(folder, job)
+        );
+        if template == "gpu.sh" {
+            assert_eq!(summary(&results)["device"], "cuda");
+            assert_eq!(parameters(&results)["convergence_status"], "converged");
+        } else {
+            assert_eq!(parameters(&results), expected, "{template}");
+        }
+        assert_eq!(summary(&results)["ranks"], if template == "one-node.sh" { 2 } else { 4 });
+    }
+
+    let names = ["a", "b", "c", "d"];
+    for name in names {
+        fs::copy(folder.join("data.hdf"), folder.join(format!("{name}.hdf"))).unwrap();
+    }
+    fs::write(folder.join("files.txt"), names.map(|name| format!("{name}.hdf\n")).concat()).unwrap();
+    let options = ["--array=1-4%2", "--cpus-per-task=1", "--mem=500M"];
+    let job = cluster.submit(folder, "array.sh", (&options, &[], &["config.yaml", "files.txt"]));
+    for (k, name) in names.into_iter().enumerate() {
+        let task = format!("{job}_{}", k + 1);
+        let begin = std::time::Instant::now();
+        while cluster.job(&task).state != "COMPLETED" {
+            assert!(begin.elapsed().as_secs() < 60, "{task}: {:?}", cluster.job(&task));
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+        assert_eq!(parameters(&folder.join("results").join(name)), expected, "{name}");
+        assert!(log(folder, format!("{job}-{}", k + 1)).contains(&format!("{name}.hdf -> results/{name}")));
+    }
+}
+
+/// Two ranks on each of two nodes.
+const WIDE: [&str; 2] = ["--nodes=2", "--cpus-per-task=1"];
+
+/// Submits the template that goes on by itself, with passes so slow that there is time to do something to it, and waits until it
+/// has kept something.
+#[track_caller]
+fn at_work(cluster: &Cluster, folder: &Path, (options, wait): (&[&str], &str), more: &[&str]) -> u32 {
+    let arguments = [&["config.yaml", "--set", "optimization.streaming.checkpoint_frequency=1"], more].concat();
+    let options = [&WIDE, options].concat();
+    let job = cluster.submit(folder, "streaming.sh", (&options, &[("HOMODYNE_FAULT", wait)], &arguments));
+    cluster.wait_until(job, "a checkpoint", |now| {
+        assert!(["PENDING", "RUNNING", "CONFIGURING"].contains(&now.state.as_str()), "{now:?}\n{}", log(folder, job));
+        let entries = fs::read_dir(folder.join("checkpoints")).into_iter().flatten().flatten();
+        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("checkpoint-")).count() > 0
+    });
+    job
+}
+
+const SLOW: &str = "0:16:wait=300";
+
+/// That the same command goes on to the bits of a run that was left alone.
+#[track_caller]
+fn assert_goes_on(cluster: &Cluster, folder: &Path, expected: &serde_json::Value) {
+    let job = cluster.submit(folder, "streaming.sh", (&WIDE, &[], &["config.yaml"]));
+    let ended = cluster.wait(job);
+    let text = log(folder, job);
+    assert_eq!(ended.state, "COMPLETED", "{ended:?}\n{text}");
+    assert!(text.contains("info: resumed from ") && text.contains("homodyne: done after 0 restart(s)"), "{text}");
+    assert_eq!(parameters(&folder.join("homodyne_results")), *expected);
+}
+
+#[test]
+fn a_job_crosses_wall_limits() {
+    let Some(cluster) = Cluster::start() else { return };
+    let folder = scratch();
+    let folder = folder.path();
+    Sample::FLOW.make(folder);
+    // a minute is the shortest limit there is, and the program ends 20 s before it: so eleven passes of nine seconds
+    let start = "initial_parameters.values=[2000.0, -0.2, 100.0, 0.0005, -0.1, 0.0001, 0.0]";
+    let names =
+        "initial_parameters.parameter_names=[D0, alpha, D_offset, gamma_dot_t0, beta, gamma_dot_t_offset, phi0]";
+    let start = ["--config", "config.yaml", "--set", names, "--set", start];
+    common::alone(folder, &[&start[..], &["--output-dir", "alone"]].concat()).success();
+    let expected = parameters(&folder.join("alone"));
+    let options = [&WIDE[..], &["--time=1", "--signal=B:USR1@5"]].concat();
+    let job = cluster.submit(folder, "streaming.sh", (&options, &[("HOMODYNE_FAULT", "0:1:wait=9000")], &start[1..]));
+    let ended = cluster.wait(job);
+    let text = log(folder, job);
+    assert!(ended.state == "COMPLETED" && ended.restarts >= 2, "{ended:?}\n{text}");
+    assert!(text.contains("homodyne: not done yet, restart 2 of at most 50 is queued"), "{text}");
+    assert!(text.trim_end().ends_with(&format!("homodyne: done after {} restart(s)", ended.restarts)), "{text}");
+    assert_eq!(parameters(&folder.join("homodyne_results")), expected);
+}
+
+#[test]
+fn a_preempted_job_goes_on_and_tries_are_bounded() {
+    let Some(cluster) = Cluster::start() else { return };
+    let folder = scratch();
+    let folder = folder.path();
+    let expected = prepared(folder);
+    let job = at_work(&cluster, folder, (&[], SLOW), &[]);
+    let urgent =
+        ["--parsable", "--partition=urgent", "--nodes=2", "--exclusive", "--output=urgent.log", "--wrap=sleep 2"];
+    let urgent: u32 = cluster.command(folder, "sbatch", &urgent).success().stdout.trim().parse().unwrap();
+    assert_eq!(cluster.wait(urgent).state, "COMPLETED");
+    let ended = cluster.wait(job);
+    let text = log(folder, job);
+    assert!(ended.state == "COMPLETED" && ended.restarts >= 1, "{ended:?}\n{text}");
+    assert!(text.contains("info: resumed from "), "{text}");
+    assert_eq!(parameters(&folder.join("homodyne_results")), expected);
+
+    // told to stop by hand, and not allowed to try again
+    let arguments = ["config.yaml", "--output-dir", "again"];
+    let job =
+        cluster.submit(folder, "streaming.sh", (&WIDE, &[("MAX_RESTARTS", "0"), ("HOMODYNE_FAULT", SLOW)], &arguments));
+    cluster.wait_until(job, "its ranks", |_| ranks_in(folder).len() == 4);
+    std::thread::sleep(Duration::from_secs(1));
+    cluster.ask("scancel", &["--signal=USR1", "--full", &job.to_string()]);
+    let ended = cluster.wait(job);
+    let text = log(folder, job);
+    assert!(ended.state == "FAILED" && ended.exit == "75:0", "{ended:?}\n{text}");
+    assert!(text.contains("homodyne: NOT done after 0 restarts: allow more with MAX_RESTARTS"), "{text}");
+}
+
+#[test]
+fn jobs_that_lose_a_rank_end_and_go_on() {
+    let Some(cluster) = Cluster::start() else { return };
+    let folder = scratch();
+    let folder = folder.path();
+    let expected = prepared(folder);
+    let limit = ["--set", "distributed.silence_limit=3"];
+    // (signal to a rank, the rank, what is said, most time to the end in s: the limit, and twice what Slurm waits for the rest)
+    let cases = [
+        ("KILL", 3, "task 3", 10),
+        ("KILL", 0, "task 0", 10),
+        ("STOP", 2, "rank 2 on ", 20),
+        ("STOP", 0, "rank 0 on ", 20),
+    ];
+    for (name, rank, said, most) in cases {
+        let _ = fs::remove_dir_all(folder.join("checkpoints"));
+        let job = at_work(&cluster, folder, (&[], SLOW), &limit);
+        let ranks = ranks_in(folder);
+        assert_eq!(ranks.len(), 4, "{ranks:?}");
+        let begin = Instant::now();
+        signal(name, ranks[rank]);
+        let ended = cluster.wait(job);
+        let (took, text) = (begin.elapsed(), log(folder, job));
+        println!("{name} to rank {rank}: {} after {:.1} s", ended.state, took.as_secs_f64());
+        assert_eq!(ended.state, "FAILED", "{ended:?}\n{text}");
+        assert!(took < Duration::from_secs(most), "{name} {rank}: {took:?}\n{text}");
+        assert!(text.contains(said) && text.contains("homodyne: FAILED with exit code "), "{name} {rank}:\n{text}");
+        if name == "STOP" {
+            assert!(
+                text.contains("has been silent for 3 s") && text.contains("goes on from the last checkpoint"),
+                "{text}"
+            );
+        }
+        assert!(ranks_in(folder).is_empty(), "ranks stay behind");
+        assert_goes_on(&cluster, folder, &expected);
+    }
+}
+
+#[test]
+fn jobs_that_are_cancelled_or_lose_a_node_go_on() {
+    let Some(cluster) = Cluster::start() else { return };
+    let folder = scratch();
+    let folder = folder.path();
+    let expected = prepared(folder);
+    let job = at_work(&cluster, folder, (&[], SLOW), &[]);
+    let begin = Instant::now();
+    cluster.ask("scancel", &[job.to_string()]);
+    let ended = cluster.wait(job);
+    println!("scancel: {} after {:.1} s", ended.state, begin.elapsed().as_secs_f64());
+    assert_eq!(ended.state, "CANCELLED", "{ended:?}");
+    assert_goes_on(&cluster, folder, &expected);
+
+    // the daemon of a node that isn't the first one's: Slurm gives the node up after ten seconds and queues the job again
+    let job = at_work(&cluster, folder, (&[], "0:16:wait=8000"), &[]);
+    // what that daemon has started for the job outlives it
+    let left = parent(ranks_in(folder)[2]);
+    cluster.kill_node(2);
+    let begin = Instant::now();
+    let queued =
+        cluster.wait_until(job, "the node to be given up", |now: &Job| now.restarts > 0 || now.state != "RUNNING");
+    println!("lost node: {} after {:.1} s", queued.state, begin.elapsed().as_secs_f64());
+    while !ranks_in(folder).is_empty() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "ranks stay behind: {:?}", ranks_in(folder));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    println!("lost node: the last rank is gone after {:.1} s", begin.elapsed().as_secs_f64());
+    // the node comes back as after a reboot
+    if Path::new(&format!("/proc/{left}")).exists() {
+        signal("KILL", left);
+    }
+    // a daemon that comes back refuses the job that it is told to forget at the same moment, so another one goes on
+    cluster.ask("scancel", &[job.to_string()]);
+    cluster.wait(job);
+    cluster.restart_node(2);
+    assert_goes_on(&cluster, folder, &expected);
+}
