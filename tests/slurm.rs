@@ -127,7 +127,7 @@ fn at_work(cluster: &Cluster, folder: &Path, (options, wait): (&[&str], &str), m
     job
 }
 
-const SLOW: &str = "0:16:wait=300";
+const SLOW: &str = "0:16:wait=2000";
 
 /// That the same command goes on to the bits of a run that was left alone.
 #[track_caller]
@@ -181,11 +181,8 @@ fn a_preempted_job_goes_on_and_tries_are_bounded() {
     assert_eq!(parameters(&folder.join("homodyne_results")), expected);
 
     // told to stop by hand, and not allowed to try again
-    let arguments = ["config.yaml", "--output-dir", "again"];
-    let job =
-        cluster.submit(folder, "streaming.sh", (&WIDE, &[("MAX_RESTARTS", "0"), ("HOMODYNE_FAULT", SLOW)], &arguments));
-    cluster.wait_until(job, "its ranks", |_| ranks_in(folder).len() == 4);
-    std::thread::sleep(Duration::from_secs(1));
+    let _ = fs::remove_dir_all(folder.join("checkpoints"));
+    let job = at_work(&cluster, folder, (&["--export=ALL,MAX_RESTARTS=0"], SLOW), &["--output-dir", "again"]);
     cluster.ask("scancel", &["--signal=USR1", "--full", &job.to_string()]);
     let ended = cluster.wait(job);
     let text = log(folder, job);
@@ -200,12 +197,12 @@ fn jobs_that_lose_a_rank_end_and_go_on() {
     let folder = folder.path();
     let expected = prepared(folder);
     let limit = ["--set", "distributed.silence_limit=3"];
-    // (signal to a rank, the rank, what is said, most time to the end in s: the limit, and twice what Slurm waits for the rest)
+    // (signal to a rank, the rank, what is said, most time to the end in s: the limit, what Slurm waits for the rest, and a slow machine)
     let cases = [
-        ("KILL", 3, "task 3", 10),
-        ("KILL", 0, "task 0", 10),
-        ("STOP", 2, "rank 2 on ", 20),
-        ("STOP", 0, "rank 0 on ", 20),
+        ("KILL", 3, "task 3", 30),
+        ("KILL", 0, "task 0", 30),
+        ("STOP", 2, "rank 2 on ", 40),
+        ("STOP", 0, "rank 0 on ", 40),
     ];
     for (name, rank, said, most) in cases {
         let _ = fs::remove_dir_all(folder.join("checkpoints"));
