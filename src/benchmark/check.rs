@@ -65,7 +65,7 @@ const SIGMA: f64 = 0.05;
 pub fn check(open: Open<'_>, seed: u64, cases: usize) -> Result<Vec<Compared>> {
     let mut exact = Compared::new("sums in f64", 1e-11);
     let mut weighted = Compared::new("the same with σ of every pair", 1e-11);
-    let mut mixed = Compared::new("sums with pairs in f32", 2e-6);
+    let mut mixed = Compared::new("sums with pairs in f32", 5e-5);
     // a pair next to where Huber's loss changes its form can come to lie on the other side
     let mut mixed_losses = Compared::new("the same with losses", 1e-3);
     let mut bits = Compared::new("bits again, and in batches", 0.0);

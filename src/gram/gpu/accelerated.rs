@@ -14,7 +14,7 @@ const PROBE: [f64; 7] = [2e3, -0.3, 100.0, 1e-3, 0.2, 1e-4, 1.0];
 /// Entries may differ by this much of √(G_aa·G_bb): wrong kernels differ by far more.
 const SAME: f64 = 1e-9;
 /// The same where pairs are taken in f32.
-const SAME_MIXED: f64 = 1e-5;
+const SAME_MIXED: f64 = 1e-4;
 
 /// Who works on the data of a process. All that isn't a pass is as [`CpuEngine`] has it.
 pub struct Accelerated {

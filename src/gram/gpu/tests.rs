@@ -281,8 +281,8 @@ proptest! {
         let e = experiment(MODES[mode], CONVENTIONS[convention], n, (0..k).map(|a| -70.0 + 55.0 * a as f64).collect());
         let matrices: Vec<TwoTime> = (0..k).map(|a| data(n, seed ^ a as u64, 0.01)).collect();
         let off = off_in_mixed(&e, &matrices, &[10f64.powf(d0), alpha, 100.0, 10f64.powf(gamma), beta, 1e-4, phi0]);
-        // weights of Cauchy's loss end in a root, which makes more of rounding where it is near 0
-        prop_assert!(off[0] < 2e-6 && off[1] < 2e-5, "{off:?}");
+        // mostly 1e-7 to 5e-7; more with much shear, and with Cauchy's loss, whose weights end in a root
+        prop_assert!(off[0] < 5e-5 && off[1] < 5e-5, "{off:?}");
     }
 }
 
