@@ -7,25 +7,15 @@ mod ptx;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::ptr;
 use std::sync::OnceLock;
 
 use common::files::Sample;
+use common::kernels::built;
 use common::{Run, alone, json, parameters, scratch, summary, with_ranks};
 use homodyne_mpi::gram::gpu::{COUNTS, Count};
 use libloading::{Library, Symbol};
 use serde_json::Value;
-
-/// Builds a file of `kernels/emulation` as a library of that name.
-fn built(source: &str, name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels/emulation").join(source);
-    let mut command = Command::new("c++");
-    command.args(["-std=c++20", "-O2", "-march=native", "-ffp-contract=off", "-fPIC", "-shared", "-o"]);
-    assert!(command.arg(&path).arg(source).status().expect("a C++ compiler").success());
-    path
-}
 
 /// The kernels built for this host.
 fn library() -> &'static Path {

@@ -54,11 +54,7 @@ fn every_template_runs() {
     let folder = scratch();
     let folder = folder.path();
     let expected = prepared(folder);
-    let kernels = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kernels-for-slurm.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels/emulation/library.cpp");
-    let mut compiler = std::process::Command::new("c++");
-    compiler.args(["-std=c++20", "-O2", "-march=native", "-ffp-contract=off", "-fPIC", "-shared", "-o"]);
-    assert!(compiler.arg(&kernels).arg(source).status().expect("a C++ compiler").success());
+    let kernels = common::kernels::built("library.cpp", "kernels-for-slurm.so");
 
     let jobs = [
         ("one-node.sh", &["--cpus-per-task=1"][..], &[][..]),

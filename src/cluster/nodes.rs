@@ -27,9 +27,8 @@ pub struct Place {
 impl Place {
     /// That of this process.
     pub(super) fn own(world: &World, (cores, threads): (usize, usize), set: &str, gpu: Option<String>) -> Self {
-        let host = gethostname().ok().and_then(|name| name.into_string().ok());
         Self {
-            host: host.unwrap_or_else(|| "unknown".into()),
+            host: host(),
             rank_on_node: world.rank_on_node(),
             cores,
             threads,
@@ -38,6 +37,11 @@ impl Place {
             gpu,
         }
     }
+}
+
+/// Name of this machine.
+pub(super) fn host() -> String {
+    gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "unknown".into())
 }
 
 /// Different ones of a list, with how often each comes where that isn't once.

@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use nix::unistd::gethostname;
 use rand::RngExt;
 
 use super::World;
+use super::nodes::host;
 use crate::Error;
 
 /// Silence of other ranks that is borne unless the configuration says otherwise, s.
@@ -42,6 +42,7 @@ impl Drop for Pulse {
         self.over.store(true, Ordering::Relaxed);
         // it says farewell first, so that nobody takes the end for a failure
         if let Some(watch) = self.watch.take() {
+            watch.thread().unpark();
             let _ = watch.join();
         }
     }
@@ -66,10 +67,6 @@ fn greeting(rank: usize, token: u64) -> Vec<u8> {
     bytes.push(host.len().min(255) as u8);
     bytes.extend(&host[..host.len().min(255)]);
     bytes
-}
-
-fn host() -> String {
-    gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "unknown".into())
 }
 
 impl Peer {
@@ -215,7 +212,8 @@ fn watching(own: usize, mut peers: Vec<Peer>, limit: Duration, over: &AtomicBool
     let tick = (limit / TICKS).min(LONGEST_TICK);
     let mut last = Instant::now();
     while !over.load(Ordering::Relaxed) {
-        std::thread::sleep(tick.min(Duration::from_millis(50)));
+        // until it is time, or over
+        std::thread::park_timeout(tick);
         if last.elapsed() < tick {
             continue;
         }

@@ -224,16 +224,11 @@ impl World {
 
     /// On rank 0 everybody's text, in the order of ranks; a collective call. Elsewhere empty.
     pub fn gather_texts(&self, own: &str) -> Vec<String> {
-        // bytes as numbers: there is little of it
-        let numbers: Vec<f64> = own.bytes().map(f64::from).collect();
-        let counts = self.gather(&[numbers.len() as f64], &vec![1; self.size]);
-        let counts: Vec<usize> = counts.into_iter().map(|count| count as usize).collect();
-        let all = self.gather(&numbers, &counts);
-        let mut rest = all.iter().map(|&number| number as u8);
-        counts
-            .iter()
-            .map(|&n| String::from_utf8_lossy(&rest.by_ref().take(n).collect::<Vec<_>>()).into_owned())
-            .collect()
+        // bytes as numbers: there is little of it; no text has a zero
+        let numbers: Vec<f64> = own.bytes().chain([0]).map(f64::from).collect();
+        let all: Vec<u8> = self.gather_any(&numbers).into_iter().map(|number| number as u8).collect();
+        let texts = String::from_utf8_lossy(&all);
+        texts.split_terminator('\0').map(str::to_owned).collect()
     }
 
     /// Waits for [`Self::wake`] with a core to spare: MPI's own waiting spins.

@@ -6,6 +6,7 @@
 pub mod disk;
 pub mod files;
 pub mod kept;
+pub mod kernels;
 mod running;
 
 use std::collections::BTreeMap;

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A private Slurm of two nodes on this machine, for tests: own folder, ports and munge key. Only processes that it has started
-# itself, by the pid files in its folder, are ever signalled.
+# itself are ever signalled: those of the pid files in its folder, and what its nodes have left behind for a job, which is known
+# by the configuration in that folder that it has been started with.
 #
 #     cluster.sh start FOLDER    starts it; `export SLURM_CONF=FOLDER/slurm.conf` then leads srun, sbatch … to it
 #     cluster.sh stop FOLDER     ends it
@@ -119,6 +120,12 @@ stop() {
     for file in "$folder"/slurmctld.pid "$folder"/slurmd.n1.pid "$folder"/slurmd.n2.pid "$folder"/munge/pid; do
         # nothing that they would still write is of use to anybody
         ! pid=$(pid_of "$file") || kill -9 "$pid" 2>/dev/null || true
+    done
+    # what a daemon has started for a job outlives it
+    for file in $(grep -lx slurmstepd /proc/[0-9]*/comm 2>/dev/null); do
+        pid=${file#/proc/}
+        pid=${pid%/comm}
+        ! grep -qzxF "SLURM_CONF=$folder/slurm.conf" "/proc/$pid/environ" 2>/dev/null || kill -9 "$pid" 2>/dev/null || true
     done
 }
 

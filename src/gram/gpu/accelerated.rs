@@ -13,7 +13,7 @@ use crate::{Error, Result};
 const PROBE: [f64; 7] = [2e3, -0.3, 100.0, 1e-3, 0.2, 1e-4, 1.0];
 /// Entries may differ by this much of √(G_aa·G_bb): wrong kernels differ by far more.
 const SAME: f64 = 1e-9;
-/// The same where pairs are taken in f32.
+/// The same where pairs are taken in f32: several times [`super::MIXED_ROUNDING`].
 const SAME_MIXED: f64 = 1e-4;
 
 /// Who works on the data of a process. All that isn't a pass is as [`CpuEngine`] has it.
@@ -44,7 +44,7 @@ impl Accelerated {
         for pass in [Pass::Gram, Pass::Chi2, Pass::Robust { loss: Loss::SoftL1, doublings: 0 }] {
             let expected = self.cpu.evaluate(level, &points, pass)?;
             let found = gpu.evaluate(&self.cpu, level, &points, pass, &mut Rounds::one())?;
-            let worst = found.iter().zip(&expected).map(|(a, b)| distance(a, b)).fold(0.0, f64::max);
+            let worst = found.iter().zip(&expected).map(|(a, b)| distance(a, b, b)).fold(0.0, f64::max);
             let is_mixed = self.cpu.precision == Precision::Mixed && pass != Pass::Chi2;
             if found.len() != expected.len() || worst > if is_mixed { SAME_MIXED } else { SAME } {
                 let message =
@@ -88,12 +88,12 @@ impl Accelerated {
     }
 }
 
-/// Largest difference of two sums, in units of √(G_aa·G_bb); not a number counts as infinite.
-pub(super) fn distance(a: &Gram, b: &Gram) -> f64 {
+/// Largest difference of two sums, in units of √(S_aa·S_bb) of a third one; not a number counts as infinite.
+pub fn distance(a: &Gram, b: &Gram, scale: &Gram) -> f64 {
     let entries = (0..COLUMNS).flat_map(|i| (i..COLUMNS).map(move |j| (i, j)));
     let of = |(i, j)| {
-        let (difference, scale) = ((a.at(i, j) - b.at(i, j)).abs(), (b.at(i, i) * b.at(j, j)).sqrt());
-        if difference == 0.0 { 0.0 } else { difference / scale }
+        let (difference, size) = ((a.at(i, j) - b.at(i, j)).abs(), (scale.at(i, i) * scale.at(j, j)).sqrt());
+        if difference == 0.0 { 0.0 } else { difference / size }
     };
     entries.map(of).fold(0.0, |most: f64, x| if x.is_nan() { f64::INFINITY } else { most.max(x) })
 }
@@ -141,10 +141,10 @@ mod tests {
         a.set(2, 2, 4.0);
         a.set(5, 5, 9.0);
         let mut b = a;
-        assert_eq!(distance(&a, &b), 0.0);
+        assert_eq!(distance(&a, &b, &b), 0.0);
         b.set(2, 5, 0.6);
-        assert!((distance(&b, &a) - 0.1).abs() < 1e-15);
+        assert!((distance(&b, &a, &a) - 0.1).abs() < 1e-15);
         b.set(2, 5, f64::NAN);
-        assert_eq!(distance(&b, &a), f64::INFINITY);
+        assert_eq!(distance(&b, &a, &a), f64::INFINITY);
     }
 }

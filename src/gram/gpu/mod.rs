@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use accelerated::Accelerated;
+pub use accelerated::{Accelerated, distance};
 pub use cache::clear_cache;
 pub use cuda::{Cuda, DeviceInfo, devices, nvrtc_version};
 pub use device::{Address, Device, Fault, Launch, Outcome, STREAMS, Usage};
@@ -57,6 +57,11 @@ const EMULATED: &str = "HOMODYNE_EMULATED_GPU";
 const EMULATED_MEMORY: usize = 1 << 30;
 /// Share of a GPU's free memory that is used, unless the configuration says otherwise.
 pub const MEMORY_FRACTION: f64 = 0.9;
+
+/// What rounding can add up to where pairs are taken in f32, in units of √(G_aa·G_bb), as long as the phase turns by less than 1
+/// from one frame to the next: a thread adds 144 pairs one after another, a warp its threads in 5 steps, and a product of two
+/// columns of z has some 80 roundings, most of them in the powers of sinc.
+pub const MIXED_ROUNDING: f64 = 230.0 / (1 << 24) as f64;
 
 fn emulated_library() -> Option<PathBuf> {
     std::env::var_os(EMULATED).map(PathBuf::from)
