@@ -168,6 +168,32 @@ _bring_slurm() {
     echo "warning: Slurm is missing, so the tests in a Slurm are left out (Debian, Ubuntu: ${missing_packages[*]})" >&2
 }
 
+# A compiler wrapper of another MPI than the one in use, where Debian's packages have brought both.
+other_mpicc() {
+    local own other
+    own=$(readlink -f "$(command -v "${MPICC:-mpicc}")")
+    for other in mpicc.mpich mpicc.openmpi; do
+        _have "$other" && [ "$(readlink -f "$(command -v "$other")")" != "$own" ] && _have "${other/mpicc/mpirun}" || continue
+        printf '%s\n' "$other"
+        return 0
+    done
+    return 1
+}
+
+# The tests run with a second MPI too. Without it a user's tests leave that out; the CI's don't.
+_bring_other_mpi() {
+    other_mpicc >/dev/null && return 0
+    missing_things=('a second MPI (for the tests)')
+    missing_packages=(libmpich-dev mpich)
+    # what is not Debian's own needn't go along with Debian's
+    if [ -z "${MPICC:-}" ] && _have mpicc.openmpi && _may_install && _install; then
+        hash -r
+        other_mpicc >/dev/null && return 0
+    fi
+    [ "${CI:-}" != true ] || { _say_missing; return 1; }
+    echo "warning: there is no second MPI, so the tests with another one are left out (Debian, Ubuntu: ${missing_packages[*]})" >&2
+}
+
 # NVIDIA's run-time compiler, which needs no GPU: the tests compile the kernels with it. Without it they leave that out.
 _bring_nvrtc() {
     local folder=target/nvrtc library name fetched
@@ -258,7 +284,7 @@ _find_cargo() {
 
 _setup() {
     _bring "$1" || return 1
-    [ "$1" != --tests ] || { _bring_nvrtc && _bring_slurm && _bring_test_python; }
+    [ "$1" != --tests ] || { _bring_nvrtc && _bring_slurm && _bring_test_python && _bring_other_mpi; }
 }
 
 _bring() {

@@ -2,12 +2,14 @@
 //!
 //! Rank 0 drives; the others sit in [`worker::serve`] and do what they are told: set up, receive tiles, evaluate a point,
 //! stop. Every collective call is made in this room, and the solver above sees only a [`crate::gram::Objective`].
-//! A program started alone is a world of one rank and runs through the same code.
+//! A program started alone is a world of one rank and runs through the same code, and so does one that is built without MPI.
 
 mod driver;
 mod engine;
 mod fault;
 mod interrupt;
+#[cfg_attr(not(feature = "mpi"), allow(dead_code, reason = "half of it is about MPI's start"))]
+mod launch;
 mod memory;
 mod nodes;
 mod probe;
@@ -19,6 +21,7 @@ mod strategy;
 mod survey;
 mod threads;
 pub mod worker;
+#[cfg_attr(not(feature = "mpi"), path = "alone.rs")]
 mod world;
 
 pub use driver::{Driver, stop};
@@ -34,4 +37,5 @@ pub use strategy::{GB, MemoryLimit, Strategy};
 pub use survey::{Share, Survey, SurveyedRank, survey, while_others_rest};
 pub use threads::{ThreadPlan, thread_plan};
 pub use worker::RankStatus;
-pub use world::World;
+pub use launch::Library;
+pub use world::{World, library};

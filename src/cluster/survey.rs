@@ -17,7 +17,7 @@ use crate::{Error, Result};
 /// Times the collective calls of a pass are made.
 const EXCHANGES: usize = 30;
 /// Numbers that a rank reports.
-const WORDS: usize = 8;
+const WORDS: usize = ThreadPlan::WORDS + 4;
 
 /// What one rank holds of one level.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -91,17 +91,17 @@ fn report(plan: ThreadPlan, rate: Option<Rate>) -> [f64; WORDS] {
     // a wrong choice was refused when the program started
     let own = selected_instruction_set().unwrap_or_default();
     let set = KNOWN_SETS.iter().position(|k| *k == own).unwrap_or(KNOWN_SETS.len() - 1);
-    let ThreadPlan { threads, cores, sharing, idle } = plan;
     let rate = rate.unwrap_or(Rate { gram: f64::NAN, chi2: f64::NAN, tables: f64::NAN });
-    [threads as f64, cores as f64, sharing as f64, idle as f64, set as f64, rate.gram, rate.chi2, rate.tables]
+    let mut words = plan.encode().into_iter().chain([set as f64, rate.gram, rate.chi2, rate.tables]);
+    std::array::from_fn(|_| words.next().unwrap_or(f64::NAN))
 }
 
 fn read_report(words: &[f64]) -> SurveyedRank {
-    let [threads, cores, sharing, idle, set] = [0, 1, 2, 3, 4].map(|k| words[k] as usize);
+    let (plan, words) = words.split_at(ThreadPlan::WORDS);
     SurveyedRank {
-        plan: ThreadPlan { threads, cores, sharing, idle },
-        instruction_set: KNOWN_SETS[set.min(KNOWN_SETS.len() - 1)],
-        rate: words[5].is_finite().then_some(Rate { gram: words[5], chi2: words[6], tables: words[7] }),
+        plan: ThreadPlan::decode(plan),
+        instruction_set: KNOWN_SETS[(words[0] as usize).min(KNOWN_SETS.len() - 1)],
+        rate: words[1].is_finite().then_some(Rate { gram: words[1], chi2: words[2], tables: words[3] }),
     }
 }
 

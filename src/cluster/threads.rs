@@ -3,7 +3,7 @@
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
 
-use super::World;
+use super::{World, launch};
 use crate::{Error, Result};
 
 /// Words of an affinity mask that ranks exchange: 1024 cores.
@@ -25,13 +25,26 @@ pub struct ThreadPlan {
     pub sharing: usize,
     /// Cores of the node that the launcher could have used but no thread of its ranks will; 0 where that was asked for.
     pub idle: usize,
+    /// Processors of the node that srun has for each of its ranks, at least 1; 0 where srun didn't start them.
+    pub allocated: usize,
 }
 
 impl ThreadPlan {
     /// What to tell the user where a rank has more threads than its share of the cores.
     pub(super) fn warning(&self) -> Option<String> {
-        let Self { threads, cores, sharing, .. } = *self;
-        (threads > (cores / sharing).max(1)).then(|| {
+        let Self { threads, cores, sharing, allocated, .. } = *self;
+        let room = (cores / sharing).max(1);
+        if allocated > 0 {
+            let room = room.min(allocated);
+            return (threads > room).then(|| {
+                format!(
+                    "{threads} threads a rank, but srun has {room} processor{} for each: ask for `--cpus-per-task={threads}`, of \
+                     srun too where sbatch was asked, or for fewer threads or ranks",
+                    if room == 1 { "" } else { "s" },
+                )
+            });
+        }
+        (threads > room).then(|| {
             format!(
                 "{threads} threads on {cores} core{} shared by {sharing} rank{}: mpirun binds ranks to cores unless told otherwise; \
                  try `mpirun --bind-to none`, or fewer threads or ranks",
@@ -39,6 +52,19 @@ impl ThreadPlan {
                 if sharing == 1 { "" } else { "s" },
             )
         })
+    }
+
+    /// Numbers that ranks send each other.
+    pub(super) const WORDS: usize = 5;
+
+    pub(super) fn encode(self) -> [f64; Self::WORDS] {
+        let Self { threads, cores, sharing, idle, allocated } = self;
+        [threads, cores, sharing, idle, allocated].map(|n| n as f64)
+    }
+
+    pub(super) fn decode(words: &[f64]) -> Self {
+        let [threads, cores, sharing, idle, allocated] = std::array::from_fn(|k| words[k] as usize);
+        Self { threads, cores, sharing, idle, allocated }
     }
 
     /// What to tell the user where the launcher's binding leaves cores without work.
@@ -120,28 +146,54 @@ fn count(mask: &[u64]) -> usize {
     mask.iter().map(|w| w.count_ones() as usize).sum()
 }
 
-/// `launcher` is what mpirun may use on this node, where there is one.
-fn divide(own: &Mask, all: &[u64], asked: Option<usize>, launcher: Option<&Mask>) -> ThreadPlan {
+/// Who has started the ranks of a node, as far as their threads are concerned.
+#[derive(Debug, Clone, Copy)]
+enum Launcher {
+    /// mpirun, which may use these cores.
+    Mpirun(Mask),
+    /// srun, which has so many processors on this node.
+    Srun(usize),
+    /// Nobody, or somebody else.
+    Other,
+}
+
+impl Launcher {
+    fn find(world: &World) -> Self {
+        if std::env::var_os("OMPI_COMM_WORLD_RANK").is_some() {
+            // a rank's parent is mpirun or its daemon, which nobody binds
+            return Self::Mpirun(affinity(Pid::parent()));
+        }
+        let on_node = std::env::var("SLURM_CPUS_ON_NODE").ok().and_then(|n| n.parse().ok());
+        // other launchers may themselves have been started by srun, one process a node
+        on_node.filter(|_| launch::by_srun(world.size())).map_or(Self::Other, Self::Srun)
+    }
+}
+
+fn divide(own: &Mask, all: &[u64], asked: Option<usize>, launcher: Launcher) -> ThreadPlan {
     let cores = count(own).max(1);
     let sharing = all.chunks(MASK_WORDS).filter(|other| other.iter().zip(own).any(|(a, b)| a & b != 0)).count().max(1);
-    let threads = asked.unwrap_or(cores / sharing).max(1);
+    let allocated = match launcher {
+        // where nobody is bound, the mask of a rank holds what other jobs have
+        Launcher::Srun(cpus) => (cpus / (all.len() / MASK_WORDS).max(1)).max(1),
+        _ => 0,
+    };
+    let room = if allocated > 0 { allocated.min(cores / sharing) } else { cores / sharing };
+    let threads = asked.unwrap_or(room).max(1);
     let mut bound = [0; MASK_WORDS];
     all.chunks(MASK_WORDS).for_each(|mask| bound.iter_mut().zip(mask).for_each(|(b, m)| *b |= m));
     let idle = match launcher {
-        Some(whole) if asked.is_none() => whole.iter().zip(&bound).map(|(w, b)| (w & !b).count_ones() as usize).sum(),
+        Launcher::Mpirun(whole) if asked.is_none() => whole.iter().zip(&bound).map(|(w, b)| (w & !b).count_ones() as usize).sum(),
         _ => 0,
     };
-    ThreadPlan { threads, cores, sharing, idle }
+    ThreadPlan { threads, cores, sharing, idle, allocated }
 }
 
 /// Threads of this rank: what was asked for, else `SLURM_CPUS_PER_TASK`, else the cores in its affinity mask divided
-/// among the ranks of the node whose masks overlap it. A collective call among the ranks of a node.
+/// among the ranks of the node whose masks overlap it, but no more than srun has for it. A collective call among the ranks of a node.
 pub fn thread_plan(world: &World, asked: Option<usize>) -> ThreadPlan {
     let own = affinity(OWN);
     let all = world.all_gather_on_node(&own);
-    // a rank's parent is mpirun or its daemon, which nobody binds
-    let launcher = std::env::var_os("OMPI_COMM_WORLD_RANK").map(|_| affinity(Pid::parent()));
-    divide(&own, &all, asked.or_else(slurm), launcher.as_ref())
+    divide(&own, &all, asked.or_else(slurm), Launcher::find(world))
 }
 
 #[cfg(test)]
@@ -160,43 +212,57 @@ mod tests {
     fn shared_cores_are_divided_and_bound_ones_are_not() {
         let both = mask(&[0, 1, 2, 3]);
         let all = [both, both].concat();
-        assert_eq!(divide(&both, &all, None, None).threads, 2);
+        assert_eq!(divide(&both, &all, None, Launcher::Other).threads, 2);
         let (a, b) = (mask(&[0, 1]), mask(&[70, 71]));
         let all = [a, b].concat();
-        assert_eq!(divide(&a, &all, None, None).threads, 2);
+        assert_eq!(divide(&a, &all, None, Launcher::Other).threads, 2);
         let one = mask(&[5]);
         let all = [one, one, one].concat();
-        assert_eq!(divide(&one, &all, None, None).threads, 1);
+        assert_eq!(divide(&one, &all, None, Launcher::Other).threads, 1);
     }
 
     #[test]
     fn what_was_asked_wins_and_too_much_warns() {
         let m = mask(&[0]);
-        let plan = divide(&m, &m, Some(4), None);
+        let plan = divide(&m, &m, Some(4), Launcher::Other);
         assert_eq!((plan.threads, plan.cores, plan.sharing), (4, 1, 1));
         assert!(plan.warning().unwrap().contains("4 threads on 1 core shared by 1 rank: "));
         assert!(plan.warning().unwrap().contains("--bind-to none"));
-        assert_eq!(divide(&m, &m, Some(1), None).warning(), None);
+        assert_eq!(divide(&m, &m, Some(1), Launcher::Other).warning(), None);
         // more ranks than cores isn't a matter of threads
-        assert_eq!(divide(&m, &[m, m].concat(), None, None).warning(), None);
+        assert_eq!(divide(&m, &[m, m].concat(), None, Launcher::Other).warning(), None);
     }
 
     #[test]
     fn cores_that_the_binding_leaves_idle_are_noticed() {
         let (a, b, node) = (mask(&[0]), mask(&[1]), mask(&[0, 1, 2, 3, 64]));
         let all = [a, b].concat();
-        let plan = divide(&a, &all, None, Some(&node));
+        let plan = divide(&a, &all, None, Launcher::Mpirun(node));
         assert_eq!(plan.idle, 3);
         assert!(plan.note().unwrap().contains("leaves 3 cores of the node idle; `mpirun --bind-to none`"));
         // neither where it was asked for, nor without a launcher, nor without a binding
-        assert_eq!(divide(&a, &all, Some(1), Some(&node)).note(), None);
-        assert_eq!(divide(&a, &all, None, None).note(), None);
-        assert_eq!(divide(&node, &[node, node].concat(), None, Some(&node)).note(), None);
+        assert_eq!(divide(&a, &all, Some(1), Launcher::Mpirun(node)).note(), None);
+        assert_eq!(divide(&a, &all, None, Launcher::Other).note(), None);
+        assert_eq!(divide(&node, &[node, node].concat(), None, Launcher::Mpirun(node)).note(), None);
+    }
+
+    #[test]
+    fn what_srun_has_is_no_more_than_ranks_use() {
+        // two ranks that may run everywhere, in a job of four of the node's eight processors
+        let node = mask(&[0, 1, 2, 3, 4, 5, 6, 7]);
+        let all = [node, node].concat();
+        let plan = |asked, cpus| divide(&node, &all, asked, Launcher::Srun(cpus));
+        assert_eq!((plan(None, 4).threads, plan(None, 4).warning()), (2, None));
+        assert_eq!((plan(None, 100).threads, plan(None, 1).threads), (4, 1));
+        let warning = plan(Some(3), 4).warning().unwrap();
+        assert!(warning.starts_with("3 threads a rank, but srun has 2 processors for each: ask for `--cpus-per-task=3`"));
+        assert_eq!(plan(Some(1), 1).warning(), None, "more ranks than processors isn't a matter of threads");
+        assert_eq!(ThreadPlan::decode(&plan(Some(3), 4).encode()), plan(Some(3), 4));
     }
 
     #[test]
     fn every_rank_is_heard_and_nothing_said_twice() {
-        let fine = ThreadPlan { threads: 1, cores: 2, sharing: 2, idle: 0 };
+        let fine = ThreadPlan { threads: 1, cores: 2, sharing: 2, idle: 0, allocated: 0 };
         let many = ThreadPlan { threads: 2, ..fine };
         assert_eq!(thread_remarks(&[fine, fine]), (vec![], vec![]));
         let warnings = |plans: &[ThreadPlan]| thread_remarks(plans).0;

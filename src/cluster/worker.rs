@@ -94,7 +94,7 @@ pub struct RankStatus {
 
 impl RankStatus {
     /// Numbers that are gathered.
-    pub(super) const WORDS: usize = 13;
+    pub(super) const WORDS: usize = ThreadPlan::WORDS + 9;
 
     /// That of this process.
     pub(super) fn own(plan: ThreadPlan, worked: f64, samples: &Samples, engine: Option<&Accelerated>) -> Self {
@@ -104,30 +104,28 @@ impl RankStatus {
     }
 
     pub(super) fn encode(self) -> [f64; Self::WORDS] {
-        let ThreadPlan { threads, cores, sharing, idle } = self.plan;
-        let plan = [threads, cores, sharing, idle].map(|n| n as f64);
         let (steady, variation) = self.steady_memory;
-        let [a, b, c, d] = plan;
         let Usage { most_bytes, sent, kernels, .. } = self.gpu.unwrap_or_default();
         let has_gpu = f64::from(u8::from(self.gpu.is_some()));
-        let own = [self.peak_memory as f64, a, b, c, d, self.worked, steady, variation, self.retries as f64];
+        let own = [self.peak_memory as f64, self.worked, steady, variation, self.retries as f64];
         let gpu = [has_gpu, most_bytes as f64, sent as f64, kernels];
-        std::array::from_fn(|k| own.get(k).copied().unwrap_or_else(|| gpu[k - own.len()]))
+        let mut words = self.plan.encode().into_iter().chain(own).chain(gpu);
+        std::array::from_fn(|_| words.next().unwrap_or(0.0))
     }
 
     pub(super) fn decode(words: &[f64]) -> Self {
-        let [threads, cores, sharing, idle] = [1, 2, 3, 4].map(|k| words[k] as usize);
+        let (plan, words) = words.split_at(ThreadPlan::WORDS);
         Self {
             peak_memory: words[0] as u64,
-            plan: ThreadPlan { threads, cores, sharing, idle },
-            worked: words[5],
-            steady_memory: (words[6], words[7]),
-            retries: words[8] as u64,
-            gpu: (words[9] > 0.0).then_some(Usage {
+            plan: ThreadPlan::decode(plan),
+            worked: words[1],
+            steady_memory: (words[2], words[3]),
+            retries: words[4] as u64,
+            gpu: (words[5] > 0.0).then_some(Usage {
                 bytes: 0,
-                most_bytes: words[10] as usize,
-                sent: words[11] as u64,
-                kernels: words[12],
+                most_bytes: words[6] as usize,
+                sent: words[7] as u64,
+                kernels: words[8],
             }),
         }
     }

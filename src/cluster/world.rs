@@ -1,4 +1,4 @@
-//! The MPI world: the only file that calls MPI.
+//! The MPI world: the only file that calls MPI. `alone.rs` stands in for it where the program is built without.
 
 use std::io::Write;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use mpi::topology::SimpleCommunicator;
 use mpi::traits::*;
 use mpi::{Count, Tag, Threading};
 
+use super::launch::{self, Library};
 use crate::{Error, Result};
 
 /// Most elements in one message: MPI counts are 32-bit.
@@ -19,10 +20,6 @@ const WAKE: Tag = 1;
 /// Time between looks whether it has come.
 const NAP: Duration = Duration::from_millis(5);
 
-/// What launchers name the variables of their processes, by beginning.
-const LAUNCHERS: [&str; 7] =
-    ["OMPI_COMM_WORLD", "PMI", "SLURM_STEP", "SLURM_PROCID", "PALS_", "JSM_", "MPI_LOCALRANKID"];
-
 /// Settings of Open MPI for a process without companions: no daemon beside it, no search of the networks. They take 0.3 s.
 const ALONE: [(&str, &str); 3] =
     [("OMPI_MCA_ess_singleton_isolated", "1"), ("OMPI_MCA_pml", "ob1"), ("OMPI_MCA_btl", "self")];
@@ -30,8 +27,7 @@ const ALONE: [(&str, &str); 3] =
 /// Makes the start of a process without a launcher fast. Settings that the user has made stay, and so do all where any
 /// launcher has left a trace.
 fn prepare_to_be_alone() {
-    let launched = |name: &str| LAUNCHERS.iter().any(|launcher| name.starts_with(launcher));
-    if std::env::vars_os().any(|(name, _)| name.to_str().is_some_and(launched)) {
+    if launch::any_trace() {
         return;
     }
     for (name, value) in ALONE {
@@ -43,50 +39,9 @@ fn prepare_to_be_alone() {
     }
 }
 
-/// How variables begin that tell MPI of its companions, whoever has started it.
-const MANAGERS: [&str; 7] = ["PMI", "OMPI_COMM_WORLD", "PALS_", "JSM_", "MPI_LOCALRANKID", "I_MPI_", "MV2_COMM"];
-
-/// Tasks of the step of Slurm that this process belongs to.
-fn tasks() -> usize {
-    std::env::var("SLURM_STEP_NUM_TASKS").ok().and_then(|v| v.parse().ok()).unwrap_or(1)
-}
-
-/// Name of the MPI, and the plugin of srun that it usually works with.
-fn library() -> (String, &'static str) {
-    let version = mpi::environment::library_version().unwrap_or_default();
-    let name = version.split([',', '\n', '\t']).next().unwrap_or_default().trim().to_owned();
-    // MPICH and its kin speak PMI-2
-    let plugin = if name.starts_with("Open MPI") { "pmix" } else { "pmi2" };
-    (name, plugin)
-}
-
-/// What to do where srun's tasks don't find each other.
-fn cure(tasks: usize) -> Error {
-    let (name, plugin) = library();
-    Error::Usage(format!(
-        "srun started {tasks} tasks, but MPI ({name}) doesn't find the others: try `srun --mpi={plugin}` (`srun --mpi=list` \
-         names what there is), or start it with mpirun"
-    ))
-}
-
-/// Before srun's tasks start MPI: whether anything tells it of its companions. Open MPI ends a process in which it can't start
-/// without asking, so what may help is said before.
-fn look_for_companions(tasks: usize) -> Result<()> {
-    let begins = |wanted: &[&str]| {
-        let is_wanted = |name: &str| wanted.iter().any(|begin| name.starts_with(begin));
-        std::env::vars_os().any(|(name, _)| name.to_str().is_some_and(is_wanted))
-    };
-    if tasks == 1 || begins(&["PMIX_RANK", "OMPI_COMM_WORLD"]) {
-        return Ok(());
-    }
-    if !begins(&MANAGERS) {
-        return Err(cure(tasks));
-    }
-    let (name, plugin) = library();
-    if plugin == "pmix" && std::env::var("SLURM_PROCID").is_ok_and(|rank| rank == "0") {
-        eprintln!("info: this isn't srun's plugin pmix: should {name} not start now, try `srun --mpi=pmix`");
-    }
-    Ok(())
+/// The MPI that the program was built with.
+pub fn library() -> Option<Library> {
+    Some(Library::of(&mpi::environment::library_version().unwrap_or_default()))
 }
 
 /// All ranks of the job as seen from this one.
@@ -108,14 +63,14 @@ impl World {
     /// [`Error::Usage`] when the launcher started several copies that don't know of each other.
     pub fn start() -> Result<Self> {
         prepare_to_be_alone();
-        let tasks = tasks();
-        look_for_companions(tasks)?;
+        let library = library();
+        launch::look_for_companions(library.as_ref())?;
         let (universe, granted) = mpi::initialize_with_threading(Threading::Funneled)
             .ok_or_else(|| Error::Usage("MPI was already started in this process".into()))?;
         let comm = universe.world();
         let (rank, size) = (comm.rank() as usize, comm.size() as usize);
-        if size == 1 && tasks > 1 {
-            return Err(cure(tasks));
+        if size == 1 {
+            launch::refuse_companions(library.as_ref())?;
         }
         let warning = (granted < Threading::Funneled).then(|| {
             format!("MPI grants no threads beside it ({granted:?}): results may be at risk with more than one thread")

@@ -60,9 +60,24 @@ pub fn other(folder: &Path, command: Command) -> Run {
     Run::new(command, folder, None)
 }
 
+/// The launcher that belongs to the MPI of the program: `MPIRUN`, where it has another name.
+pub fn mpirun() -> String {
+    std::env::var("MPIRUN").unwrap_or_else(|_| "mpirun".into())
+}
+
+/// The plugin of srun that fits the MPI of the program.
+pub fn srun_plugin() -> &'static str {
+    static FOUND: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    FOUND.get_or_init(|| {
+        let folder = scratch();
+        alone(folder.path(), &["device", "status", "--json", "device.json"]).success();
+        json(&folder.path().join("device.json"))["mpi"]["srun_plugin"].as_str().unwrap().to_owned()
+    })
+}
+
 /// The program under mpirun.
 pub fn with_ranks<A: AsRef<std::ffi::OsStr>>(ranks: usize, folder: &Path, arguments: &[A]) -> Run {
-    let mut command = Command::new("mpirun");
+    let mut command = Command::new(mpirun());
     command.args(["-n", &ranks.to_string(), PROGRAM]).args(arguments);
     Run::new(command, folder, Some(ranks))
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::common::{PROGRAM, Run, alone_with_files, other};
+use crate::common::{PROGRAM, Run, alone_with_files, other, srun_plugin};
 
 /// Time after which a job counts as hung.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -93,6 +93,7 @@ impl Cluster {
         command.args(arguments);
         let conf = self.folder.path().join("slurm.conf");
         let run = other(folder, command).env("SLURM_CONF", conf.to_str().unwrap()).env("HOMODYNE_MPI", PROGRAM);
+        let run = run.env("HOMODYNE_MPI_PLUGIN", srun_plugin());
         // both nodes are this machine, which Open MPI would take for one with shared memory
         let run = run.env("OMPI_MCA_btl", "tcp,self").env("OMPI_MCA_btl_tcp_if_include", "lo");
         run.env("TMPDIR", "/tmp")

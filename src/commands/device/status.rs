@@ -1,4 +1,4 @@
-//! `device status`: what this machine has to compute on.
+//! `device status`: what this machine has to compute on, and which MPI the program was built with.
 
 use std::io::Write;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::benchmark;
-use crate::cluster::{GB, MemoryLimit, physical_memory};
+use crate::cluster::{GB, Library, MemoryLimit, library, physical_memory};
 use crate::gram::gpu::{self, DeviceInfo};
 use crate::gram::selected_instruction_set;
 use crate::{Result, files};
@@ -32,6 +32,8 @@ struct Status {
     instruction_set: &'static str,
     memory: f64,
     limit: MemoryLimit,
+    /// The MPI that the program was built with.
+    mpi: Option<Library>,
     /// Or why there are none.
     gpus: std::result::Result<Vec<DeviceInfo>, String>,
     /// NVRTC's version, or why there is none.
@@ -46,6 +48,7 @@ impl Status {
             instruction_set: selected_instruction_set()?,
             memory: physical_memory().unwrap_or(0.0),
             limit: MemoryLimit::find(None)?,
+            mpi: library(),
             gpus: gpu::devices(),
             nvrtc: gpu::nvrtc_version(),
         })
@@ -88,6 +91,7 @@ impl Status {
                 "memory_limit_bytes": self.limit.bytes,
                 "memory_limit_source": self.limit.source,
             },
+            "mpi": self.mpi.as_ref().map(|mpi| json!({ "library": mpi.name, "srun_plugin": mpi.plugin })),
             "gpus": self.gpus.iter().flatten().enumerate().map(gpu).collect::<Vec<_>>(),
             "no_gpu_because": self.gpus.as_ref().err(),
             "nvrtc": self.nvrtc.as_ref().ok().map(|(major, minor)| format!("{major}.{minor}")),
@@ -102,6 +106,11 @@ impl Status {
         writeln!(out, "  instruction set  {}", self.instruction_set)?;
         writeln!(out, "  memory           {:.1} GB", self.memory / GB)?;
         writeln!(out, "  limit of a run   {:.1} GB ({})", self.limit.bytes / GB, self.limit.source)?;
+        writeln!(out, "\nMPI")?;
+        match &self.mpi {
+            Some(Library { name, plugin }) => writeln!(out, "  {name}: `srun --mpi={plugin}`, or its mpirun")?,
+            None => writeln!(out, "  none: the program was built without it and is a single process")?,
+        }
         writeln!(out, "\nGPUs")?;
         match &self.gpus {
             Ok(gpus) => {
