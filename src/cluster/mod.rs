@@ -26,6 +26,7 @@ mod world;
 
 pub use driver::{Driver, stop};
 pub use interrupt::Signals;
+pub use launch::Library;
 pub use memory::{peak as peak_memory, physical as physical_memory};
 pub use nodes::{Place, lines as node_lines};
 pub use probe::Rate;
@@ -37,5 +38,4 @@ pub use strategy::{GB, MemoryLimit, Strategy};
 pub use survey::{Share, Survey, SurveyedRank, survey, while_others_rest};
 pub use threads::{ThreadPlan, thread_plan};
 pub use worker::RankStatus;
-pub use launch::Library;
 pub use world::{World, library};

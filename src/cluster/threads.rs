@@ -182,7 +182,9 @@ fn divide(own: &Mask, all: &[u64], asked: Option<usize>, launcher: Launcher) -> 
     let mut bound = [0; MASK_WORDS];
     all.chunks(MASK_WORDS).for_each(|mask| bound.iter_mut().zip(mask).for_each(|(b, m)| *b |= m));
     let idle = match launcher {
-        Launcher::Mpirun(whole) if asked.is_none() => whole.iter().zip(&bound).map(|(w, b)| (w & !b).count_ones() as usize).sum(),
+        Launcher::Mpirun(whole) if asked.is_none() => {
+            whole.iter().zip(&bound).map(|(w, b)| (w & !b).count_ones() as usize).sum()
+        }
         _ => 0,
     };
     ThreadPlan { threads, cores, sharing, idle, allocated }
@@ -255,7 +257,9 @@ mod tests {
         assert_eq!((plan(None, 4).threads, plan(None, 4).warning()), (2, None));
         assert_eq!((plan(None, 100).threads, plan(None, 1).threads), (4, 1));
         let warning = plan(Some(3), 4).warning().unwrap();
-        assert!(warning.starts_with("3 threads a rank, but srun has 2 processors for each: ask for `--cpus-per-task=3`"));
+        assert!(
+            warning.starts_with("3 threads a rank, but srun has 2 processors for each: ask for `--cpus-per-task=3`")
+        );
         assert_eq!(plan(Some(1), 1).warning(), None, "more ranks than processors isn't a matter of threads");
         assert_eq!(ThreadPlan::decode(&plan(Some(3), 4).encode()), plan(Some(3), 4));
     }

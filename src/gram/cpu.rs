@@ -295,7 +295,7 @@ impl CpuEngine {
                         let mut grams = vec![Gram::default(); task.angles.len()];
                         if !angles.is_empty() {
                             let job = Job { tile: &plan.tiles[tile], angles: &angles, tables, pass, scratch };
-                            for (own, gram) in angles.iter().zip(set.run(job)) {
+                            for (own, gram) in angles.iter().zip(job.run(set)) {
                                 grams[own.angle - task.angles.start] = gram;
                             }
                         }

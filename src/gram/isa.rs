@@ -31,29 +31,15 @@ pub(crate) trait Kernel {
     fn run<I: Isa>(self, isa: I) -> Self::Output;
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx2,fma")]
-fn on_avx512<K: Kernel>(isa: Avx512, kernel: K) -> K::Output {
-    kernel.run(isa)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn on_avx2<K: Kernel>(isa: Avx2, kernel: K) -> K::Output {
-    kernel.run(isa)
-}
-
 impl InstructionSet {
     /// Runs a kernel compiled for this set.
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self {
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: the token shows that the processor has the features this was compiled for.
-            Self::Avx512(isa) => unsafe { on_avx512(isa, kernel) },
+            Self::Avx512(isa) => isa.enter(kernel),
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: as above.
-            Self::Avx2(isa) => unsafe { on_avx2(isa, kernel) },
-            Self::Portable(isa) => kernel.run(isa),
+            Self::Avx2(isa) => isa.enter(kernel),
+            Self::Portable(isa) => isa.enter(kernel),
         }
     }
 

@@ -7,7 +7,9 @@
 
 #![allow(clippy::manual_map, reason = "closures would not inherit the instruction set")]
 
-use super::isa::Kernel;
+use std::marker::PhantomData;
+
+use super::isa::{InstructionSet, Kernel};
 use super::lanes::Isa;
 use super::pack::{Lane, Marks};
 use super::panel::Shape;
@@ -60,23 +62,43 @@ impl Shape for Quartic {
 /// Diffusion alone.
 const DIFFUSION: Functions<0, 3> = Functions { diffusion: [0, 1, 2], shear: [], both: [0, 1, 2], shear_in_both: [] };
 
-impl Kernel for Job<'_> {
-    /// One Gram matrix per angle, in order.
+impl Job<'_> {
+    /// One Gram matrix per angle, in order. Every shape and kind of pass is a kernel of its own: as one function that holds them all
+    /// they would take the compiler several times as long.
+    pub fn run(self, set: InstructionSet) -> Vec<Gram> {
+        let gram = self.pass != Pass::Chi2;
+        match (self.tables.power, gram, self.tables.smooth) {
+            (1, true, _) => set.run(Bricks::<Static, true, 0, 3>::new(&DIFFUSION, self)),
+            (1, false, _) => set.run(Bricks::<Static, false, 0, 3>::new(&DIFFUSION, self)),
+            (2, true, true) => set.run(Bricks::<Square, true, 3, 5>::new(&SMOOTH, self)),
+            (2, true, false) => set.run(Bricks::<Square, true, 4, 7>::new(&FLOORED, self)),
+            (2, false, _) => set.run(Bricks::<Square, false, 3, 5>::new(&SMOOTH, self)),
+            (_, true, true) => set.run(Bricks::<Quartic, true, 3, 5>::new(&SMOOTH, self)),
+            (_, true, false) => set.run(Bricks::<Quartic, true, 4, 7>::new(&FLOORED, self)),
+            (_, false, _) => set.run(Bricks::<Quartic, false, 3, 5>::new(&SMOOTH, self)),
+        }
+    }
+}
+
+/// All bricks of a tile, by one shape and kind of pass.
+struct Bricks<'a, S, const GRAM: bool, const K: usize, const KD: usize> {
+    functions: &'a Functions<K, KD>,
+    job: Job<'a>,
+    shape: PhantomData<S>,
+}
+
+impl<'a, S, const GRAM: bool, const K: usize, const KD: usize> Bricks<'a, S, GRAM, K, KD> {
+    fn new(functions: &'a Functions<K, KD>, job: Job<'a>) -> Self {
+        Self { functions, job, shape: PhantomData }
+    }
+}
+
+impl<S: Shape, const GRAM: bool, const K: usize, const KD: usize> Kernel for Bricks<'_, S, GRAM, K, KD> {
     type Output = Vec<Gram>;
 
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) -> Vec<Gram> {
-        let gram = self.pass != Pass::Chi2;
-        match (self.tables.power, gram, self.tables.smooth) {
-            (1, true, _) => bricks::<I, Static, true, 0, 3>(isa, &DIFFUSION, self),
-            (1, false, _) => bricks::<I, Static, false, 0, 3>(isa, &DIFFUSION, self),
-            (2, true, true) => bricks::<I, Square, true, 3, 5>(isa, &SMOOTH, self),
-            (2, true, false) => bricks::<I, Square, true, 4, 7>(isa, &FLOORED, self),
-            (2, false, _) => bricks::<I, Square, false, 3, 5>(isa, &SMOOTH, self),
-            (_, true, true) => bricks::<I, Quartic, true, 3, 5>(isa, &SMOOTH, self),
-            (_, true, false) => bricks::<I, Quartic, true, 4, 7>(isa, &FLOORED, self),
-            (_, false, _) => bricks::<I, Quartic, false, 3, 5>(isa, &SMOOTH, self),
-        }
+        bricks::<I, S, GRAM, K, KD>(isa, self.functions, self.job)
     }
 }
 

@@ -4,12 +4,17 @@
 //! same bits on all of them. A value of an `Isa` type is the proof that the processor has the instructions.
 
 #[cfg(target_arch = "x86_64")]
-mod x86;
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 
+use super::isa::Kernel;
 use super::pack::Lane;
 use super::plan::LANES;
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86::{Avx2, Avx512};
+pub(super) use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub(super) use avx512::Avx512;
 
 /// Eight numbers in memory.
 pub(super) type V = [f64; LANES];
@@ -118,6 +123,13 @@ pub(super) fn sum(v: V) -> f64 {
 /// Plain Rust: any processor. Without fused multiply-add in hardware it is slow, and still the same bits.
 #[derive(Clone, Copy)]
 pub(super) struct Portable;
+
+impl Portable {
+    /// Runs a kernel. A method for the sake of the compiler, as that of AVX-512.
+    pub fn enter<K: Kernel>(self, kernel: K) -> K::Output {
+        kernel.run(self)
+    }
+}
 
 #[inline(always)]
 fn map(f: impl Fn(usize) -> f64) -> V {

@@ -1,203 +1,9 @@
-//! AVX-512 and AVX2 behind the trait.
+//! AVX2 with FMA behind the trait.
 
 use std::arch::x86_64::*;
 
+use super::super::isa::Kernel;
 use super::{EXPONENT, Isa, LANES, Lane, V, Wide};
-
-/// AVX-512: one register.
-#[derive(Clone, Copy)]
-pub(in super::super) struct Avx512(());
-
-impl Avx512 {
-    /// The token, where the processor has AVX-512.
-    pub fn detect() -> Option<Self> {
-        // all that `isa` compiles kernels for
-        let foundation = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq");
-        let shorter = is_x86_feature_detected!("avx512vl") && is_x86_feature_detected!("avx2");
-        (foundation && shorter && is_x86_feature_detected!("fma")).then_some(Self(()))
-    }
-}
-
-// SAFETY of all blocks below: the token exists only where `detect` saw the instructions, references to eight numbers are
-// valid for unaligned loads and stores of eight numbers, and those to `Wide` for aligned ones of sixteen.
-impl Isa for Avx512 {
-    type V = __m512d;
-    type M = __mmask8;
-    type W = __m512;
-    const WIDE: bool = true;
-
-    #[inline(always)]
-    fn splat(self, x: f64) -> __m512d {
-        // SAFETY: see above.
-        unsafe { _mm512_set1_pd(x) }
-    }
-    #[inline(always)]
-    fn load(self, p: &V) -> __m512d {
-        // SAFETY: see above.
-        unsafe { _mm512_loadu_pd(p.as_ptr()) }
-    }
-    #[inline(always)]
-    fn store(self, v: __m512d, p: &mut V) {
-        // SAFETY: see above.
-        unsafe { _mm512_storeu_pd(p.as_mut_ptr(), v) }
-    }
-    #[inline(always)]
-    fn widen(self, p: &Lane) -> __m512d {
-        // SAFETY: see above.
-        unsafe { _mm512_cvtps_pd(_mm256_loadu_ps(p.0.as_ptr())) }
-    }
-    #[inline(always)]
-    fn add(self, a: __m512d, b: __m512d) -> __m512d {
-        // SAFETY: see above.
-        unsafe { _mm512_add_pd(a, b) }
-    }
-    #[inline(always)]
-    fn sub(self, a: __m512d, b: __m512d) -> __m512d {
-        // SAFETY: see above.
-        unsafe { _mm512_sub_pd(a, b) }
-    }
-    #[inline(always)]
-    fn mul(self, a: __m512d, b: __m512d) -> __m512d {
-        // SAFETY: see above.
-        unsafe { _mm512_mul_pd(a, b) }
-    }
-    #[inline(always)]
-    fn div(self, a: __m512d, b: __m512d) -> __m512d {
-        // SAFETY: see above.
-        unsafe { _mm512_div_pd(a, b) }
-    }
-    #[inline(always)]
-    fn sqrt(self, a: __m512d) -> __m512d {
-        // SAFETY: see above.
-        unsafe { _mm512_sqrt_pd(a) }
-    }
-    #[inline(always)]
-    fn fma(self, a: __m512d, b: __m512d, c: __m512d) -> __m512d {
-        // SAFETY: see above.
-        unsafe { _mm512_fmadd_pd(a, b, c) }
-    }
-    #[inline(always)]
-    fn fnma(self, a: __m512d, b: __m512d, c: __m512d) -> __m512d {
-        // SAFETY: see above.
-        unsafe { _mm512_fnmadd_pd(a, b, c) }
-    }
-    #[inline(always)]
-    fn below(self, a: __m512d, limit: f64) -> __mmask8 {
-        // SAFETY: see above.
-        unsafe { _mm512_cmp_pd_mask::<_CMP_LT_OQ>(_mm512_abs_pd(a), _mm512_set1_pd(limit)) }
-    }
-    #[inline(always)]
-    fn at_least(self, a: __m512d, limit: f64) -> __mmask8 {
-        // SAFETY: see above.
-        unsafe { _mm512_cmp_pd_mask::<_CMP_GE_OQ>(a, _mm512_set1_pd(limit)) }
-    }
-    #[inline(always)]
-    fn present(self, a: __m512d) -> __mmask8 {
-        // SAFETY: see above.
-        unsafe { _mm512_cmp_pd_mask::<_CMP_ORD_Q>(a, a) }
-    }
-    #[inline(always)]
-    fn pick(self, m: __mmask8, a: __m512d, b: __m512d) -> __m512d {
-        // SAFETY: see above.
-        unsafe { _mm512_mask_blend_pd(m, b, a) }
-    }
-    #[inline(always)]
-    fn keep(self, m: __mmask8, a: __m512d) -> __m512d {
-        // SAFETY: see above.
-        unsafe { _mm512_maskz_mov_pd(m, a) }
-    }
-    #[inline(always)]
-    fn scale(self, a: __m512d, shifted: __m512d) -> __m512d {
-        // SAFETY: see above.
-        unsafe {
-            let n = _mm512_slli_epi64::<EXPONENT>(_mm512_castpd_si512(shifted));
-            _mm512_castsi512_pd(_mm512_add_epi64(_mm512_castpd_si512(a), n))
-        }
-    }
-    #[inline(always)]
-    fn sums(self, rows: &[V; LANES]) -> __m512d {
-        // SAFETY: see above.
-        unsafe {
-            // 128-bit parts hold (0+1), (2+3), (4+5), (6+7) of two rows
-            macro_rules! two {
-                ($a:expr) => {{
-                    let (x, y) = (_mm512_loadu_pd(rows[$a].as_ptr()), _mm512_loadu_pd(rows[$a + 1].as_ptr()));
-                    _mm512_add_pd(_mm512_unpacklo_pd(x, y), _mm512_unpackhi_pd(x, y))
-                }};
-            }
-            let (p, q, r, s) = (two!(0), two!(2), two!(4), two!(6));
-            let (pq_even, pq_odd) = (_mm512_shuffle_f64x2::<0x88>(p, q), _mm512_shuffle_f64x2::<0xdd>(p, q));
-            let (rs_even, rs_odd) = (_mm512_shuffle_f64x2::<0x88>(r, s), _mm512_shuffle_f64x2::<0xdd>(r, s));
-            let (pq, rs) = (_mm512_add_pd(pq_even, pq_odd), _mm512_add_pd(rs_even, rs_odd));
-            // parts of pq: first and second half of rows 0, 1; of rows 2, 3; of rs likewise 4, 5 and 6, 7
-            let halves = (_mm512_shuffle_f64x2::<0x88>(pq, rs), _mm512_shuffle_f64x2::<0xdd>(pq, rs));
-            _mm512_add_pd(halves.0, halves.1)
-        }
-    }
-    #[inline(always)]
-    fn splat16(self, x: f32) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_set1_ps(x) }
-    }
-    #[inline(always)]
-    fn load16(self, p: &Wide) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_load_ps(p.0.as_ptr()) }
-    }
-    #[inline(always)]
-    fn store16(self, v: __m512, p: &mut Wide) {
-        // SAFETY: see above.
-        unsafe { _mm512_store_ps(p.0.as_mut_ptr(), v) }
-    }
-    #[inline(always)]
-    fn rows16(self, p: &[Lane; 2]) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_loadu_ps(p.as_ptr().cast()) }
-    }
-    #[inline(always)]
-    fn add16(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_add_ps(a, b) }
-    }
-    #[inline(always)]
-    fn sub16(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_sub_ps(a, b) }
-    }
-    #[inline(always)]
-    fn mul16(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_mul_ps(a, b) }
-    }
-    #[inline(always)]
-    fn fma16(self, a: __m512, b: __m512, c: __m512) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_fmadd_ps(a, b, c) }
-    }
-    #[inline(always)]
-    fn fnma16(self, a: __m512, b: __m512, c: __m512) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_fnmadd_ps(a, b, c) }
-    }
-    #[inline(always)]
-    fn keep16(self, y: __m512, a: __m512) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_ORD_Q>(y, y), a) }
-    }
-    #[inline(always)]
-    fn narrow16(self, rows: [__m512d; 2]) -> __m512 {
-        // SAFETY: see above.
-        unsafe {
-            let [a, b] = [_mm512_cvtpd_ps(rows[0]), _mm512_cvtpd_ps(rows[1])];
-            _mm512_insertf32x8::<1>(_mm512_castps256_ps512(a), b)
-        }
-    }
-    #[inline(always)]
-    fn halves(self, a: __m512) -> [__m512d; 2] {
-        // SAFETY: see above.
-        unsafe { [_mm512_cvtps_pd(_mm512_castps512_ps256(a)), _mm512_cvtps_pd(_mm512_extractf32x8_ps::<1>(a))] }
-    }
-}
 
 /// AVX2 with FMA: two registers.
 #[derive(Clone, Copy)]
@@ -208,6 +14,16 @@ impl Avx2 {
     pub fn detect() -> Option<Self> {
         (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
     }
+
+    /// Runs a kernel compiled for AVX2. A method for the sake of the compiler, as that of AVX-512.
+    pub fn enter<K: Kernel>(self, kernel: K) -> K::Output {
+        #[target_feature(enable = "avx2,fma")]
+        fn inside<K: Kernel>(isa: Avx2, kernel: K) -> K::Output {
+            kernel.run(isa)
+        }
+        // SAFETY: the token shows that the processor has the features this is compiled for.
+        unsafe { inside(self, kernel) }
+    }
 }
 
 const HALF: usize = LANES / 2;
@@ -217,12 +33,13 @@ type Pair32 = [__m256; 2];
 /// Applies an intrinsic to both halves. (Macros, because closures would not inherit the instruction set.)
 macro_rules! both {
     ($f:ident($($x:expr),*)) => {
-        // SAFETY: as for AVX-512.
+        // SAFETY: see below.
         unsafe { [$f($($x[0]),*), $f($($x[1]),*)] }
     };
 }
 
-// SAFETY of all blocks below: as for AVX-512.
+// SAFETY of all blocks below: the token exists only where `detect` saw the instructions, references to eight numbers are
+// valid for unaligned loads and stores of eight numbers, and those to `Wide` for sixteen.
 impl Isa for Avx2 {
     type V = Pair;
     type M = Pair;
