@@ -3,20 +3,24 @@
 #
 #     ./scripts/test.sh                   everything but the expensive sweeps
 #     ./scripts/test.sh --ignored         those too
-#     ./scripts/test.sh FILTER -- ...     further arguments go to cargo test
+#     ./scripts/test.sh FILTER -- ...     further arguments go to cargo test; a FILTER leaves out the builds without MPI and with
+#                                         another MPI, of which only what differs is tested
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 cargo_arguments=()
 test_arguments=()
+filtered=
 while [ $# -gt 0 ]; do
     case "$1" in
         --ignored) test_arguments+=(--include-ignored) ;;
         --)
             shift
             test_arguments+=("$@")
+            filtered=yes
             break
             ;;
+        [!-]* | --test) filtered=yes; cargo_arguments+=("$1") ;;
         *) cargo_arguments+=("$1") ;;
     esac
     shift
@@ -51,4 +55,26 @@ fi
 
 say "Tests"
 mpi_environment 4 # the tests start up to four ranks
+MPIRUN=$(mpi_launcher)
+export MPIRUN
 cargo test --release --locked "${cargo_arguments[@]}" -- "${test_arguments[@]}"
+[ -z "$filtered" ] || exit 0
+
+# The program itself compiled with little optimisation, in a third of the time: the bits are the same.
+quick=(--release --locked --config 'profile.release.package.homodyne-mpi.opt-level=1')
+
+say "Tests without MPI"
+cargo clippy "${quick[@]}" --all-targets --no-default-features -- -D warnings
+cargo test "${quick[@]}" --no-default-features --test without_mpi --test golden_fit
+
+if other=$(other_mpicc); then
+    say "Tests with another MPI ($other)"
+    # its bindings beside those of the usual MPI, not in their place
+    quick+=(--config 'profile.release.package.mpi-sys.opt-level=1')
+    other_test() { MPICC=$other MPIRUN=${other/mpicc/mpirun} cargo test "${quick[@]}" "$@"; }
+    other_test --test mpi
+    other_test --test slurm -- two_nodes every_template
+fi
+
+# what is left is the usual program
+cargo build --release --locked

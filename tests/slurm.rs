@@ -31,28 +31,28 @@ fn two_nodes_give_the_bits_of_one_process() {
     let folder = folder.path();
     let expected = prepared(folder);
     let plugin = srun_plugin();
-    let fit = |plugin: &str, more: &[&str]| {
+    let fit = |plugin: &str, srun: &[&str], own: &[&str]| {
         let plugin = format!("--mpi={plugin}");
-        let arguments = [&[plugin.as_str()], more, &[PROGRAM, "--config", "config.yaml"]].concat();
+        let arguments = [&[plugin.as_str()], srun, &[PROGRAM, "--config", "config.yaml"], own].concat();
         cluster.command(folder, "srun", &arguments).outcome()
     };
     for (nodes, tasks) in [("-N1", "-n2"), ("-N2", "-n2"), ("-N2", "-n4")] {
-        let outcome = fit(plugin, &[nodes, tasks]);
+        let outcome = fit(plugin, &[nodes, tasks], &[]);
         assert_eq!(outcome.code, Some(0), "{nodes} {tasks}: {outcome}");
         assert_eq!(parameters(&folder.join("homodyne_results")), expected, "{nodes} {tasks}");
         assert!(!outcome.stderr.contains("warning: "), "{outcome}");
     }
     // more threads than the job has processors for
-    let many = fit(plugin, &["-N1", "-n2", "--cpus-per-task=2", "--export=ALL,SLURM_CPUS_PER_TASK=3"]);
+    let many = fit(plugin, &["-N1", "-n2", "--cpus-per-task=2"], &["--threads", "3"]);
     assert_eq!(many.code, Some(0), "{many}");
     assert!(many.stderr.contains("but srun has ") && many.stderr.contains("--cpus-per-task=3"), "{many}");
     // ranks that don't find each other
-    let refused = fit("none", &["-N2", "-n2"]);
+    let refused = fit("none", &["-N2", "-n2"], &[]);
     assert_eq!(refused.code, Some(2), "{refused}");
     let cure = format!("try `srun --mpi={plugin}`");
     assert!(refused.stderr.contains("srun started 2 tasks") && refused.stderr.contains(&cure), "{refused}");
     // the plugin of others: some know it, some end by themselves, some don't see it
-    let other = fit(if plugin == "pmix" { "pmi2" } else { "pmix" }, &["-N2", "-n2"]);
+    let other = fit(if plugin == "pmix" { "pmi2" } else { "pmix" }, &["-N2", "-n2"], &[]);
     assert!(other.code == Some(0) || other.stderr.contains(&cure), "{other}");
 }
 

@@ -20,6 +20,9 @@ const WAKE: Tag = 1;
 /// Time between looks whether it has come.
 const NAP: Duration = Duration::from_millis(5);
 
+/// Time for the launcher to pass on what a rank has said before it ends the job.
+const HEARD: Duration = Duration::from_millis(100);
+
 /// Settings of Open MPI for a process without companions: no daemon beside it, no search of the networks. They take 0.3 s.
 const ALONE: [(&str, &str); 3] =
     [("OMPI_MCA_ess_singleton_isolated", "1"), ("OMPI_MCA_pml", "ob1"), ("OMPI_MCA_btl", "self")];
@@ -209,6 +212,8 @@ impl World {
         if self.size == 1 {
             std::process::exit(code.into());
         }
+        // MPICH's launcher drops what it hasn't read of a rank's last words by then
+        std::thread::sleep(HEARD);
         self.comm.abort(code.into())
     }
 }
