@@ -5,7 +5,8 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{alone, alone_with_files, json, scratch, with_ranks};
+use common::files::destroy;
+use common::{alone, json, scratch, with_ranks};
 
 const FIT: [&str; 4] = ["--config", "config.yaml", "--threads", "2"];
 
@@ -28,20 +29,6 @@ simulation:
     alone(folder, &["simulate", "--config", "config.yaml", "--out", "data.hdf"]).success();
 }
 
-/// Overwrites all that is stored of a matrix, counted from 1.
-fn destroy(folder: &Path, matrix: usize) {
-    let path = folder.join("data.hdf");
-    let (at, size) = alone_with_files(|| {
-        let file = hdf5::File::open(&path).unwrap();
-        let c2 = file.dataset(&format!("xpcs/twotime/correlation_map/c2_{matrix:05}")).unwrap();
-        let chunk = c2.chunk_info(0).unwrap();
-        (chunk.addr as usize, chunk.size as usize)
-    });
-    let mut bytes = fs::read(&path).unwrap();
-    bytes[at..at + size].fill(0xff);
-    fs::write(&path, bytes).unwrap();
-}
-
 #[test]
 fn matrices_that_are_not_selected_are_never_touched() {
     let folder = scratch();
@@ -54,7 +41,7 @@ fn matrices_that_are_not_selected_are_never_touched() {
     };
     let intact = fitted();
     assert_eq!(intact["per_angle"].as_array().unwrap().len(), 2);
-    destroy(folder.path(), 2);
+    destroy(&folder.path().join("data.hdf"), 2);
     assert_eq!(fitted(), intact);
 }
 
@@ -62,7 +49,7 @@ fn matrices_that_are_not_selected_are_never_touched() {
 fn a_damaged_chunk_ends_the_job_with_its_name() {
     let folder = scratch();
     simulated(folder.path());
-    destroy(folder.path(), 3);
+    destroy(&folder.path().join("data.hdf"), 3);
     for outcome in [alone(folder.path(), &FIT).outcome(), with_ranks(2, folder.path(), &FIT).outcome()] {
         outcome.assert_error(
             3,

@@ -9,13 +9,16 @@ use super::engine;
 use super::fault::Fault;
 use super::interrupt::{Interrupts, Signals};
 use super::memory::Samples;
+use super::parallel::{self, Reading, Shelves};
 use super::pulse::Pulse;
+use super::reading::Judged;
 use super::reduce::{Head, Reduction, message};
 use super::rounds::LongPass;
 use super::setup::{Dealing, Setup, Streaming, thread_pool};
 use super::threads::{refuse_absurd, thread_remarks};
 use super::worker::{RankStatus, encode, encode_tiles, flatten, operation, place};
 use super::{Place, ThreadPlan, World, thread_plan};
+use crate::dataset::Dataset;
 use crate::gram::gpu::Accelerated;
 use crate::gram::rounds::{Known, encode as encode_parts};
 use crate::gram::{
@@ -122,14 +125,38 @@ impl<'w> Driver<'w> {
         self.world.broadcast_words(&mut [operation::LOAD, angle as u64, 0, 0]);
         self.deal(angle, row_after, false);
         if angle + 1 == self.setup.experiment.n_angles() {
-            self.buffer = Vec::new();
-            let (stores, sigma) = (std::mem::take(&mut self.stores), std::mem::take(&mut self.sigma));
-            let pool = thread_pool(0, self.threads.threads)?;
-            let mut own = engine::build(&self.setup, &self.dealing, (stores, sigma), pool)?;
-            engine::accelerate(&mut own, self.world, &self.setup)?;
-            self.engine = Some(own);
+            self.complete()?;
         }
         Ok(())
+    }
+
+    /// All data are there: they go to an engine.
+    fn complete(&mut self) -> Result<()> {
+        self.buffer = Vec::new();
+        let (stores, sigma) = (std::mem::take(&mut self.stores), std::mem::take(&mut self.sigma));
+        let pool = thread_pool(0, self.threads.threads)?;
+        let mut own = engine::build(&self.setup, &self.dealing, (stores, sigma), pool)?;
+        engine::accelerate(&mut own, self.world, &self.setup)?;
+        self.engine = Some(own);
+        Ok(())
+    }
+
+    /// Has every rank read a part of the matrices and deal them, in place of [`Self::load`]; gives what is known of each angle's.
+    /// `between` is called now and then with how many have been read, and may end it.
+    ///
+    /// # Errors
+    /// The first in the order of ranks that [`Dataset::read`] gives.
+    pub fn read_in_parallel(
+        &mut self,
+        reading: &Reading,
+        dataset: &Dataset,
+        between: &mut dyn FnMut(usize) -> Result<()>,
+    ) -> Result<Vec<Judged>> {
+        let pool = self.pool();
+        let shelves = Shelves { stores: &mut self.stores, sigma: &mut self.sigma };
+        let judged = parallel::lead((self.world, &self.dealing, &pool), shelves, (reading, dataset), between)?;
+        self.complete()?;
+        Ok(judged)
     }
 
     /// The same for σ of every pair, before the angle's c2.
@@ -155,8 +182,7 @@ impl<'w> Driver<'w> {
                     pack(self.stores[k].lanes_mut(&tiles));
                     pool.install(|| self.stores[k].mark(&level.plan, &tiles));
                 } else {
-                    let n = level.plan.tiles[tiles.start - base..tiles.end - base].iter().map(|t| t.n_lanes).sum();
-                    self.buffer.resize(n, Lane([f32::NAN; 8]));
+                    self.buffer.resize(level.plan.lanes_of(&tiles), Lane([f32::NAN; 8]));
                     pack(&mut self.buffer);
                     self.world.send(rank, as_floats(&self.buffer));
                 }

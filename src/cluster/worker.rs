@@ -6,6 +6,7 @@ use super::engine;
 use super::fault::Fault;
 use super::interrupt::Interrupts;
 use super::memory::Samples;
+use super::parallel::{self, Reading, Shelves};
 use super::pulse::Pulse;
 use super::reduce::{Head, message};
 use super::rounds::LongPass;
@@ -27,6 +28,10 @@ pub(super) mod operation {
     pub const LOAD: u64 = 2;
     /// Operand: angle whose σ of every pair follow like tiles, before these.
     pub const LOAD_SIGMA: u64 = 10;
+    /// Operand: bytes of the [`super::Reading`] that follows: every rank reads its part of the file, round after round.
+    pub const READ: u64 = 14;
+    /// Operand: number of the round that begins; only while reading.
+    pub const ROUND: u64 = 15;
     /// Operands: level, number of the pass's kind, number of points; the points follow.
     pub const EVALUATE: u64 = 3;
     /// Operands: number of the pass's kind, count of numbers; what is known of the next pass follows.
@@ -216,6 +221,13 @@ fn obey(world: &World) -> Result<u8> {
                     }
                 }
             }
+            (operation::READ, Some(ready)) => {
+                let mut bytes = vec![0; first as usize];
+                world.broadcast_bytes(&mut bytes);
+                if let Some(code) = read(world, ready, &bytes)? {
+                    return Ok(code);
+                }
+            }
             (operation::KNOWN, Some(ready)) => {
                 let mut floats = vec![0.0; second as usize];
                 world.broadcast_floats(&mut floats);
@@ -301,12 +313,35 @@ fn load(world: &World, ready: &mut Ready, angle: usize) -> Result<()> {
         }
     }
     if angle + 1 == ready.setup.experiment.n_angles() {
-        complete(world, ready)?;
-        if let Some(own) = &mut ready.engine {
-            engine::accelerate(own, world, &ready.setup)?;
-        }
+        begin_passes(world, ready)?;
     }
     Ok(())
+}
+
+/// Reads this rank's part of the file; the exit code where rank 0 ends that.
+fn read(world: &World, ready: &mut Ready, bytes: &[u8]) -> Result<Option<u8>> {
+    let reading: Reading =
+        postcard::from_bytes(bytes).map_err(|e| failed(world, format!("cannot read from rank 0 what to read: {e}")))?;
+    let pool = match ready.pool.take() {
+        Some(pool) => pool,
+        None => thread_pool(world.rank(), ready.threads.threads)?,
+    };
+    let shelves = Shelves { stores: &mut ready.stores, sigma: &mut ready.sigma };
+    let ended = parallel::follow((world, &ready.dealing, &pool), shelves, (&reading, &ready.setup.experiment));
+    ready.pool = Some(pool);
+    if ended.is_none() {
+        begin_passes(world, ready)?;
+    }
+    Ok(ended)
+}
+
+/// All data that are dealt are there: they go to an engine, and to the GPU where there is one.
+fn begin_passes(world: &World, ready: &mut Ready) -> Result<()> {
+    complete(world, ready)?;
+    match &mut ready.engine {
+        Some(own) => engine::accelerate(own, world, &ready.setup),
+        None => Ok(()),
+    }
 }
 
 /// All data that are dealt are there: they go to an engine.

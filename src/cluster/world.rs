@@ -180,13 +180,45 @@ impl World {
         self.gather(own, &counts)
     }
 
-    /// On rank 0 everybody's text, in the order of ranks; a collective call. Elsewhere empty.
+    /// On rank 0 everybody's bytes, in the order of ranks; a collective call. Elsewhere empty. For little of it: bytes travel as
+    /// numbers.
+    pub fn gather_bytes(&self, own: &[u8]) -> Vec<Vec<u8>> {
+        let numbers: Vec<f64> = [own.len() as f64].into_iter().chain(own.iter().copied().map(f64::from)).collect();
+        let all = self.gather_any(&numbers);
+        let mut rest = &all[..];
+        let mut texts = Vec::new();
+        while let Some((length, later)) = rest.split_first() {
+            let (now, later) = later.split_at(*length as usize);
+            texts.push(now.iter().map(|&number| number as u8).collect());
+            rest = later;
+        }
+        texts
+    }
+
+    /// The same for texts.
     pub fn gather_texts(&self, own: &str) -> Vec<String> {
-        // bytes as numbers: there is little of it; no text has a zero
-        let numbers: Vec<f64> = own.bytes().chain([0]).map(f64::from).collect();
-        let all: Vec<u8> = self.gather_any(&numbers).into_iter().map(|number| number as u8).collect();
-        let texts = String::from_utf8_lossy(&all);
-        texts.split_terminator('\0').map(str::to_owned).collect()
+        let all = self.gather_bytes(own.as_bytes());
+        all.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect()
+    }
+
+    /// Does `work`, which may [`Self::send`], while what other ranks send comes in: from whom, and into what, in the order in which
+    /// each of them sends. `work` is given what it must call now and then while it waits for anything else, so that others don't
+    /// wait for this rank. Returns when all has come.
+    pub fn exchange<T>(&self, expected: Vec<(usize, &mut [f32])>, work: impl FnOnce(&mut dyn FnMut()) -> T) -> T {
+        mpi::request::scope(|scope| {
+            let mut waiting = Vec::new();
+            for (from, values) in expected {
+                let from = self.comm.process_at_rank(from as i32);
+                waiting.extend(values.chunks_mut(MESSAGE).map(|part| Some(from.immediate_receive_into(scope, part))));
+            }
+            let out = work(&mut || {
+                for request in &mut waiting {
+                    *request = request.take().and_then(|request| request.test().err());
+                }
+            });
+            waiting.into_iter().flatten().for_each(|request| request.wait_without_status());
+            out
+        })
     }
 
     /// Waits for [`Self::wake`] with a core to spare: MPI's own waiting spins.

@@ -373,8 +373,9 @@ impl Run<'_> {
                 found
             }
             _ => {
-                let asked = (scaling.needs_plateaus(), self.holding.on_their_way);
-                let found = reading::read_all(dataset, &self.experiment, driver, progress, phases, asked, between)?;
+                let asked = (scaling.needs_plateaus(), self.holding.reading);
+                let file = (dataset, &self.config.selection);
+                let found = reading::read_all(file, &self.experiment, driver, progress, phases, asked, between)?;
                 packed.iter().try_for_each(|packed| found.save(packed))?;
                 found
             }

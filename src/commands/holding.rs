@@ -1,6 +1,6 @@
 //! How the data of a run are held: which strategy, and how much of them in memory.
 
-use super::reading;
+use super::reading::{self, Manner};
 use crate::cluster::{GB, MemoryLimit, Strategy, World};
 use crate::config::Config;
 use crate::gram::Level;
@@ -28,8 +28,8 @@ pub(super) struct Holding {
     pub why: &'static str,
     /// Bytes of packed data that every rank keeps, the coarse levels first, while it reads the rest in every pass; `None` = all.
     pub keep: Option<usize>,
-    /// Matrices that may be on their way from the file at once.
-    pub on_their_way: usize,
+    /// Who reads the file, and how much of it at once.
+    pub reading: Manner,
 }
 
 impl Holding {
@@ -39,18 +39,33 @@ impl Holding {
     /// [`Error::Memory`] where the limit doesn't allow what is asked for.
     pub fn new(world: &World, config: &Config, experiment: &Experiment, by_pair: bool) -> Result<Self> {
         let limit = MemoryLimit::find(config.performance.memory_limit_gb)?;
-        let mut sizes = Sizes::new(experiment, world.size(), world.ranks_on_node(), by_pair);
+        let ranks = (world.size(), world.ranks_on_node());
+        let mut parallel = config.performance.parallel_reading && world.size() > 1;
+        let mut sizes = Sizes::new(experiment, ranks, by_pair, parallel);
         if config.performance.device != DeviceChoice::Cpu && gpu::available().is_ok() {
             sizes.rank += GPU;
+        }
+        if parallel && sizes.in_memory() > limit.bytes {
+            log::info!(
+                "reading in parallel would take the data to {:.2} GB on a node, {} allows {:.2} GB: rank 0 reads",
+                sizes.in_memory() / GB,
+                limit.source,
+                limit.bytes / GB
+            );
+            parallel = false;
+            sizes = Sizes { rank: sizes.rank, ..Sizes::new(experiment, ranks, by_pair, false) };
         }
         let (strategy, why) = match config.performance.strategy {
             Some(strategy) => (strategy, "as configured"),
             None => (Strategy::by_size(experiment.n_points()), "by the number of matrix entries"),
         };
         let forced = config.performance.strategy;
-        let held =
-            Self { strategy, why, keep: None, on_their_way: reading::most_on_their_way(experiment, sizes.packed) };
+        let on_their_way = reading::most_on_their_way(experiment, sizes.packed, sizes.readers);
+        let held = Self { strategy, why, keep: None, reading: Manner { parallel, on_their_way } };
         match forced {
+            Some(Strategy::Streaming) if parallel => {
+                log::info!("rank 0 reads: what is streamed it packs into files, from which all ranks read");
+            }
             Some(Strategy::Streaming) => {}
             _ if sizes.in_memory() <= limit.bytes => return Ok(held),
             None => {}
@@ -81,13 +96,18 @@ impl Holding {
             Some(_) => (sizes.coarse(), why),
             None => (sizes.keep(limit.bytes), "the data don't fit into the memory"),
         };
-        Ok(Self { strategy: Strategy::Streaming, why, keep: Some(keep as usize), on_their_way: 1 })
+        Ok(Self {
+            strategy: Strategy::Streaming,
+            why,
+            keep: Some(keep as usize),
+            reading: Manner { parallel: false, on_their_way: 1 },
+        })
     }
 }
 
 /// Bytes that a run needs on the node of rank 0 to hold all its data.
 pub(super) fn in_memory(world: &World, experiment: &Experiment, by_pair: bool) -> f64 {
-    Sizes::new(experiment, world.size(), world.ranks_on_node(), by_pair).in_memory()
+    Sizes::new(experiment, (world.size(), world.ranks_on_node()), by_pair, false).in_memory()
 }
 
 /// What a run needs on the node of rank 0, bytes.
@@ -102,16 +122,19 @@ struct Sizes {
     share: f64,
     /// Of a rank without data.
     rank: f64,
-    /// Matrices on their way.
+    /// Ranks that read.
+    readers: usize,
+    /// Matrices on their way, of all of them on a node.
     reading: f64,
     /// The same, one at a time.
     matrix: f64,
 }
 
 impl Sizes {
-    fn new(experiment: &Experiment, ranks: usize, ranks_on_node: usize, by_pair: bool) -> Self {
+    fn new(experiment: &Experiment, (ranks, ranks_on_node): (usize, usize), by_pair: bool, parallel: bool) -> Self {
         let levels = Level::all(experiment.n_frames, experiment.n_angles());
         let packed = levels.iter().map(Level::bytes).sum();
+        let readers = if parallel { ranks.min(experiment.n_angles()) } else { 1 };
         let frames = (experiment.n_frames * experiment.n_angles().min(1 + experiment.n_angles() / ranks)) as f64;
         Self {
             packed,
@@ -120,7 +143,8 @@ impl Sizes {
             ranks: ranks_on_node as f64,
             share: ranks_on_node as f64 / ranks as f64,
             rank: RANK + TABLES * frames,
-            reading: reading::memory(experiment, packed),
+            readers,
+            reading: readers.min(ranks_on_node) as f64 * reading::memory(experiment, packed, readers),
             matrix: reading::one_at_a_time(experiment),
         }
     }

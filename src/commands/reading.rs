@@ -1,20 +1,15 @@
-//! From the file to the ranks: several matrices at once are on their way.
-//!
-//! The threads of rank 0 read, unpack and judge the next matrices while the main thread, the only one that talks to MPI,
-//! deals the last one. Buffers go round, so memory is theirs; matrices are dealt and hashed in the order of the file.
+//! From the file to the ranks: several matrices at once are on their way, read by rank 0 or by every rank its part.
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, channel};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::Driver;
-use crate::dataset::{Dataset, Fingerprint, MatrixReport, PairSigma, Plateaus, TwoTime, noise, quantiles};
+use crate::cluster::reading::{Judged, Loaded, Source, read_ahead};
+use crate::cluster::{Driver, Reading};
+use crate::dataset::{Dataset, PairSigma, Plateaus, Selection, fingerprint};
 use crate::model::Experiment;
 use crate::telemetry::{Phases, Progress};
-use crate::{Error, Result, files};
+use crate::{Result, files};
 
 /// Part of the packed data's memory that matrices on their way may take …
 const SHARE: f64 = 0.2;
@@ -24,17 +19,17 @@ const ALLOWANCE: f64 = 80e6;
 /// and the other half of the matrix is empty.
 const ON_ITS_WAY: f64 = 1.5;
 
-/// Matrices that may be on their way at once, at least one: with two, reading overlaps with dealing; with more, several
-/// threads can unpack matrices of one chunk. `packed` is what all ranks will hold, bytes.
-pub(super) fn most_on_their_way(experiment: &Experiment, packed: usize) -> usize {
-    let room = (SHARE * packed as f64 + ALLOWANCE) / (ON_ITS_WAY * matrix_bytes(experiment));
-    (room as usize).clamp(1, experiment.n_angles())
+/// Matrices that may be on their way at once on each of so many ranks that read, at least one: with two, reading overlaps with
+/// dealing; with more, several threads can unpack matrices of one chunk. `packed` is what all ranks will hold, bytes.
+pub(super) fn most_on_their_way(experiment: &Experiment, packed: usize, readers: usize) -> usize {
+    let room = (SHARE * packed as f64 / readers as f64 + ALLOWANCE) / (ON_ITS_WAY * matrix_bytes(experiment));
+    (room as usize).clamp(1, experiment.n_angles().div_ceil(readers))
 }
 
-/// Memory of the matrices on their way, bytes.
-pub(super) fn memory(experiment: &Experiment, packed: usize) -> f64 {
+/// Memory of the matrices on their way on one of so many ranks that read, bytes.
+pub(super) fn memory(experiment: &Experiment, packed: usize, readers: usize) -> f64 {
     // the library's own reading may hold a matrix twice
-    (most_on_their_way(experiment, packed) as f64 * ON_ITS_WAY * matrix_bytes(experiment))
+    (most_on_their_way(experiment, packed, readers) as f64 * ON_ITS_WAY * matrix_bytes(experiment))
         .max(one_at_a_time(experiment))
 }
 
@@ -65,11 +60,26 @@ pub(super) struct Found {
     pub any_full: bool,
     /// σ of every pair, where they have their own, by angle.
     pub sigma: Vec<PairSigma>,
-    /// See [`Fingerprint`].
+    /// See [`fingerprint`].
     pub hash: String,
 }
 
 impl Found {
+    /// From what is known of the matrices, by angle.
+    fn of(judged: Vec<Judged>, experiment: &Experiment) -> Self {
+        let digests = judged.iter().flat_map(|one| &one.digests);
+        Self {
+            hash: fingerprint(experiment.q, experiment.dt, &experiment.phi, digests),
+            n_missing: judged.iter().map(|one| one.n_missing).collect(),
+            n_excluded: judged.iter().map(|one| one.n_excluded).collect(),
+            noise: judged.iter().map(|one| one.noise).collect(),
+            plateaus: judged.iter().map(|one| one.plateaus).collect(),
+            any_full: judged.iter().any(|one| one.is_full),
+            sigma: judged.iter().filter_map(|one| one.sigma).collect(),
+            dead_frames: judged.into_iter().map(|one| one.dead_frames).collect(),
+        }
+    }
+
     /// Its file in a folder of packed data.
     pub const FILE: &str = "found";
 
@@ -92,120 +102,77 @@ impl Found {
     }
 }
 
-/// What is known of a matrix that was read.
-struct Judged {
-    report: MatrixReport,
-    noise: f64,
-    plateaus: Option<Plateaus>,
-    sigma: Option<PairSigma>,
+/// Who reads a file, and how much of it at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Manner {
+    /// Every rank its part.
+    pub parallel: bool,
+    /// Matrices that may be on their way at once, on every rank that reads.
+    pub on_their_way: usize,
 }
 
-/// Matrix of an angle, or why there is none.
-struct Arrived {
-    angle: usize,
-    matrix: TwoTime,
-    /// σ of every pair, where they have their own.
-    sigma: TwoTime,
-    found: std::thread::Result<Result<Judged>>,
-}
-
-/// Reads all matrices and deals them; `between` is called after each and may end it. `plateaus`: whether c2 at long and
-/// short lags is to be looked for; then how many matrices may be on their way at once.
+/// Has all matrices read and dealt; `between` is called now and then and may end it. `plateaus`: whether c2 at long and short lags
+/// is to be looked for.
 ///
 /// # Errors
-/// The first in the order of the angles that [`Dataset::read`] gives, or what dealing fails with. Nothing is being read any
-/// more when this returns.
+/// The first in the order of the angles, or of ranks, that [`Dataset::read`] gives, or what dealing fails with. Nothing is being
+/// read any more on this rank when this returns.
 pub(super) fn read_all(
-    dataset: &Dataset,
+    (dataset, selection): (&Dataset, &Selection),
     experiment: &Experiment,
     driver: &mut Driver,
     progress: &Progress,
     phases: &mut Phases,
-    (plateaus, on_their_way): (bool, usize),
+    (plateaus, manner): (bool, Manner),
     between: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Found> {
     let n_angles = experiment.n_angles();
-    let mut fingerprint = Fingerprint::new(experiment.q, experiment.dt, &experiment.phi);
-    let mut noise = Vec::with_capacity(n_angles);
-    let mut found_plateaus = Vec::with_capacity(n_angles);
-    let (mut dead_frames, mut any_full) = (Vec::with_capacity(n_angles), false);
-    let (mut n_missing, mut n_excluded) = (Vec::with_capacity(n_angles), Vec::with_capacity(n_angles));
-    let mut found_sigma = Vec::new();
-    let by_pair = dataset.has_sigma_by_pair();
-    let pool = driver.pool();
-    // one is being dealt while every thread works on another
-    let on_their_way = on_their_way.min(pool.current_num_threads() + 1);
-    let (done, arrivals) = channel();
-    pool.in_place_scope(|scope| {
-        let read = |angle: usize, mut matrix: TwoTime, mut sigma: TwoTime| {
-            let done = done.clone();
-            scope.spawn(move |_| {
-                // a panic must reach the main thread, which would wait for this matrix forever
-                let found = catch_unwind(AssertUnwindSafe(|| {
-                    let mut report = dataset.read(angle, &mut matrix)?;
-                    let mut own = |report| dataset.read_sigma(angle, &mut matrix, report, &mut sigma);
-                    let sigma = if by_pair { Some(own(&mut report)?) } else { None };
-                    Ok(Judged {
-                        report,
-                        noise: noise::estimate(&matrix),
-                        plateaus: if plateaus { quantiles::plateaus(&matrix) } else { None },
-                        sigma,
-                    })
-                }));
-                // nobody listens any more once an earlier matrix has failed
-                let _ = done.send(Arrived { angle, matrix, sigma, found });
-            });
-        };
-        (0..on_their_way).for_each(|angle| read(angle, TwoTime::default(), TwoTime::default()));
-        let mut early: Vec<Option<Arrived>> = (0..n_angles).map(|_| None).collect();
-        for angle in 0..n_angles {
-            let arrived = phases.time("reading", || wait_for(angle, &arrivals, &mut early))?;
-            let judged = arrived.found.unwrap_or_else(|panic: Box<dyn Any + Send>| resume_unwind(panic))?;
-            n_missing.push(judged.report.n_missing);
-            n_excluded.push(judged.report.n_excluded);
-            noise.push(judged.noise);
-            found_plateaus.push(judged.plateaus);
-            any_full |= judged.report.triangle == "full";
-            dead_frames.push(judged.report.dead_frames);
-            between()?;
-            found_sigma.extend(judged.sigma);
-            let (matrix, sigma) = (arrived.matrix, arrived.sigma);
-            phases.time("dealing and hash", || {
-                pool.in_place_scope(|beside| {
-                    beside.spawn(|_| {
-                        fingerprint.add(&matrix);
-                        if by_pair {
-                            fingerprint.add(&sigma);
-                        }
-                    });
-                    if by_pair {
-                        driver.load_sigma(angle, &|i| sigma.row_after(i));
-                    }
-                    driver.load(angle, &|i| matrix.row_after(i))
-                })
-            })?;
-            progress.reading(angle + 1, n_angles);
-            if angle + on_their_way < n_angles {
-                read(angle + on_their_way, matrix, sigma);
-            }
-        }
-        let (plateaus, sigma, hash) = (found_plateaus, found_sigma, fingerprint.finish());
-        Ok(Found { n_missing, n_excluded, noise, plateaus, dead_frames, any_full, sigma, hash })
-    })
+    if !manner.parallel {
+        let source = Source { dataset, plateaus };
+        let judged = read_alone(source, n_angles, driver, progress, phases, manner.on_their_way, between)?;
+        return Ok(Found::of(judged, experiment));
+    }
+    // ranks needn't have the same working directory
+    let file = std::path::absolute(&dataset.file).unwrap_or_else(|_| dataset.file.clone());
+    let reading = Reading { file, selection: selection.clone(), plateaus, on_their_way: manner.on_their_way };
+    let judged = phases.time("reading", || {
+        driver.read_in_parallel(&reading, dataset, &mut |n| {
+            progress.reading(n, n_angles);
+            between()
+        })
+    })?;
+    Ok(Found::of(judged, experiment))
 }
 
-/// The matrix of an angle; others that come first are kept in `early`.
-fn wait_for(angle: usize, arrivals: &Receiver<Arrived>, early: &mut [Option<Arrived>]) -> Result<Arrived> {
-    loop {
-        if let Some(arrived) = early[angle].take() {
-            return Ok(arrived);
-        }
-        let next = arrivals
-            .recv()
-            .map_err(|_| Error::Rank { rank: 0, message: "the threads that read the data have ended".into() })?;
-        let angle = next.angle;
-        early[angle] = Some(next);
-    }
+/// Reads all matrices on this rank and deals them.
+fn read_alone(
+    source: Source,
+    n_angles: usize,
+    driver: &mut Driver,
+    progress: &Progress,
+    phases: &mut Phases,
+    on_their_way: usize,
+    between: &mut dyn FnMut() -> Result<()>,
+) -> Result<Vec<Judged>> {
+    let by_pair = source.dataset.has_sigma_by_pair();
+    let angles: Vec<usize> = (0..n_angles).collect();
+    let pool = driver.pool();
+    read_ahead(&pool, source, &angles, on_their_way, |ahead| {
+        let one = |&angle: &usize| {
+            let Loaded { matrix, sigma, judged } = phases.time("reading", || ahead.next(None))?;
+            between()?;
+            phases.time("dealing", || {
+                if by_pair {
+                    driver.load_sigma(angle, &|i| sigma.row_after(i));
+                }
+                driver.load(angle, &|i| matrix.row_after(i))
+            })?;
+            progress.reading(angle + 1, n_angles);
+            ahead.begin(matrix, sigma);
+            Ok(judged)
+        };
+        angles.iter().map(one).collect()
+    })
 }
 
 #[cfg(test)]
@@ -228,9 +195,9 @@ mod tests {
                 time_offset: 0,
             };
             let packed: usize = Level::all(n_frames, n_angles).iter().map(Level::bytes).sum();
-            let most = most_on_their_way(&experiment, packed);
+            let most = most_on_their_way(&experiment, packed, 1);
             assert!(
-                most == 1 || memory(&experiment, packed) <= SHARE * packed as f64 + ALLOWANCE,
+                most == 1 || memory(&experiment, packed, 1) <= SHARE * packed as f64 + ALLOWANCE,
                 "{n_angles} × {n_frames}"
             );
             most

@@ -66,7 +66,7 @@ const CHOICES: &[Choice] = &[
     },
     Choice { path: "device.kind", ready: &["auto", "cpu", "cuda"], later: &[], remedy: "" },
     Choice { path: "device.precision", ready: &["f64", "mixed"], later: &[], remedy: "" },
-    Choice { path: "distributed.io", ready: &["root"], later: &["parallel"], remedy: "set `io: root`" },
+    Choice { path: "distributed.io", ready: &["root", "parallel"], later: &[], remedy: "" },
 ];
 
 impl Document {

@@ -83,7 +83,10 @@ pub(super) fn effective(config: &Config) -> Value {
             "precision": config.performance.precision.name(),
             "memory_fraction": config.performance.memory_fraction,
         },
-        "distributed": { "io": "root", "silence_limit": config.performance.silence_limit },
+        "distributed": {
+            "io": if config.performance.parallel_reading { "parallel" } else { "root" },
+            "silence_limit": config.performance.silence_limit,
+        },
         "output": {
             "directory": config.output.directory.to_string_lossy(),
             "compress_hdf5": config.output.compression > 0,

@@ -159,6 +159,7 @@ fn performance(document: &Document) -> Result<PerformanceConfig> {
             _ => DeviceChoice::Auto,
         },
         memory_fraction: memory_fraction(document)?,
+        parallel_reading: document.choice("distributed.io")? == Some("parallel"),
         silence_limit: silence_limit(document)?,
         progress: document.flag("performance.enable_progress", true)?,
     })

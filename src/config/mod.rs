@@ -73,6 +73,8 @@ pub struct PerformanceConfig {
     pub device: DeviceChoice,
     /// Share of a GPU's free memory that is used.
     pub memory_fraction: f64,
+    /// Whether every rank reads its part of the file; else rank 0 reads all.
+    pub parallel_reading: bool,
     /// How long ranks may be silent before the job ends, s; 0 = for ever.
     pub silence_limit: f64,
     /// Whether progress is shown on a terminal.
@@ -88,6 +90,7 @@ impl Default for PerformanceConfig {
             precision: Precision::default(),
             device: DeviceChoice::default(),
             memory_fraction: MEMORY_FRACTION,
+            parallel_reading: false,
             silence_limit: SILENCE_LIMIT,
             progress: true,
         }

@@ -303,7 +303,7 @@ impl Text {
             (&format!("  memory_fraction: {MEMORY_FRACTION}"), "of a GPU's free memory"),
             ("", ""),
             ("distributed:", ""),
-            ("  io: root", "the first rank reads and deals"),
+            ("  io: root", "the first rank reads and deals; parallel: every rank its part"),
             (
                 &format!("  silence_limit: {SILENCE_LIMIT:.1}"),
                 "s: a rank that is frozen or lost for so long ends the job; 0: never",

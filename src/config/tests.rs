@@ -93,7 +93,7 @@ fn every_setting_arrives() {
          performance: {strategy_override: CHUNKED, memory_limit_gb: 1.5, enable_progress: false, \
          computation: {cpu_threads: 6}}\n\
          output: {directory: out, base_directory: elsewhere, compression_level: 9, max_npz_entries: 5000, formats: {hdf5: off, csv: on}}\n\
-         logging: {level: WARNING}\n",
+         distributed: {io: Parallel}\nlogging: {level: WARNING}\n",
     )
     .unwrap();
     let selection = Selection {
@@ -115,6 +115,7 @@ fn every_setting_arrives() {
     assert_eq!((config.fit.ftol, config.fit.xtol, config.fit.gtol), (1e-6, 1e-7, 1e-9));
     assert_eq!(config.fit.scaling, Some(ScalingMode::Individual));
     let performance = PerformanceConfig {
+        parallel_reading: true,
         strategy: Some(Strategy::Chunked),
         memory_limit_gb: Some(1.5),
         threads: Some(6),
@@ -179,6 +180,7 @@ fn wrong_values_name_key_place_and_expectation() {
         ("optimization: {streaming: {checkpoint_frequency: 0}}", "must be at least 1"),
         ("optimization: {streaming: {max_retries_per_batch: -1}}", "must be from 0 to 1000"),
         ("optimization: {streaming: {min_success_rate: 95}}", "must be from 0 to 1"),
+        ("distributed: {io: mpiio}", "`distributed.io` can be `root`, `parallel`, found `mpiio`"),
         ("device: {memory_fraction: 90}", "must be above 0 and at most 1"),
         ("distributed: {silence_limit: 0.5}", "must be 0 (for ever) or from 1"),
         ("output: {compression_level: 10}", "must be from 0 to 9"),
@@ -216,7 +218,6 @@ fn what_would_be_ignored_to_the_result_is_refused() {
     for (more, expected) in [
         ("optimization: {method: cmc}", "`method: cmc` isn't available yet; set `method: nlsq`"),
         ("optimization: {method: both}", "`method: both` isn't available yet"),
-        ("distributed: {io: parallel}", "`io: parallel` isn't"),
         ("initial_parameters: {fixed_parameters: {contrast: 0.3}}", "fixing `contrast` isn't available yet"),
     ] {
         let text = message(load_static(more), more);

@@ -6,7 +6,7 @@
 use super::TwoTime;
 
 /// What the configuration wants left out. Frames count from 1 in the measurement, as `start_frame` does.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct DataFilter {
     /// Frames to leave out, as ranges (first, last).
     pub frames: Vec<(usize, usize)>,

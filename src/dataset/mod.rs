@@ -39,9 +39,11 @@ mod zipped;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use crate::Result;
 
-pub use fingerprint::Fingerprint;
+pub use fingerprint::{Digest, digest, fingerprint};
 pub use left_out::{DataFilter, LeftOut};
 pub(crate) use npy::f64_header;
 pub use quantiles::Plateaus;
@@ -50,7 +52,7 @@ pub use sigma::PairSigma;
 pub use write::{WriteSpec, write_file, write_from};
 
 /// File layouts that can be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Layout {
     /// APS-U, written by boost_corr.
     ApsU,
@@ -118,7 +120,7 @@ impl Layout {
 }
 
 /// What c2 has become in a file where nothing is left of a correlation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Baseline {
     /// The file holds c2 − 1.
     Zero,
@@ -127,7 +129,7 @@ pub enum Baseline {
 }
 
 /// Which pulse train of a file that holds matrices of several.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Train {
     /// Their mean.
     Mean,
@@ -136,7 +138,7 @@ pub enum Train {
 }
 
 /// What some files leave open, as the configuration says it.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Unsaid {
     /// φ in degree where a file holds none: one for every matrix of the file, in its order, or one for all of them.
     pub phi: Option<Vec<f64>>,
@@ -147,7 +149,7 @@ pub struct Unsaid {
 }
 
 /// What the configuration asks of a file.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Selection {
     /// Layout to insist on; `None` = detect.
     pub layout: Option<Layout>,

@@ -85,6 +85,14 @@ impl Dataset {
         Ok(dataset)
     }
 
+    /// Opens a file that another rank has opened, which has said what there is to say.
+    ///
+    /// # Errors
+    /// As [`Dataset::open`].
+    pub fn open_again(file: &Path, selection: &Selection) -> Result<Self> {
+        Self::open_as(file, selection, Purpose::Fit)
+    }
+
     /// Like [`Dataset::open`], but keeps all rings where the selection names no q and several are there (`q` is NaN
     /// then), and does without a time between frames (`dt` is NaN then). For looking at a file, not for fitting it.
     pub fn open_for_inspection(file: &Path, selection: &Selection) -> Result<Self> {

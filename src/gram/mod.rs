@@ -49,7 +49,7 @@ pub use cpu::{BatchProgress, CpuEngine, Precision, Shard};
 pub use isa::{names as instruction_sets, selected as selected_instruction_set};
 pub use local::Local;
 pub use loss::Loss;
-pub use pack::{Lane, TileStore, as_floats, pack_angle};
+pub use pack::{Lane, TileStore, as_floats, as_floats_mut, pack_angle};
 pub use peak::{fma_per_second, read_bytes_per_second};
 pub use plan::{Brick, BrickKind, Level, TilePlan};
 

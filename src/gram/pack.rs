@@ -21,6 +21,11 @@ pub fn as_floats(lanes: &[Lane]) -> &[f32] {
     bytemuck::must_cast_slice(lanes)
 }
 
+/// The same, to be received.
+pub fn as_floats_mut(lanes: &mut [Lane]) -> &mut [f32] {
+    bytemuck::must_cast_slice_mut(lanes)
+}
+
 /// Lanes that a thread touches at a time: 2 MB.
 const TOUCHED: usize = 1 << 16;
 
@@ -164,9 +169,22 @@ impl TileStore {
         &mut self.lanes[self.offsets[a]..self.offsets[b]]
     }
 
+    /// The lanes of several runs of tiles held, which follow one another.
+    pub fn parts_mut<'s>(&'s mut self, runs: &[Range<usize>]) -> Vec<&'s mut [Lane]> {
+        let Self { range, lanes, offsets, .. } = self;
+        let (mut rest, mut at) = (&mut lanes[..], 0);
+        let part = |run: &Range<usize>| {
+            let (a, b) = (offsets[run.start - range.start], offsets[run.end - range.start]);
+            let (part, later) = std::mem::take(&mut rest)[a - at..].split_at_mut(b - a);
+            (rest, at) = (later, b);
+            part
+        };
+        runs.iter().map(part).collect()
+    }
+
     /// Fills a run of tiles held with packed values from elsewhere; [`Self::mark`] must follow.
     pub fn receive(&mut self, tiles: &Range<usize>, into: impl FnOnce(&mut [f32])) {
-        into(bytemuck::must_cast_slice_mut(self.lanes_mut(tiles)));
+        into(as_floats_mut(self.lanes_mut(tiles)));
     }
 
     /// Notes which values of a run of tiles held are missing, and makes NaN of every value that is not finite.

@@ -155,6 +155,11 @@ impl TilePlan {
         ranges
     }
 
+    /// Lanes of a run of tiles, by global number, of one angle.
+    pub fn lanes_of(&self, run: &Range<usize>) -> usize {
+        run.clone().map(|tile| self.tiles[tile % self.per_angle()].n_lanes).sum()
+    }
+
     /// Of a range of global tiles, those of one angle, as tile numbers within it.
     pub fn within_angle(&self, range: &Range<usize>, angle: usize) -> Range<usize> {
         let base = angle * self.per_angle();

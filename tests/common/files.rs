@@ -133,3 +133,16 @@ pub fn put_matrix(h5: &hdf5::File, slot: usize, n: usize, c2: impl Fn(usize, usi
     let matrix = Array2::from_shape_fn((n, n), |(i, j)| c2(i, j));
     h5.new_dataset_builder().with_data(&matrix).create(path.as_str()).unwrap();
 }
+
+/// Overwrites all that is stored of a matrix of an APS-U file, counted from 1.
+pub fn destroy(path: &Path, matrix: usize) {
+    let (at, size) = alone_with_files(|| {
+        let file = hdf5::File::open(path).unwrap();
+        let c2 = file.dataset(&format!("xpcs/twotime/correlation_map/c2_{matrix:05}")).unwrap();
+        let chunk = c2.chunk_info(0).unwrap();
+        (chunk.addr as usize, chunk.size as usize)
+    });
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[at..at + size].fill(0xff);
+    std::fs::write(path, bytes).unwrap();
+}

@@ -44,7 +44,7 @@ parameter_space:
     - {name: D0, min: 5, max: 1}
     - {name: D1}
     - {name: alpha, min: x}
-distributed: {io: parallel}
+initial_parameters: {fixed_parameters: {contrast: 0.3}}
 ";
     let expected = [
         "3: `analyzer_parameters.dt` must be a number",
@@ -56,12 +56,12 @@ distributed: {io: parallel}
         "15: min must be less than max",
         "16: there is no parameter `D1`; did you mean `D0`?",
         "17: must be a number",
-        "18: `io: parallel` isn't available yet",
+        "18: fixing `contrast` isn't available yet",
     ];
     assert_problems(text, &expected);
     let findings = findings(text);
     let later: Vec<_> = findings.problems.iter().filter(|p| p.later).map(|p| p.place.unwrap().0).collect();
-    assert_eq!(later, [18], "only the device is of a later version");
+    assert_eq!(later, [18], "only that is of a later version");
     assert!(findings.problems.iter().all(|p| p.snippet.contains('^')));
     let config = findings.config.unwrap();
     assert_eq!((config.selection.dt, config.gap), (None, Some(2e6)), "the rest is in force");
