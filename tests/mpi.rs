@@ -79,6 +79,16 @@ fn sixty_four_ranks_change_nothing() {
 }
 
 #[test]
+fn the_node_with_the_least_memory_counts() {
+    let folder = scratch();
+    Sample::FLOW.make(folder.path());
+    let mut command = std::process::Command::new(common::mpirun());
+    let program = [common::PROGRAM, "--config", "config.yaml"];
+    command.args(["-n", "1"]).args(program).args([":", "-n", "1", "env", "HOMODYNE_MEMORY_LIMIT=0.0001"]).args(program);
+    common::other(folder.path(), command).outcome().assert_error(2, &["on the node of rank 1 allows 0.00 GB"]);
+}
+
+#[test]
 fn the_report_is_printed_once() {
     let folder = scratch();
     Sample::STILL.make(folder.path());

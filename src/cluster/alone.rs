@@ -3,6 +3,7 @@
 
 use std::io::Write;
 
+use super::NodeShare;
 use super::launch::{self, Library};
 use crate::Result;
 
@@ -12,7 +13,9 @@ pub fn library() -> Option<Library> {
 }
 
 /// This process, the only rank.
-pub struct World;
+pub struct World {
+    node: [NodeShare; 1],
+}
 
 // as in `world.rs`, whose ranks are more than one
 #[allow(clippy::unused_self)]
@@ -22,7 +25,7 @@ impl World {
     /// # Errors
     /// [`crate::Error::Usage`] when a launcher started several, which can't know of each other.
     pub fn start() -> Result<Self> {
-        launch::refuse_companions(None).map(|()| Self)
+        launch::refuse_companions(None).map(|()| Self { node: [NodeShare::own(1)] })
     }
 
     /// Nothing to warn of.
@@ -38,6 +41,11 @@ impl World {
     /// 1.
     pub fn size(&self) -> usize {
         1
+    }
+
+    /// That of this process.
+    pub fn nodes(&self) -> &[NodeShare] {
+        &self.node
     }
 
     /// 1.

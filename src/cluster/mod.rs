@@ -37,7 +37,7 @@ pub use pulse::SILENCE_LIMIT;
 pub use reduce::{CompletionCost, completion_cost};
 pub use rounds::RoundPlan;
 pub use setup::{Setup, Streaming};
-pub use strategy::{GB, MemoryLimit, Strategy};
+pub use strategy::{GB, MemoryLimit, NodeShare, Strategy};
 pub use survey::{Share, Survey, SurveyedRank, survey, while_others_rest};
 pub use threads::{ThreadPlan, thread_plan};
 pub use worker::RankStatus;

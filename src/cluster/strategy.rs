@@ -2,6 +2,7 @@
 
 use std::path::{Component, Path};
 
+use super::World;
 use crate::{Error, Result};
 
 /// Strategy of a run.
@@ -62,6 +63,23 @@ impl Strategy {
     }
 }
 
+/// What a rank knows of its node when it starts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NodeShare {
+    /// Ranks of the node.
+    pub ranks: usize,
+    /// Memory that they may use together, as far as the rank itself can tell, bytes.
+    pub limit: f64,
+}
+
+impl NodeShare {
+    /// That of this process, on a node of so many ranks.
+    pub(super) fn own(ranks: usize) -> Self {
+        // a limit that can't be understood rank 0 refuses
+        Self { ranks, limit: MemoryLimit::find(None).map_or(f64::INFINITY, |limit| limit.bytes) }
+    }
+}
+
 /// A limit on the memory of all ranks of one node, and where it came from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MemoryLimit {
@@ -102,6 +120,27 @@ impl MemoryLimit {
         let least = [slurm, group, physical].into_iter().flatten().min_by(|a, b| a.0.total_cmp(&b.0));
         let (bytes, name) = least.unwrap_or((f64::INFINITY, "no limit found"));
         Ok(Self { bytes: SHARE_OF_MEMORY * bytes, source: format!("80 % of {name}") })
+    }
+
+    /// The limit of the node that has the least for each of its ranks, and how many ranks that is.
+    ///
+    /// # Errors
+    /// As [`Self::find`], on rank 0.
+    pub fn of_tightest_node(world: &World, configured_gb: Option<f64>) -> Result<(Self, usize)> {
+        let own = Self::find(configured_gb)?;
+        let nodes = world.nodes().iter().enumerate();
+        // a limit in the configuration holds for every node
+        let limits = nodes.map(|(rank, node)| (rank, node.ranks, configured_gb.map_or(node.limit, |_| own.bytes)));
+        let a_rank = |&(_, ranks, bytes): &(usize, usize, f64)| bytes / ranks as f64;
+        // the first of several, rank 0 before all
+        let tightest = limits.reduce(|least, next| if a_rank(&next) < a_rank(&least) { next } else { least });
+        Ok(match tightest {
+            Some((rank, ranks, bytes)) if a_rank(&(rank, ranks, bytes)) < own.bytes / world.ranks_on_node() as f64 => {
+                let source = format!("{} on the node of rank {rank}", own.source);
+                (Self { bytes, source }, ranks)
+            }
+            _ => (own, world.ranks_on_node()),
+        })
     }
 
     /// Refuses a run that would need more than the limit on a node.

@@ -9,6 +9,7 @@ use mpi::topology::SimpleCommunicator;
 use mpi::traits::*;
 use mpi::{Count, Tag, Threading};
 
+use super::NodeShare;
 use super::launch::{self, Library};
 use crate::{Error, Result};
 
@@ -56,6 +57,7 @@ pub struct World {
     rank: usize,
     size: usize,
     warning: Option<String>,
+    nodes: Vec<NodeShare>,
 }
 
 impl World {
@@ -79,7 +81,11 @@ impl World {
             format!("MPI grants no threads beside it ({granted:?}): results may be at risk with more than one thread")
         });
         let local = comm.split_shared(rank as i32);
-        Ok(Self { local, comm, _universe: universe, rank, size, warning })
+        let mut world = Self { local, comm, _universe: universe, rank, size, warning, nodes: Vec::new() };
+        let own = NodeShare::own(world.ranks_on_node());
+        let nodes = world.gather(&[own.ranks as f64, own.limit], &vec![2; size]);
+        world.nodes = nodes.chunks_exact(2).map(|of| NodeShare { ranks: of[0] as usize, limit: of[1] }).collect();
+        Ok(world)
     }
 
     /// What to tell the user about this MPI, once there is a log.
@@ -95,6 +101,11 @@ impl World {
     /// Number of ranks.
     pub fn size(&self) -> usize {
         self.size
+    }
+
+    /// On rank 0 what every rank knows of its node, in the order of ranks; elsewhere empty.
+    pub fn nodes(&self) -> &[NodeShare] {
+        &self.nodes
     }
 
     /// Number of ranks on this node.

@@ -159,10 +159,13 @@ impl Printed<'_> {
     }
 
     fn memory(&self) -> String {
-        let needed = holding::in_memory(self.world, self.experiment, self.dataset.has_sigma_by_pair()) / GB;
-        let all = format!("{needed:.2} GB on the first node with all data in memory");
-        match MemoryLimit::find(self.config.performance.memory_limit_gb) {
-            Ok(limit) => format!("{all}; {:.2} GB allowed ({})", limit.bytes / GB, limit.source),
+        let found = MemoryLimit::of_tightest_node(self.world, self.config.performance.memory_limit_gb);
+        let on_node = found.as_ref().map_or(self.world.ranks_on_node(), |(_, ranks)| *ranks);
+        let by_pair = self.dataset.has_sigma_by_pair();
+        let needed = holding::in_memory(self.world, on_node, self.experiment, by_pair) / GB;
+        let all = format!("{needed:.2} GB on a node with all data in memory");
+        match found {
+            Ok((limit, _)) => format!("{all}; {:.2} GB allowed ({})", limit.bytes / GB, limit.source),
             Err(_) => all,
         }
     }

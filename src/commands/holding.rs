@@ -38,8 +38,8 @@ impl Holding {
     /// # Errors
     /// [`Error::Memory`] where the limit doesn't allow what is asked for.
     pub fn new(world: &World, config: &Config, experiment: &Experiment, by_pair: bool) -> Result<Self> {
-        let limit = MemoryLimit::find(config.performance.memory_limit_gb)?;
-        let ranks = (world.size(), world.ranks_on_node());
+        let (limit, on_node) = MemoryLimit::of_tightest_node(world, config.performance.memory_limit_gb)?;
+        let ranks = (world.size(), on_node);
         let mut parallel = config.performance.parallel_reading && world.size() > 1;
         let mut sizes = Sizes::new(experiment, ranks, by_pair, parallel);
         if config.performance.device != DeviceChoice::Cpu && gpu::available().is_ok() {
@@ -105,12 +105,12 @@ impl Holding {
     }
 }
 
-/// Bytes that a run needs on the node of rank 0 to hold all its data.
-pub(super) fn in_memory(world: &World, experiment: &Experiment, by_pair: bool) -> f64 {
-    Sizes::new(experiment, (world.size(), world.ranks_on_node()), by_pair, false).in_memory()
+/// Bytes that a run needs to hold all its data on the node with the least memory a rank, which has so many ranks.
+pub(super) fn in_memory(world: &World, on_node: usize, experiment: &Experiment, by_pair: bool) -> f64 {
+    Sizes::new(experiment, (world.size(), on_node), by_pair, false).in_memory()
 }
 
-/// What a run needs on the node of rank 0, bytes.
+/// What a run needs on the node with the least memory a rank, bytes; what rank 0 needs for reading is counted there.
 struct Sizes {
     /// Packed data of all levels and ranks.
     packed: usize,
