@@ -3,7 +3,8 @@
 #
 #     sbatch --nodes=8 many-nodes.sh config.yaml [options of homodyne-mpi]
 #
-# `homodyne-mpi --config config.yaml --dry-run` tells beforehand how much memory the data need.
+# `homodyne-mpi --config config.yaml --dry-run` tells beforehand how much memory the data need. With `distributed: { io: parallel }`
+# in the configuration all nodes read the file, not only the first.
 # Edit: account, partition, the shape of a node, modules.
 #SBATCH --job-name=homodyne
 #SBATCH --account=ACCOUNT

@@ -42,6 +42,9 @@ fn two_nodes_give_the_bits_of_one_process() {
         assert_eq!(parameters(&folder.join("homodyne_results")), expected, "{nodes} {tasks}");
         assert!(!outcome.stderr.contains("warning: "), "{outcome}");
     }
+    let outcome = fit(plugin, &["-N2", "-n4"], &["--set", "distributed.io=parallel"]);
+    assert!(outcome.code == Some(0) && outcome.stderr.contains("info: 4 of 4 ranks read "), "{outcome}");
+    assert_eq!(parameters(&folder.join("homodyne_results")), expected, "reading in parallel");
     // more threads than the job has processors for
     let many = fit(plugin, &["-N1", "-n2", "--cpus-per-task=2"], &["--threads", "3"]);
     assert_eq!(many.code, Some(0), "{many}");

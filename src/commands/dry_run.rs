@@ -53,7 +53,10 @@ pub fn dry_run(world: &World, config: &Config, out: &mut impl Write) -> Result<(
     };
     let survey = survey(world, setup, true)?;
     // where the data are too large for this node, so may be one of the matrices
-    let reading = holding.is_ok().then(|| reading_seconds(&dataset, survey.ranks[0].plan.threads)).transpose()?;
+    let parallel = holding.as_ref().is_ok_and(|holding| holding.reading.parallel);
+    let readers = if parallel { world.size().min(experiment.n_angles()) } else { 1 };
+    let (ok, threads) = (holding.is_ok(), survey.ranks[0].plan.threads);
+    let reading = ok.then(|| reading_seconds(&dataset, readers, threads)).transpose()?;
     let plan = Printed {
         world,
         config,
@@ -68,9 +71,9 @@ pub fn dry_run(world: &World, config: &Config, out: &mut impl Write) -> Result<(
     holding.map(|_| ())
 }
 
-/// Time for reading all matrices, from that for the first, shared out among rank 0's threads. It is read twice: the first
-/// time the file and the memory may be cold.
-fn reading_seconds(dataset: &Dataset, threads: usize) -> Result<f64> {
+/// Time for reading all matrices, from that for the first, shared out among the ranks that read and their threads. It is read
+/// twice: the first time the file and the memory may be cold.
+fn reading_seconds(dataset: &Dataset, readers: usize, threads: usize) -> Result<f64> {
     let mut matrix = TwoTime::default();
     let mut shortest = f64::INFINITY;
     for _ in 0..2 {
@@ -80,7 +83,7 @@ fn reading_seconds(dataset: &Dataset, threads: usize) -> Result<f64> {
         std::hint::black_box(digest(&matrix));
         shortest = shortest.min(begin.elapsed().as_secs_f64());
     }
-    let n = dataset.selected.len();
+    let n = dataset.selected.len().div_ceil(readers);
     Ok(shortest * n.div_ceil(threads.clamp(1, n.max(1))) as f64)
 }
 
