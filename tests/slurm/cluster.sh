@@ -95,9 +95,9 @@ start() {
     slurmctld -c
     start_node 1
     start_node 2
-    local tries
-    for tries in $(seq 100); do
-        [ "$(sinfo -h -t idle -o %D -p main 2>/dev/null)" = 2 ] && return 0
+    local end=$((SECONDS + 20))
+    while [ "$SECONDS" -lt "$end" ]; do
+        [ "$(timeout 3 sinfo -h -t idle -o %D -p main 2>/dev/null)" = 2 ] && return 0
         sleep 0.1
     done
     echo "error: the nodes don't come up; see $folder/*.log" >&2
