@@ -48,7 +48,7 @@ fn two_nodes_give_the_bits_of_one_process() {
     // more threads than the job has processors for
     let many = fit(plugin, &["-N1", "-n2", "--cpus-per-task=2"], &["--threads", "3"]);
     assert_eq!(many.code, Some(0), "{many}");
-    assert!(many.stderr.contains("but srun has ") && many.stderr.contains("--cpus-per-task=3"), "{many}");
+    assert!(many.stderr.contains("but Slurm has ") && many.stderr.contains("--cpus-per-task=3"), "{many}");
     // ranks that don't find each other
     let refused = fit("none", &["-N2", "-n2"], &[]);
     assert_eq!(refused.code, Some(2), "{refused}");

@@ -25,7 +25,7 @@ pub struct ThreadPlan {
     pub sharing: usize,
     /// Cores of the node that the launcher could have used but no thread of its ranks will; 0 where that was asked for.
     pub idle: usize,
-    /// Processors of the node that srun has for each of its ranks, at least 1; 0 where srun didn't start them.
+    /// Processors of the node that Slurm's job has for each of its ranks, at least 1; 0 where it didn't start them.
     pub allocated: usize,
 }
 
@@ -38,7 +38,7 @@ impl ThreadPlan {
             let room = room.min(allocated);
             return (threads > room).then(|| {
                 format!(
-                    "{threads} threads a rank, but srun has {room} processor{} for each: ask for `--cpus-per-task={threads}`, of \
+                    "{threads} threads a rank, but Slurm has {room} processor{} for each: ask for `--cpus-per-task={threads}`, of \
                      srun too where sbatch was asked, or for fewer threads or ranks",
                     if room == 1 { "" } else { "s" },
                 )
@@ -151,8 +151,8 @@ fn count(mask: &[u64]) -> usize {
 enum Launcher {
     /// mpirun, which may use these cores.
     Mpirun(Mask),
-    /// srun, which has so many processors on this node.
-    Srun(usize),
+    /// Slurm, whose job has so many processors on this node.
+    Slurm(usize),
     /// Nobody, or somebody else.
     Other,
 }
@@ -164,8 +164,9 @@ impl Launcher {
             return Self::Mpirun(affinity(Pid::parent()));
         }
         let on_node = std::env::var("SLURM_CPUS_ON_NODE").ok().and_then(|n| n.parse().ok());
-        // other launchers may themselves have been started by srun, one process a node
-        on_node.filter(|_| launch::by_srun(world.size())).map_or(Self::Other, Self::Srun)
+        // other launchers may themselves have been started by srun, one process a node; a single process may be the job script's
+        let is_slurms = world.size() == 1 || launch::by_srun(world.size());
+        on_node.filter(|_| is_slurms).map_or(Self::Other, Self::Slurm)
     }
 }
 
@@ -174,7 +175,7 @@ fn divide(own: &Mask, all: &[u64], asked: Option<usize>, launcher: Launcher) -> 
     let sharing = all.chunks(MASK_WORDS).filter(|other| other.iter().zip(own).any(|(a, b)| a & b != 0)).count().max(1);
     let allocated = match launcher {
         // where nobody is bound, the mask of a rank holds what other jobs have
-        Launcher::Srun(cpus) => (cpus / (all.len() / MASK_WORDS).max(1)).max(1),
+        Launcher::Slurm(cpus) => (cpus / (all.len() / MASK_WORDS).max(1)).max(1),
         _ => 0,
     };
     let room = if allocated > 0 { allocated.min(cores / sharing) } else { cores / sharing };
@@ -191,7 +192,7 @@ fn divide(own: &Mask, all: &[u64], asked: Option<usize>, launcher: Launcher) -> 
 }
 
 /// Threads of this rank: what was asked for, else `SLURM_CPUS_PER_TASK`, else the cores in its affinity mask divided
-/// among the ranks of the node whose masks overlap it, but no more than srun has for it. A collective call among the ranks of a node.
+/// among the ranks of the node whose masks overlap it, but no more than Slurm's job has for it. A collective call among the ranks of a node.
 pub fn thread_plan(world: &World, asked: Option<usize>) -> ThreadPlan {
     let own = affinity(OWN);
     let all = world.all_gather_on_node(&own);
@@ -249,16 +250,16 @@ mod tests {
     }
 
     #[test]
-    fn what_srun_has_is_no_more_than_ranks_use() {
+    fn ranks_use_no_more_than_slurm_has() {
         // two ranks that may run everywhere, in a job of four of the node's eight processors
         let node = mask(&[0, 1, 2, 3, 4, 5, 6, 7]);
         let all = [node, node].concat();
-        let plan = |asked, cpus| divide(&node, &all, asked, Launcher::Srun(cpus));
+        let plan = |asked, cpus| divide(&node, &all, asked, Launcher::Slurm(cpus));
         assert_eq!((plan(None, 4).threads, plan(None, 4).warning()), (2, None));
         assert_eq!((plan(None, 100).threads, plan(None, 1).threads), (4, 1));
         let warning = plan(Some(3), 4).warning().unwrap();
         assert!(
-            warning.starts_with("3 threads a rank, but srun has 2 processors for each: ask for `--cpus-per-task=3`")
+            warning.starts_with("3 threads a rank, but Slurm has 2 processors for each: ask for `--cpus-per-task=3`")
         );
         assert_eq!(plan(Some(1), 1).warning(), None, "more ranks than processors isn't a matter of threads");
         assert_eq!(ThreadPlan::decode(&plan(Some(3), 4).encode()), plan(Some(3), 4));
