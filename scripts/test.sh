@@ -60,7 +60,7 @@ export MPIRUN
 cargo test --release --locked "${cargo_arguments[@]}" -- "${test_arguments[@]}"
 [ -z "$filtered" ] || exit 0
 
-# The program itself compiled with little optimisation, in a third of the time: the bits are the same.
+# The program itself is compiled with little optimisation, which takes less time: the bits are the same.
 quick=(--release --locked --config 'profile.release.package.homodyne-mpi.opt-level=1')
 
 say "Tests without MPI"

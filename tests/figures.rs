@@ -57,7 +57,7 @@ simulation:
         let phases = metrics["phases"].as_array().unwrap();
         phases.iter().find(|p| p["name"] == name).and_then(|p| p["seconds"].as_f64()).unwrap()
     };
-    let read = phase("reading") + phase("dealing and hash");
+    let read = phase("reading") + phase("dealing");
     let matrices = f64::from(n_angles) * (n_frames * n_frames * size_of::<f32>()) as f64;
     println!(
         "{layout}, {n_angles} × {n_frames}: whole command {:.2} s, read and dealt in {read:.2} s ({:.2} GB/s of matrices), peak memory of all ranks {:.3} GB",

@@ -89,6 +89,23 @@ fn the_node_with_the_least_memory_counts() {
 }
 
 #[test]
+fn the_launcher_of_another_mpi_is_refused() {
+    let folder = scratch();
+    Sample::STILL.make(folder.path());
+    // as Debian names them
+    let other = if common::srun_plugin() == "pmix" { "mpirun.mpich" } else { "mpirun.openmpi" };
+    let is_there = std::process::Command::new(other).arg("--version").output().is_ok();
+    if !is_there {
+        println!("left out: there is no {other} here");
+        return;
+    }
+    let mut command = std::process::Command::new(other);
+    command.args(["-n", "2", common::PROGRAM, "--config", "config.yaml"]);
+    let outcome = common::other(folder.path(), command).outcome();
+    outcome.assert_error(2, &["mpirun started 2 processes", "that mpirun belongs to another MPI"]);
+}
+
+#[test]
 fn the_report_is_printed_once() {
     let folder = scratch();
     Sample::STILL.make(folder.path());

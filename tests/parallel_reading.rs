@@ -94,7 +94,7 @@ fn reading_can_be_stopped() {
 }
 
 #[test]
-fn what_is_streamed_or_has_no_room_rank_0_reads() {
+fn what_is_streamed_rank_0_reads() {
     let folder = scratch();
     let folder = folder.path();
     Sample::FLOW.make(folder);
@@ -104,4 +104,32 @@ fn what_is_streamed_or_has_no_room_rank_0_reads() {
     let streamed = fit(&["--strategy", "streaming", "--output-dir", "streamed"]);
     assert!(streamed.stderr.contains("info: rank 0 reads: what is streamed"), "{streamed}");
     assert_eq!(parameters(&folder.join("streamed")), expected);
+}
+
+#[test]
+fn rank_0_reads_where_memory_has_no_room_for_several() {
+    let folder = scratch();
+    let folder = folder.path();
+    // packed data 2.6 MB, a matrix on its way 2.2 MB: rank 0 would hold three of them, two readers two each
+    Sample { frames: 600, angles: &[-60.0, 0.0, 90.0], ..Sample::FLOW }.make(folder);
+    let fit = |limit: &str| with_ranks(2, folder, &[&PARALLEL[..], &["--set", limit]].concat()).success().stderr;
+    let tight = fit("performance.memory_limit_gb=0.0095");
+    assert!(tight.contains("info: reading in parallel would take") && !tight.contains(" ranks read "), "{tight}");
+    assert!(!tight.contains("STREAMING"), "{tight}");
+    let wide = fit("performance.memory_limit_gb=0.02");
+    assert!(wide.contains("info: 2 of 2 ranks read 3 matrices"), "{wide}");
+}
+
+#[test]
+fn a_rank_that_sees_another_file_is_refused() {
+    let (first, second) = (scratch(), scratch());
+    Sample::FLOW.make(first.path());
+    Sample { frames: 100, ..Sample::FLOW }.make(second.path());
+    // a name that means another file in every working directory, as that of a node's own disk does on every node
+    let program = [&[common::PROGRAM][..], &PARALLEL, &["--data-file", "/proc/self/cwd/data.hdf"]].concat();
+    let mut command = std::process::Command::new(common::mpirun());
+    command.arg("-wdir").arg(first.path()).args(["-n", "1"]).args(&program);
+    command.args([":", "-wdir"]).arg(second.path()).args(["-n", "1"]).args(&program);
+    let outcome = common::other(first.path(), command).outcome();
+    outcome.assert_error(3, &["this rank sees another file", "distributed.io: root", "(read by rank 1)"]);
 }

@@ -214,14 +214,16 @@ pub(super) fn lead(
     world.broadcast_bytes(&mut bytes);
     let readers = readers(dealing);
     let mut part = Part { world, dealing, pool, shelves, readers: &readers, buffer: Vec::new() };
-    let failed = |outcomes: &mut Vec<Outcome>| {
-        let bad = outcomes.iter().position(|outcome| matches!(outcome, Outcome::Failed(_)))?;
-        match outcomes.swap_remove(bad) {
-            Outcome::Failed(failure) => Some(failure.into_error(bad, &dataset.file)),
-            _ => None,
-        }
+    // by rank what it has read, or the first failure
+    let understood = |outcomes: Vec<Outcome>| -> Result<Vec<Option<Judged>>> {
+        let one = |(rank, outcome)| match outcome {
+            Outcome::Nothing => Ok(None),
+            Outcome::Read(judged) => Ok(Some(judged)),
+            Outcome::Failed(failure) => Err(failure.into_error(rank, &dataset.file)),
+        };
+        outcomes.into_iter().enumerate().map(one).collect()
     };
-    failed(&mut part.tell(&Outcome::Nothing)).map_or(Ok(()), Err)?;
+    understood(part.tell(&Outcome::Nothing))?;
     let n_readers = readers.iter().filter(|own| !own.is_empty()).count();
     log::info!("{n_readers} of {} ranks read {} matrices", readers.len(), readers.concat().len());
     let source = Source { dataset, plateaus: reading.plateaus };
@@ -230,11 +232,9 @@ pub(super) fn lead(
         for round in 0..part.n_rounds() {
             world.broadcast_words(&mut [operation::ROUND, round as u64, 0, 0]);
             let own = part.round(round, Some(ahead));
-            let mut outcomes = part.tell(&own);
-            failed(&mut outcomes).map_or(Ok(()), Err)?;
-            for (rank, outcome) in outcomes.into_iter().enumerate() {
-                if let (Outcome::Read(found), Some(&angle)) = (outcome, readers[rank].get(round)) {
-                    judged[angle] = Some(found);
+            for (own, found) in readers.iter().zip(understood(part.tell(&own))?) {
+                if let Some(&angle) = own.get(round) {
+                    judged[angle] = found;
                 }
             }
             between(judged.iter().flatten().count())?;
@@ -302,21 +302,11 @@ fn open_as(reading: &Reading, experiment: &Experiment) -> Result<Dataset> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AnalysisMode, ShearConvention};
 
     #[test]
     fn every_matrix_is_read_once_and_the_work_is_shared() {
         for (n_angles, ranks) in [(1, 1), (1, 5), (3, 2), (23, 4), (36, 8), (5, 64)] {
-            let experiment = Experiment {
-                mode: AnalysisMode::LaminarFlow,
-                convention: ShearConvention::Homodyne,
-                q: 0.0054,
-                gap: 2e6,
-                dt: 0.1,
-                phi: vec![0.0; n_angles],
-                n_frames: 700,
-                time_offset: 0,
-            };
+            let experiment = Experiment::sheared(vec![0.0; n_angles], 700);
             let dealing = Dealing::new(&experiment, ranks);
             let readers = readers(&dealing);
             assert_eq!(readers.concat(), (0..n_angles).collect::<Vec<_>>(), "{n_angles} on {ranks}");

@@ -179,21 +179,11 @@ fn read_alone(
 mod tests {
     use super::*;
     use crate::gram::Level;
-    use crate::model::{AnalysisMode, ShearConvention};
 
     #[test]
     fn reading_ahead_keeps_to_its_memory() {
         let most = |n_angles: usize, n_frames: usize| {
-            let experiment = Experiment {
-                mode: AnalysisMode::LaminarFlow,
-                convention: ShearConvention::Homodyne,
-                q: 0.0054,
-                gap: 2e6,
-                dt: 0.1,
-                phi: vec![0.0; n_angles],
-                n_frames,
-                time_offset: 0,
-            };
+            let experiment = Experiment::sheared(vec![0.0; n_angles], n_frames);
             let packed: usize = Level::all(n_frames, n_angles).iter().map(Level::bytes).sum();
             let most = most_on_their_way(&experiment, packed, 1);
             assert!(

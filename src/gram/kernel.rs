@@ -64,7 +64,7 @@ const DIFFUSION: Functions<0, 3> = Functions { diffusion: [0, 1, 2], shear: [], 
 
 impl Job<'_> {
     /// One Gram matrix per angle, in order. Every shape and kind of pass is a kernel of its own: as one function that holds them all
-    /// they would take the compiler several times as long.
+    /// they would take the compiler twice as long.
     pub fn run(self, set: InstructionSet) -> Vec<Gram> {
         let gram = self.pass != Pass::Chi2;
         match (self.tables.power, gram, self.tables.smooth) {

@@ -148,21 +148,29 @@ impl Experiment {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counts_of_the_specification() {
-        let e = Experiment {
+impl Experiment {
+    /// A measurement under shear, for tests.
+    pub fn sheared(phi: Vec<f64>, n_frames: usize) -> Self {
+        Self {
             mode: AnalysisMode::LaminarFlow,
             convention: ShearConvention::Homodyne,
             q: 0.0054,
             gap: 2e6,
             dt: 0.1,
-            phi: vec![0.0, 45.0, 90.0],
-            n_frames: 100,
+            phi,
+            n_frames,
             time_offset: 0,
-        };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_the_specification() {
+        let e = Experiment::sheared(vec![0.0, 45.0, 90.0], 100);
         assert_eq!(e.n_points(), 29_403);
         assert_eq!(e.n_pairs(), 14_553);
         assert_eq!(e.tau(0), 0.05);

@@ -282,21 +282,11 @@ impl Archive {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AnalysisMode, ShearConvention};
 
     #[test]
     fn a_model_that_is_not_held_is_the_same() {
-        let experiment = Experiment {
-            mode: AnalysisMode::LaminarFlow,
-            convention: ShearConvention::Homodyne,
-            q: 0.0054,
-            gap: 2e6,
-            dt: 0.1,
-            phi: vec![-20.0, 35.0],
-            // more than two blocks of rows
-            n_frames: 2 * ROWS + 9,
-            time_offset: 0,
-        };
+        // more than two blocks of rows
+        let experiment = Experiment::sheared(vec![-20.0, 35.0], 2 * ROWS + 9);
         let physical = [6000.0, -0.4, 500.0, 0.0012, -0.3, 2e-4, 3.0];
         let rows = |most: u64, angle: usize| {
             let mut found = Vec::new();

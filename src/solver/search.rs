@@ -96,20 +96,11 @@ pub fn alternatives(physical: &[f64], at_bound: &[bool], space: &ParameterSpace,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AnalysisMode, ShearConvention};
+    use crate::model::AnalysisMode;
 
     #[test]
     fn draws_lie_in_the_bounds_keep_fixed_values_and_repeat() {
-        let experiment = Experiment {
-            mode: AnalysisMode::LaminarFlow,
-            convention: ShearConvention::Homodyne,
-            q: 0.0054,
-            gap: 2e6,
-            dt: 0.1,
-            phi: vec![0.0],
-            n_frames: 300,
-            time_offset: 0,
-        };
+        let experiment = Experiment::sheared(vec![0.0], 300);
         let mut space = ParameterSpace::for_mode(AnalysisMode::LaminarFlow);
         space.fixed[4] = Some(0.25);
         let points = draw(&experiment, &space, 500, 7);

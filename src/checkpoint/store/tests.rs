@@ -148,7 +148,7 @@ fn wherever_a_file_is_damaged_the_one_before_is_taken() {
 
 /// Figures for a checkpoint of 36 angles: `cargo test --release --lib checkpoint -- --ignored --nocapture`.
 #[test]
-#[ignore = "a timing"]
+#[ignore = "a timing, for docs/validation.md"]
 fn how_long_a_save_takes() {
     let checkpoint = sample(6_000_000);
     for (what, folder) in [("disk", env!("CARGO_MANIFEST_DIR")), ("memory", "/dev/shm")] {
