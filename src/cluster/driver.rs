@@ -17,9 +17,10 @@ use super::rounds::LongPass;
 use super::setup::{Dealing, Setup, Streaming, thread_pool};
 use super::threads::{refuse_absurd, thread_remarks};
 use super::worker::{RankStatus, encode, encode_tiles, flatten, operation, place};
-use super::{Place, ThreadPlan, World, thread_plan};
+use super::{Place, ThreadPlan, World, overview, thread_plan};
 use crate::dataset::Dataset;
 use crate::gram::gpu::Accelerated;
+use crate::gram::overview::{Overview, View};
 use crate::gram::rounds::{Known, encode as encode_parts};
 use crate::gram::{
     BatchProgress, Engine, Gram, Lane, Level, Objective, Pass, Point, TileReader, TileStore, TileWriter, Watch,
@@ -286,6 +287,21 @@ impl<'w> Driver<'w> {
         self.world.broadcast_words(&mut [operation::PLACE, 0, 0, 0]);
         let all = self.world.gather_texts(&place(self.world, self.threads, self.engine.as_ref()));
         all.iter().filter_map(|text| serde_json::from_str(text).ok()).collect()
+    }
+
+    /// What the data of all ranks look like against a model, one overview an angle; a collective call.
+    ///
+    /// # Errors
+    /// [`Error::Rank`] where a rank couldn't read its part.
+    pub fn overview(&mut self, view: &View) -> Result<Vec<Overview>> {
+        let Some(engine) = &self.engine else {
+            return Err(Error::Rank { rank: 0, message: "data were to be looked at before all were dealt".into() });
+        };
+        // numbers always have a form
+        let mut bytes = postcard::to_stdvec(view).unwrap_or_default();
+        self.world.broadcast_words(&mut [operation::VIEW, bytes.len() as u64, 0, 0]);
+        self.world.broadcast_bytes(&mut bytes);
+        overview::gather(self.world, engine, &self.dealing.levels[0], view)
     }
 
     /// Batches of a full-resolution pass on this rank.

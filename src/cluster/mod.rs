@@ -12,6 +12,7 @@ mod interrupt;
 mod launch;
 mod memory;
 mod nodes;
+mod overview;
 mod parallel;
 mod probe;
 mod pulse;

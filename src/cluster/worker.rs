@@ -11,8 +11,9 @@ use super::pulse::Pulse;
 use super::reduce::{Head, message};
 use super::rounds::LongPass;
 use super::setup::{Dealing, Setup, thread_pool};
-use super::{Place, ThreadPlan, World, memory, survey, thread_plan};
+use super::{Place, ThreadPlan, World, memory, overview, survey, thread_plan};
 use crate::gram::gpu::{Accelerated, Usage};
+use crate::gram::overview::View;
 use crate::gram::rounds::Known;
 use crate::gram::{Engine, Gram, Pass, Point, TileStore};
 use crate::{Error, Result};
@@ -50,6 +51,8 @@ pub(super) mod operation {
     pub const PLACE: u64 = 13;
     /// No operands: level and number of every tile that a rank has to leave out are gathered.
     pub const LOST: u64 = 12;
+    /// Operand: bytes of the [`crate::gram::overview::View`] that follows.
+    pub const VIEW: u64 = 16;
     /// Operand: exit code.
     pub const STOP: u64 = 5;
 }
@@ -259,6 +262,13 @@ fn obey(world: &World) -> Result<u8> {
             }
             (operation::LOST, Some(Ready { engine: Some(engine), .. })) => {
                 world.gather_any(&encode_tiles(&engine.lost()));
+            }
+            (operation::VIEW, Some(Ready { dealing, engine: Some(engine), .. })) => {
+                let mut bytes = vec![0; first as usize];
+                world.broadcast_bytes(&mut bytes);
+                let view: View = postcard::from_bytes(&bytes)
+                    .map_err(|e| failed(world, format!("cannot read from rank 0 what to look at: {e}")))?;
+                overview::gather(world, engine, &dealing.levels[0], &view)?;
             }
             (operation::SURVEY, _) => survey::take_part(world, first, second == 1)?,
             (operation::REST, _) => world.rest(),

@@ -16,6 +16,9 @@ use crate::{Error, Result};
 /// Most elements in one message: MPI counts are 32-bit.
 const MESSAGE: usize = 1 << 28;
 
+/// Bytes that travel in one number: so many fit into a whole one.
+const BYTES_A_NUMBER: usize = 6;
+
 /// Tag of the message that ends a rest.
 const WAKE: Tag = 1;
 /// Time between looks whether it has come.
@@ -191,16 +194,21 @@ impl World {
         self.gather(own, &counts)
     }
 
-    /// On rank 0 everybody's bytes, in the order of ranks; a collective call. Elsewhere empty. For little of it: bytes travel as
-    /// numbers.
+    /// On rank 0 everybody's bytes, in the order of ranks; a collective call. Elsewhere empty. Bytes travel as whole numbers, a
+    /// few in each.
     pub fn gather_bytes(&self, own: &[u8]) -> Vec<Vec<u8>> {
-        let numbers: Vec<f64> = [own.len() as f64].into_iter().chain(own.iter().copied().map(f64::from)).collect();
+        let number = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |all, &byte| all << 8 | u64::from(byte)) as f64;
+        let numbers: Vec<f64> = [own.len() as f64].into_iter().chain(own.chunks(BYTES_A_NUMBER).map(number)).collect();
         let all = self.gather_any(&numbers);
         let mut rest = &all[..];
         let mut texts = Vec::new();
         while let Some((length, later)) = rest.split_first() {
-            let (now, later) = later.split_at(*length as usize);
-            texts.push(now.iter().map(|&number| number as u8).collect());
+            let length = *length as usize;
+            let (now, later) = later.split_at(length.div_ceil(BYTES_A_NUMBER));
+            let mut bytes: Vec<u8> =
+                now.iter().flat_map(|&n| (n as u64).to_le_bytes().into_iter().take(BYTES_A_NUMBER)).collect();
+            bytes.truncate(length);
+            texts.push(bytes);
             rest = later;
         }
         texts

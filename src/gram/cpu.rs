@@ -180,6 +180,11 @@ impl CpuEngine {
         &self.shards
     }
 
+    /// How a level's tiles are cut into pieces of work.
+    pub(super) fn tasks(&self, level: usize) -> &[Task] {
+        &self.tasks[level]
+    }
+
     /// Gives the pairs of a level a σ of their own.
     #[cfg(test)]
     pub(super) fn weigh(&mut self, level: usize, sigma: TileStore) {

@@ -22,6 +22,7 @@ mod local;
 mod loss;
 mod moments;
 mod nodes;
+pub mod overview;
 mod pack;
 mod panel;
 mod peak;

@@ -1,0 +1,221 @@
+//! One tile's part of an overview.
+
+use super::{Angle, BINS, Overview, Product, SHIFTS, SPAN, View};
+use crate::gram::kernel::AngleData;
+use crate::gram::plan::{BrickKind, LANES, TILE_COLUMNS, TILE_ROWS, Tile};
+
+/// Numbers in a row that are summed side by side.
+const ABREAST: usize = 16;
+/// Columns of a row with room for a shift.
+const WIDTH: usize = TILE_COLUMNS + ABREAST;
+
+/// A tile laid out row by row, as numbers that sums are made of; kept by a thread from tile to tile.
+pub(super) struct Sheet {
+    /// Positions of the tile's first row and column among the fitted frames, rows and columns in use.
+    row: usize,
+    column: usize,
+    n_rows: usize,
+    n_columns: usize,
+    /// Data, NaN where missing.
+    data: Vec<f32>,
+    /// Data less model, 0 where missing.
+    residual: Vec<f64>,
+    /// Residual over σ, 0 where missing, and 1 where there is one.
+    scaled: Vec<f32>,
+    present: Vec<f32>,
+    /// Whether the autocorrelation is wanted of this tile.
+    shifts: bool,
+    model: Vec<f64>,
+    sigma: Vec<f32>,
+}
+
+impl Sheet {
+    pub fn new() -> Self {
+        Self {
+            row: 0,
+            column: 0,
+            n_rows: 0,
+            n_columns: 0,
+            data: vec![f32::NAN; TILE_ROWS * WIDTH],
+            residual: vec![0.0; TILE_ROWS * WIDTH],
+            scaled: vec![0.0; TILE_ROWS * WIDTH],
+            present: vec![0.0; TILE_ROWS * WIDTH],
+            shifts: false,
+            model: vec![0.0; TILE_COLUMNS],
+            sigma: vec![0.0; TILE_COLUMNS],
+        }
+    }
+
+    /// Lays out one angle's data of a tile of the finest level.
+    pub fn look(&mut self, tile: &Tile, own: &AngleData, angle: &Angle, shifts: bool) {
+        let (first, last) = (&tile.bricks[0], &tile.bricks[tile.bricks.len() - 1]);
+        (self.row, self.column) = (first.rows.start, first.columns.start);
+        self.n_rows = last.rows.end - self.row;
+        self.n_columns = first.columns.end.max(last.columns.end) - self.column;
+        self.shifts = shifts;
+        if tile.bricks.len() > 1 || first.kind == BrickKind::Triangle {
+            // half of a diagonal tile holds no pairs
+            self.data.fill(f32::NAN);
+            self.residual.fill(0.0);
+            self.scaled.fill(0.0);
+            self.present.fill(0.0);
+        }
+        let mut lane = 0;
+        for brick in &tile.bricks {
+            for (r, row) in brick.rows.clone().enumerate() {
+                let start = if brick.kind == BrickKind::Triangle { row + 1 } else { brick.columns.start };
+                let columns = start..brick.columns.end;
+                // in the row of the sheet
+                let at = (row - self.row) * WIDTH + start - self.column;
+                let to = at..at + columns.len();
+                let unpack = |lanes: &[crate::gram::Lane], out: &mut [f32]| {
+                    let mut k = start - brick.columns.start;
+                    let mut out = out;
+                    while !out.is_empty() {
+                        let part = &lanes[lane + k / LANES * brick.rows.len() + r].0[k % LANES..];
+                        let n = part.len().min(out.len());
+                        out[..n].copy_from_slice(&part[..n]);
+                        (k, out) = (k + n, &mut out[n..]);
+                    }
+                };
+                unpack(own.data, &mut self.data[to.clone()]);
+                match own.sigma {
+                    Some(sigma) => unpack(sigma, &mut self.sigma[..columns.len()]),
+                    None => self.sigma[..columns.len()].fill(angle.sigma as f32),
+                }
+                // position 0 is frame 1: frame 0 takes no part
+                angle.rows.fill(row + 1, columns.start + 1..columns.end + 1, &mut self.model);
+                let values = self.data[to.clone()].iter().zip(&self.model).zip(&self.sigma);
+                let out = self.residual[to.clone()].iter_mut().zip(&mut self.scaled[to.clone()]);
+                for (((&data, g), sigma), ((residual, scaled), present)) in
+                    values.zip(out.zip(&mut self.present[to.clone()]))
+                {
+                    let there = data.is_finite();
+                    let r = f64::from(data) - angle.offset - angle.contrast * g;
+                    *residual = if there { r } else { 0.0 };
+                    *scaled = if there { r as f32 / sigma } else { 0.0 };
+                    *present = f32::from(u8::from(there));
+                }
+            }
+            lane += brick.n_lanes();
+        }
+    }
+
+    /// A row of something.
+    fn of<'s, T>(&self, all: &'s [T], row: usize) -> &'s [T] {
+        &all[row * WIDTH..row * WIDTH + self.n_columns]
+    }
+
+    /// Adds what was laid out to an angle's overview.
+    pub fn add_to(&self, seen: &mut Overview, view: &View) {
+        self.cells(seen);
+        self.lags(seen);
+        for (k, _) in view.rows.iter().enumerate().filter(|(_, row)| (self.row..self.row + self.n_rows).contains(row)) {
+            let data = self.of(&self.data, view.rows[k] - self.row);
+            for (out, &value) in seen.rows[k][self.column..].iter_mut().zip(data).filter(|(_, v)| v.is_finite()) {
+                *out = value;
+            }
+        }
+        for row in 0..self.n_rows {
+            let present = self.of(&self.present, row);
+            for (&z, _) in self.of(&self.scaled, row).iter().zip(present).filter(|(_, there)| **there > 0.0) {
+                seen.histogram[bin(z)] += 1;
+            }
+        }
+        if self.shifts {
+            self.products(seen);
+        }
+    }
+
+    fn cells(&self, seen: &mut Overview) {
+        let end = self.column + self.n_columns;
+        for row in 0..self.n_rows {
+            let i = seen.cells.of(self.row + row);
+            let (data, residual) = (self.of(&self.data, row), self.of(&self.residual, row));
+            let present = self.of(&self.present, row);
+            let mut at = self.column;
+            while at < end {
+                let j = seen.cells.of(at);
+                let next = seen.cells.edge(j + 1).min(end);
+                let part = at - self.column..next - self.column;
+                let pairs: f32 = present[part.clone()].iter().sum();
+                if pairs > 0.0 {
+                    let data: f64 = data[part.clone()].iter().filter(|v| v.is_finite()).map(|&v| f64::from(v)).sum();
+                    let residual: f64 = residual[part].iter().sum();
+                    seen.cells.add((i, j), data, residual, pairs as u32);
+                }
+                at = next;
+            }
+        }
+    }
+
+    fn lags(&self, seen: &mut Overview) {
+        // least lag of the tile's last row; of earlier rows lags begin later
+        let base = (self.column + 1).saturating_sub(self.row + self.n_rows);
+        let span = self.n_columns + self.n_rows;
+        let (mut data, mut residual, mut pairs) = (vec![0.0; span], vec![0.0; span], vec![0.0f32; span]);
+        for row in 0..self.n_rows {
+            // a diagonal tile has no pairs before its diagonal
+            let skip = (self.row + row + 1).saturating_sub(self.column).min(self.n_columns);
+            if skip == self.n_columns {
+                continue;
+            }
+            let at = self.column + skip - self.row - row - base;
+            let present = &self.of(&self.present, row)[skip..];
+            for (out, there) in pairs[at..].iter_mut().zip(present) {
+                *out += there;
+            }
+            for (out, r) in residual[at..].iter_mut().zip(&self.of(&self.residual, row)[skip..]) {
+                *out += r;
+            }
+            for ((out, &value), there) in data[at..].iter_mut().zip(&self.of(&self.data, row)[skip..]).zip(present) {
+                *out += if *there > 0.0 { f64::from(value) } else { 0.0 };
+            }
+        }
+        for (k, &n) in pairs.iter().enumerate().filter(|(_, n)| **n > 0.0) {
+            let (sum, sum_r, count) = &mut seen.lags[base + k - 1];
+            sum.add(data[k]);
+            sum_r.add(residual[k]);
+            *count += n as u64;
+        }
+    }
+
+    fn products(&self, seen: &mut Overview) {
+        let product = |(a, b): (&[f32], &[f32]), (there, here): (&[f32], &[f32])| {
+            let mut out = Product { count: dot(there, here) as u64, ..Product::default() };
+            out.sum.add(dot(a, b));
+            out
+        };
+        for row in 0..self.n_rows {
+            let (z, there) = (self.of(&self.scaled, row), self.of(&self.present, row));
+            seen.square.merge(product((z, z), (there, there)));
+            for (k, &shift) in SHIFTS.iter().enumerate().filter(|(_, shift)| **shift < self.n_columns) {
+                let rest = self.n_columns - shift;
+                seen.along_lag[k].merge(product((&z[..rest], &z[shift..]), (&there[..rest], &there[shift..])));
+                if row + shift < self.n_rows {
+                    let (later, too) = (self.of(&self.scaled, row + shift), self.of(&self.present, row + shift));
+                    seen.along_age[k].merge(product((&z[..rest], &later[shift..]), (&there[..rest], &too[shift..])));
+                }
+            }
+        }
+    }
+}
+
+/// Where z belongs in the histogram.
+pub(super) fn bin(z: f32) -> usize {
+    let at = (z + SPAN as f32) * (BINS as f32 / (2.0 * SPAN as f32));
+    if at < 0.0 { 0 } else { 1 + (at as usize).min(BINS) }
+}
+
+/// Σ a·b, in a fixed order.
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    let mut sums = [0.0f32; ABREAST];
+    let (a, b) = (a.chunks_exact(ABREAST), b.chunks_exact(ABREAST));
+    let rest: f32 = a.remainder().iter().zip(b.remainder()).map(|(a, b)| a * b).sum();
+    for (a, b) in a.zip(b) {
+        for k in 0..ABREAST {
+            sums[k] += a[k] * b[k];
+        }
+    }
+    sums.iter().map(|&sum| f64::from(sum)).sum::<f64>() + f64::from(rest)
+}
