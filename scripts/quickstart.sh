@@ -36,7 +36,7 @@ code=0
 if [ "$code" -eq 0 ] || [ "$code" -eq 4 ]; then
     cat <<END
 
-Results: $PWD/$folder/results/nlsq (parameters.json first). Try next:
+Results: $PWD/$folder/results/nlsq; open report.html in a browser. Try next:
     $program inspect $PWD/$data
     another truth: edit "simulation" in $PWD/$config, then run this script again
     your own data: README.md, "Your own data"

@@ -122,29 +122,33 @@ _look() {
     fi
 }
 
-# A Python that writes the files that other programs would have written; the tests try the same names.
+# A Python that writes the files that other programs would have written, reads ours and drives a browser; the tests try the
+# same names.
 _have_test_python() {
     local name
     for name in python3 /usr/bin/python3; do
-        _have "$name" && "$name" -c 'import h5py, numpy, scipy.optimize' >/dev/null 2>&1 && return 0
+        _have "$name" && "$name" -c 'import h5py, numpy, scipy.optimize, matplotlib, selenium' >/dev/null 2>&1 && return 0
     done
     return 1
 }
 
+# What the tests look at pages and terminals with.
+_have_viewers() { _have chromium && _have chromedriver && _have tmux; }
+
 # Without it a user's tests go on, leaving out those that need it; the CI's don't.
 _bring_test_python() {
-    _have_test_python && return 0
-    missing_things=('Python with h5py, numpy and scipy (for the tests)')
-    missing_packages=(python3 python3-h5py python3-numpy python3-scipy)
+    _have_test_python && _have_viewers && return 0
+    missing_things=('Python with h5py, numpy, scipy, matplotlib and selenium, Chromium and tmux (for the tests)')
+    missing_packages=(python3 python3-h5py python3-numpy python3-scipy python3-matplotlib python3-selenium chromium chromium-driver tmux)
     if _may_install && _install; then
         hash -r
-        _have_test_python && return 0
+        _have_test_python && _have_viewers && return 0
     fi
     if [ "${CI:-}" = true ]; then
         _say_missing
         return 1
     fi
-    echo "warning: Python with h5py, numpy and scipy is missing, so tests that need it are left out (Debian, Ubuntu: ${missing_packages[*]})" >&2
+    echo "warning: missing: ${missing_things[*]}; tests that need them are left out (Debian, Ubuntu: ${missing_packages[*]})" >&2
 }
 
 _have_slurm() {

@@ -14,7 +14,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 pub use checkpoint::{CheckpointArgs, CheckpointCommand, ListArgs, VerifyArgs};
 pub use config::{CheckArgs, ConfigArgs, ConfigCommand, InitArgs, ModeName};
 pub use device::{DeviceArgs, DeviceCommand};
-use examples::{BENCHMARK_EXAMPLES, EXAMPLES, INSPECT_EXAMPLES, SIMULATE_EXAMPLES};
+use examples::{BENCHMARK_EXAMPLES, COMPLETIONS_EXAMPLES, EXAMPLES, INSPECT_EXAMPLES, SIMULATE_EXAMPLES};
 pub use results::{CompareArgs, ConvertArgs};
 
 /// Fits XPCS two-time correlation data to transport models, on one machine or over many nodes.
@@ -52,6 +52,8 @@ pub enum Command {
     Checkpoint(CheckpointArgs),
     /// Measure this machine and what the program gets out of it.
     Benchmark(BenchmarkArgs),
+    /// Print a script with which a shell completes this command line.
+    Completions(CompletionsArgs),
 }
 
 /// Arguments of the fit.
@@ -93,12 +95,15 @@ pub struct FitArgs {
     /// Check everything and print the plan: tiles, pairs and bytes per rank, predicted times; write nothing.
     #[arg(long)]
     pub dry_run: bool,
+    /// Record what every rank does when, for ui.perfetto.dev or chrome://tracing.
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// Record every rank's resident memory over time, as CSV.
+    #[arg(long, value_name = "FILE")]
+    pub memory_profile: Option<PathBuf>,
     /// How much is said.
     #[command(flatten)]
     pub verbosity: Verbosity,
-    /// What other versions can do.
-    #[command(flatten)]
-    pub later: LaterArgs,
 }
 
 /// Arguments of `simulate`.
@@ -111,6 +116,12 @@ pub struct SimulateArgs {
     /// Data file to write.
     #[arg(short, long, value_name = "FILE")]
     pub out: PathBuf,
+    /// Draw the matrices: data, model and noise.
+    #[arg(long)]
+    pub plot: bool,
+    /// Folder for pictures [default: that of the data file]; implies --plot.
+    #[arg(long, value_name = "DIR")]
+    pub plot_dir: Option<PathBuf>,
     /// Layout of the file: `aps-u` as boost_corr writes it, `native` for large runs.
     #[arg(long, value_name = "LAYOUT", default_value = "aps-u")]
     pub layout: LayoutName,
@@ -139,11 +150,23 @@ pub struct InspectArgs {
     #[arg(long, value_name = "SECONDS", value_parser = positive)]
     pub dt: Option<f64>,
     /// Draw the matrices.
-    #[arg(long, hide = true)]
+    #[arg(long)]
     pub plot: bool,
+    /// Folder for pictures [default: the working directory]; implies --plot.
+    #[arg(long, value_name = "DIR")]
+    pub plot_dir: Option<PathBuf>,
     /// How much is said.
     #[command(flatten)]
     pub verbosity: Verbosity,
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(after_help = COMPLETIONS_EXAMPLES)]
+pub struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
 }
 
 /// Arguments of `benchmark`.
@@ -162,6 +185,12 @@ pub struct BenchmarkArgs {
     /// Measure on small data, in a few seconds: a try, its figures are of the caches.
     #[arg(long)]
     pub quick: bool,
+    /// Run one whole fit of so many points of made-up data instead, from a file to the results, over all ranks.
+    #[arg(long, value_name = "N", value_parser = points, conflicts_with_all = ["quick", "threads"])]
+    pub points: Option<u64>,
+    /// Physical parameters of that fit: 3 (diffusion) or 7 (with shear) [default: 7].
+    #[arg(long, value_name = "P", value_parser = ["3", "7"], requires = "points")]
+    pub parameters: Option<String>,
     /// How much is said.
     #[command(flatten)]
     pub verbosity: Verbosity,
@@ -176,17 +205,6 @@ pub struct Verbosity {
     /// Say nothing but errors.
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
-}
-
-/// Options of the contract that this version parses only to refuse them by name.
-#[derive(Debug, Clone, Args)]
-pub struct LaterArgs {
-    /// Write a trace of the run.
-    #[arg(long, value_name = "FILE", hide = true)]
-    pub trace: Option<PathBuf>,
-    /// Write the memory over time.
-    #[arg(long, value_name = "FILE", hide = true)]
-    pub memory_profile: Option<PathBuf>,
 }
 
 /// Way to fit.
@@ -285,17 +303,12 @@ pub fn refused(cli: &Cli) -> Option<String> {
 fn unavailable(cli: &Cli) -> Option<String> {
     let fit = &cli.fit;
     let asked = match &cli.command {
-        Some(Command::Simulate(_) | Command::Convert(_) | Command::Compare(_)) => None,
-        Some(Command::Benchmark(_) | Command::Config(_) | Command::Checkpoint(_) | Command::Device(_)) => None,
-        Some(Command::Inspect(inspect)) => inspect.plot.then_some("inspect --plot"),
-        None => [
-            (fit.method == Some(Method::Nuts), "--method nuts"),
-            (fit.method == Some(Method::Both), "--method both"),
-            (fit.later.trace.is_some(), "--trace"),
-            (fit.later.memory_profile.is_some(), "--memory-profile"),
-        ]
-        .into_iter()
-        .find_map(|(asked, name)| asked.then_some(name)),
+        Some(_) => None,
+        None => {
+            [(fit.method == Some(Method::Nuts), "--method nuts"), (fit.method == Some(Method::Both), "--method both")]
+                .into_iter()
+                .find_map(|(asked, name)| asked.then_some(name))
+        }
     };
     asked.map(|name| format!("`{name}` isn't available in this version"))
 }
@@ -312,6 +325,12 @@ fn time(text: &str) -> Result<Duration, String> {
         .or_else(spelt)
         .filter(|time| !time.is_zero())
         .ok_or_else(|| "expected a time such as 5400 (seconds), 90m, 1h30m or 01:30:00".to_string())
+}
+
+/// Up to a matrix of 10⁷ frames; `1e8` is a number, too.
+fn points(text: &str) -> Result<u64, String> {
+    let value = text.replace('_', "").parse::<f64>().ok().filter(|v| (1.0..=1e14).contains(v) && v.fract() == 0.0);
+    value.map(|v| v as u64).ok_or_else(|| "expected a whole number such as 1000000 or 1e8".to_string())
 }
 
 fn positive(text: &str) -> Result<f64, String> {

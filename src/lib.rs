@@ -16,5 +16,7 @@ pub mod model;
 pub mod output;
 pub mod solver;
 pub mod telemetry;
+pub mod text;
+pub mod trace;
 
 pub use error::{ConfigProblem, Error, Result};

@@ -2,10 +2,12 @@
 
 use std::io::{IsTerminal, Write};
 use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 use log::LevelFilter;
 
 use homodyne_mpi::benchmark::{Extent, Plan};
@@ -14,14 +16,19 @@ use homodyne_mpi::cli::{
     InspectArgs, LayoutName, ModeName, NO_CONFIG, SimulateArgs, Verbosity, refused,
 };
 use homodyne_mpi::cluster::{World, stop, worker};
-use homodyne_mpi::commands::Going;
-use homodyne_mpi::config::{self, Config, Overrides};
+use homodyne_mpi::commands::recording::Wanted;
+use homodyne_mpi::commands::synthetic::Size;
+use homodyne_mpi::commands::{Asked, Going, Plots};
+use homodyne_mpi::config::{self, Config, Overrides, PlotConfig};
 use homodyne_mpi::dataset::{Layout, Selection};
 use homodyne_mpi::model::AnalysisMode;
 use homodyne_mpi::{Error, Result, commands, gram, telemetry};
 
 /// Exit code of a rank that panicked.
 const PANICKED: u8 = 5;
+
+/// What to tell those who type a configuration file, or `fit`, where a command stands.
+const TO_FIT: &str = "\nTo fit: homodyne-mpi --config FILE\n";
 
 /// Time for the first rank to say what is wrong before the end of another makes the launcher end them all.
 const FIRST_SPEAKS: Duration = Duration::from_millis(300);
@@ -45,6 +52,7 @@ fn main() -> ExitCode {
             Some(Command::Config(args)) => configuration(&args.command),
             Some(Command::Checkpoint(args)) => checkpoint(&args.command),
             Some(Command::Device(args)) => device(&args.command),
+            Some(Command::Completions(args)) => commands::completions(args.shell, &mut std::io::stdout()),
         },
     };
     match outcome {
@@ -61,7 +69,8 @@ fn not_parsed(answer: &clap::Error) -> ExitCode {
         return code;
     }
     let styled = answer.render();
-    let text = |terminal: bool| if terminal { styled.ansi().to_string() } else { styled.to_string() };
+    let hint = if answer.kind() == ErrorKind::InvalidSubcommand { TO_FIT } else { "" };
+    let text = |terminal: bool| if terminal { format!("{}{hint}", styled.ansi()) } else { format!("{styled}{hint}") };
     if answer.use_stderr() {
         write_whole(&text(std::io::stderr().is_terminal()));
     } else {
@@ -137,22 +146,32 @@ fn simulate(args: &SimulateArgs) -> Result<()> {
     let config = config::load(&args.config, &overrides)?;
     telemetry::start_logging(level(args.verbosity, config.log_level), 0);
     tell(&config);
-    commands::simulate(&config, &args.out, layout(args.layout), &mut out(args.verbosity))?;
+    let beside = args.out.parent().unwrap_or(Path::new(""));
+    let plots = plots((args.plot, &args.plot_dir), beside, &config.plotting);
+    commands::simulate(&config, &args.out, layout(args.layout), plots.as_ref(), &mut out(args.verbosity))?;
     Ok(())
 }
 
 fn inspect(args: &InspectArgs) -> Result<()> {
-    let (mut selection, configured) = match &args.config {
-        None => (Selection::default(), None),
+    let (mut selection, configured, plotting) = match &args.config {
+        None => (Selection::default(), None, PlotConfig::default()),
         Some(path) => {
             let config = config::load(path, &Overrides::default())?;
-            (config.selection, config.log_level)
+            (config.selection, config.log_level, config.plotting)
         }
     };
     telemetry::start_logging(level(args.verbosity, configured), 0);
     selection.q = args.q.or(selection.q);
     selection.dt = args.dt.or(selection.dt);
-    commands::inspect(&args.file, &selection, &mut std::io::stdout())
+    let plots = plots((args.plot, &args.plot_dir), Path::new(""), &plotting);
+    commands::inspect(&args.file, &selection, plots.as_ref(), &mut std::io::stdout())
+}
+
+/// Where pictures go, if any are asked for.
+fn plots((wanted, folder): (bool, &Option<PathBuf>), default: &Path, config: &PlotConfig) -> Option<Plots> {
+    let default = if default.as_os_str().is_empty() { Path::new(".") } else { default };
+    let folder = folder.clone().or_else(|| wanted.then(|| default.to_path_buf()))?;
+    Some(Plots { folder, config: config.clone() })
 }
 
 fn layout(name: LayoutName) -> Layout {
@@ -199,6 +218,7 @@ fn configuration(command: &ConfigCommand) -> Result<()> {
             let every_key = args.verbosity.verbose > 0;
             commands::config::check(&args.file, args.strict, every_key, &mut out(args.verbosity))
         }
+        ConfigCommand::Reference => commands::config::reference(&mut std::io::stdout()),
         ConfigCommand::Init(args) => {
             telemetry::start_logging(level(args.verbosity, None), 0);
             let wanted = commands::config::Wanted {
@@ -241,7 +261,14 @@ fn device(command: &DeviceCommand) -> Result<()> {
 }
 
 fn benchmark(world: &World, args: &BenchmarkArgs) -> Result<u8> {
-    telemetry::start_logging(level(args.verbosity, None), 0);
+    // of a fit within a benchmark only what is wrong is of interest
+    let quiet = args.points.map(|_| LevelFilter::Warn);
+    telemetry::start_logging(level(args.verbosity, quiet), 0);
+    if let Some(points) = args.points {
+        let parameters = if args.parameters.as_deref() == Some("3") { 3 } else { 7 };
+        let size = Size { points, parameters };
+        return commands::synthetic::synthetic(world, size, args.json.as_deref(), &mut out(args.verbosity));
+    }
     let threads = commands::benchmark::thread_counts(&args.threads)?;
     let plan = if args.quick { Plan::quick(threads) } else { Plan::whole(threads) };
     commands::benchmark(world, &plan, args.json.as_deref(), &mut out(args.verbosity))?;
@@ -311,5 +338,7 @@ fn drive(world: &World, args: &FitArgs) -> Result<u8> {
         return commands::dry_run(world, &config, &mut out(args.verbosity)).map(|()| 0);
     }
     let going = Going { resume: args.resume.clone(), max_time: args.max_time };
-    commands::fit(world, &config, &going, args.truth.as_deref(), &mut out(args.verbosity))
+    let record = Wanted { trace: args.trace.clone(), memory: args.memory_profile.clone() };
+    let asked = Asked { going: &going, record: &record, truth: args.truth.as_deref() };
+    commands::fit(world, &config, &asked, &mut out(args.verbosity))
 }

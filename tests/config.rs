@@ -16,7 +16,7 @@ fn user_file(folder: &Path, name: &str) {
 fn every_problem_is_shown_with_its_place() {
     let folder = scratch();
     let text = "analysis_mode: static\nanalyzer_parameters:\n  dt: abc\n  strat_frame: 2\noptimization:\n  \
-                method: nuts\nplotting: {dpi: 300}\n";
+                method: nuts\nplotting: {style: x}\n";
     fs::write(folder.path().join("c.yaml"), text).unwrap();
     let outcome = alone(folder.path(), &["config", "check", "c.yaml"]).outcome();
     outcome.assert_error(2, &["c.yaml: 3 problems, the first in line 3: `analyzer_parameters.dt` must be a number"]);
@@ -24,7 +24,7 @@ fn every_problem_is_shown_with_its_place() {
         "Problems (2)\n  c.yaml:3:7: `analyzer_parameters.dt` must be a number, found the text \"abc\"\n    3 |   dt: abc\n",
         "c.yaml:4:3: unknown key `analyzer_parameters.strat_frame`; did you mean `analyzer_parameters.start_frame`?",
         "Not available in this version (1)\n  c.yaml:6:11: `method: nuts` isn't available yet; set `method: nlsq`",
-        "Without effect here (1 key; -v names each)\n  plotting.dpi: pictures are not drawn",
+        "Without effect here (1 key; -v names each)\n  plotting.style: every picture",
         "In force once the problems are solved\n",
     ] {
         assert!(outcome.stdout.contains(part), "{part}: {outcome}");
@@ -47,17 +47,17 @@ fn a_file_with_all_keys_of_the_python_package_is_fine_unless_strictly_seen() {
     assert_eq!(outcome.code, Some(0), "{outcome}");
     assert_eq!(outcome.stderr, "");
     for part in [
-        "master.yaml: a fit can run with it, 57 keys read",
-        "280 keys; -v names each",
-        "plotting (25 keys): pictures are not drawn",
+        "master.yaml: a fit can run with it, 65 keys read",
+        "272 keys; -v names each",
+        "plotting (17 keys): every picture",
         "angles      -10 to 10, 80 to 100, 170 to 190 degree; all where none is inside",
         "gamma_dot_t0        searched     1e-6     0.5  1/s",
     ] {
         assert!(outcome.stdout.contains(part), "{part}: {outcome}");
     }
     let every = check(&["-v"]);
-    assert!(every.stdout.contains("\n  plotting.datashader.canvas_width: pictures are not drawn"), "{every}");
-    check(&["--strict"]).assert_error(2, &["280 keys without effect", "--strict"]);
+    assert!(every.stdout.contains("\n  plotting.datashader.canvas_width: every picture"), "{every}");
+    check(&["--strict"]).assert_error(2, &["272 keys without effect", "--strict"]);
 }
 
 #[test]

@@ -231,8 +231,7 @@ fn the_drivers_layer_fits_on_a_driver_that_is_emulated() {
     let cpu = fault("auto");
     assert!(cpu.code == Some(0) && cpu.stderr.contains("illegal memory access"), "{cpu}");
     assert!(
-        cpu.stderr.contains("the CPU is used")
-            && cpu.stdout.contains("engine                auto                  CPU"),
+        cpu.stderr.contains("the CPU is used") && cpu.stdout.contains("engine                auto            CPU"),
         "{cpu}"
     );
     let check = on_driver(&["device", "check", "--quick", "--seed", "1"]).success();

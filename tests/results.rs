@@ -279,3 +279,32 @@ fn folders_without_results_are_named() {
         }
     }
 }
+
+/// Every dataset below a group, by path.
+fn datasets(group: &hdf5::Group, found: &mut Vec<hdf5::Dataset>) {
+    found.extend(group.datasets().unwrap());
+    group.groups().unwrap().iter().for_each(|deeper| datasets(deeper, found));
+}
+
+#[test]
+fn everything_in_the_hdf5_file_has_a_unit_and_a_description() {
+    let folder = scratch();
+    Sample::FLOW.make(folder.path());
+    let set = ["--config", "config.yaml", "--set", "optimization.nlsq.anti_degeneracy.per_angle_mode=fourier"];
+    let outcome =
+        alone(folder.path(), &[&set[..], &["--set", "optimization.nlsq.anti_degeneracy.fourier_order=1"]].concat())
+            .outcome();
+    assert!(matches!(outcome.code, Some(0 | 4)), "{outcome}");
+    let file = hdf5::File::open(folder.path().join(RESULTS).join("result.h5")).unwrap();
+    let mut found = Vec::new();
+    datasets(&file, &mut found);
+    assert!(found.len() > 35, "{}", found.len());
+    for dataset in found {
+        let words = |name: &str| {
+            let attribute = dataset.attr(name).unwrap_or_else(|e| panic!("{}: {name}: {e}", dataset.name()));
+            attribute.read_scalar::<hdf5::types::VarLenUnicode>().unwrap().to_string()
+        };
+        assert!(words("description").len() > 5, "{}", dataset.name());
+        words("unit");
+    }
+}

@@ -49,6 +49,7 @@ pub fn over_ranks(world: &World, experiment: &Experiment) -> Result<Row> {
         batch_pairs: None,
         precision: Precision::F64,
         streaming: None,
+        recorded: crate::cluster::Recorded::default(),
         rounds: RoundPlan::from_environment(),
         weighted: false,
         device: DeviceChoice::Cpu,

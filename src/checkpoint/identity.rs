@@ -15,13 +15,14 @@ const BLOCKS: u64 = 16;
 const BLOCK: u64 = 1 << 16;
 
 /// Parts of the configuration that don't change a bit of the result.
-const WITHOUT_EFFECT: [&str; 8] = [
+const WITHOUT_EFFECT: [&str; 9] = [
     "/experimental_data/file_path",
     "/optimization/streaming",
     "/performance",
     "/device/memory_fraction",
     "/distributed",
     "/output",
+    "/plotting",
     "/logging",
     "/simulation",
 ];

@@ -121,9 +121,10 @@ impl Desk {
             state.saving = true;
             drop(state);
             // a fault in here must not leave others waiting for ever
+            let span = crate::trace::span("checkpoint");
             let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| store.save(&checkpoint)))
                 .unwrap_or_else(|_| Err(Error::io("write a checkpoint to", store.folder(), "a fault of the program")));
-            drop(checkpoint);
+            drop((checkpoint, span));
             state = self.lock();
             state.saving = false;
             state.count(outcome);

@@ -22,6 +22,8 @@ pub enum ConfigCommand {
     Check(CheckArgs),
     /// Write a file to begin with, every key explained.
     Init(InitArgs),
+    /// Print the reference of all keys, as Markdown.
+    Reference,
 }
 
 /// Arguments of `config check`.

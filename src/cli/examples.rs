@@ -12,6 +12,8 @@ Examples:
       change settings without touching the file
   srun homodyne-mpi --config flow.yaml --dry-run
       what the ranks would get and about how long it would take
+  srun homodyne-mpi --config flow.yaml --trace trace.json --memory-profile memory.csv
+      with a record of what every rank did when, and of its memory
   homodyne-mpi inspect scan7.hdf
       show what a data file holds
   homodyne-mpi config init --mode laminar_flow --from-data scan7.hdf -o flow.yaml
@@ -48,12 +50,14 @@ The true values are written beside the data as JSON; give them to a fit by `--tr
 
 Examples:
   homodyne-mpi simulate --config flow.yaml --out simulated.h5
-  homodyne-mpi simulate --config flow.yaml --out big.h5 --layout native --set simulation.frames=8000";
+  homodyne-mpi simulate --config flow.yaml --out big.h5 --layout native --set simulation.frames=8000
+  homodyne-mpi simulate --config flow.yaml --out simulated.h5 --plot
+      with pictures of data, model and noise";
 
 /// Below the help of `config check`.
 pub(super) const CHECK_EXAMPLES: &str = "\
-A file of the Python package `homodyne` can be checked as it is: its keys are known, and those that have no effect here
-are named with the reason. What is wrong, misspelt or not available in this version is shown with its place, all of it at
+A file of the Python package `homodyne` can be checked as it is: its keys are known, and those that have no effect here \
+are named with the reason. What is wrong, misspelt or not available in this version is shown with its place, all of it at \
 once. Exit code 0: a fit can run with this file; 2: it can't, or a key isn't known.
 
 Examples:
@@ -83,7 +87,17 @@ Examples:
   homodyne-mpi benchmark
   homodyne-mpi benchmark --json node.json --threads 1,8,64
   mpirun -n 64 homodyne-mpi benchmark --quick
-      with the cost of a reduction over 64 ranks";
+      with the cost of a reduction over 64 ranks
+  srun homodyne-mpi benchmark --points 1e8 --parameters 7
+      a whole fit of 100 million points over all ranks; the data file goes to TMPDIR, which all ranks must see";
+
+/// Below the help of `completions`.
+pub(super) const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  homodyne-mpi completions bash > ~/.local/share/bash-completion/completions/homodyne-mpi
+  homodyne-mpi completions zsh > ~/.zfunc/_homodyne-mpi
+      with `fpath+=~/.zfunc` before `compinit` in ~/.zshrc
+  homodyne-mpi completions fish > ~/.config/fish/completions/homodyne-mpi.fish";
 
 /// Below the help of `inspect`.
 pub(super) const INSPECT_EXAMPLES: &str = "\
@@ -92,7 +106,9 @@ Examples:
   homodyne-mpi inspect scan7.hdf --q 0.0054
       which matrices a fit at this wavevector would take
   homodyne-mpi inspect scan7.hdf --config flow.yaml
-      which ones a fit with this configuration would take";
+      which ones a fit with this configuration would take
+  homodyne-mpi inspect scan7.hdf --plot-dir pictures
+      with a picture of every matrix";
 
 /// Below the help of `checkpoint list`.
 pub(super) const LIST_EXAMPLES: &str = "\
@@ -104,7 +120,7 @@ Examples:
 
 /// Below the help of `checkpoint verify`.
 pub(super) const VERIFY_EXAMPLES: &str = "\
-Exit code 0: every byte is as it was written; 3: one of the files is damaged or of a newer version of the program, or there
+Exit code 0: every byte is as it was written; 3: one of the files is damaged or of a newer version of the program, or there \
 is none.
 
 Examples:
@@ -113,11 +129,11 @@ Examples:
 
 /// Below the help of `convert`.
 pub(super) const CONVERT_EXAMPLES: &str = "\
-Values are kept as they are; those that are stored in float64 are rounded once, to float32.
-Missing values and dead frames stay what they are. One matrix is in memory at a time. OUT appears
+Values are kept as they are; those that are stored in float64 are rounded once, to float32. \
+Missing values and dead frames stay what they are. One matrix is in memory at a time. OUT appears \
 whole or not at all.
 
-A native file remembers which frames of the measurement it holds: a configuration fits it as it
+A native file remembers which frames of the measurement it holds: a configuration fits it as it \
 fits the file that it was made from. APS-U files have no place for that, nor for the gap and σ.
 
 Examples:
@@ -129,8 +145,8 @@ Examples:
 
 /// Below the help of `compare`.
 pub(super) const COMPARE_EXAMPLES: &str = "\
-A and B are folders with results (or their nlsq folders, or parameters.json in them). Differences
-B − A are in units of σ, the root of the sum of both squared standard errors. Settings that differ
+A and B are folders with results (or their nlsq folders, or parameters.json in them). Differences \
+B − A are in units of σ, the root of the sum of both squared standard errors. Settings that differ \
 are listed, and what that means for the numbers.
 
 Examples:

@@ -109,19 +109,15 @@ fn mistakes_exit_2() {
 #[test]
 fn a_fit_without_configuration_is_refused_in_one_line() {
     assert_eq!(refused(&parse("-v").unwrap()), Some(NO_CONFIG.to_string()));
-    assert_eq!(refused(&parse("--trace t").unwrap()).unwrap(), "`--trace` isn't available in this version");
     assert_eq!((refused(&parse("-c a").unwrap()), refused(&parse("inspect f").unwrap())), (None, None));
 }
 
 #[test]
 fn what_is_not_there_yet_is_parsed_and_named() {
     for (line, name) in [
-        ("--config a --trace t", "--trace"),
-        ("--config a --memory-profile m", "--memory-profile"),
         ("--config a --method mcmc", "--method nuts"),
         ("--config a --method cmc", "--method nuts"),
         ("--config a --method both", "--method both"),
-        ("inspect f --plot", "inspect --plot"),
     ] {
         let cli = parse(line).unwrap_or_else(|e| panic!("{line}: {e}"));
         assert_eq!(unavailable(&cli), Some(format!("`{name}` isn't available in this version")), "{line}");
@@ -132,15 +128,14 @@ fn what_is_not_there_yet_is_parsed_and_named() {
 fn the_help_shows_only_what_works() {
     let mut command = Cli::command();
     let mut help = command.render_long_help().to_string();
-    for sub in ["simulate", "inspect", "convert", "compare", "benchmark", "config", "checkpoint", "device"] {
+    for sub in
+        ["simulate", "inspect", "convert", "compare", "benchmark", "config", "checkpoint", "device", "completions"]
+    {
         let sub = command.find_subcommand_mut(sub).unwrap();
         help += &sub.render_long_help().to_string();
         sub.get_subcommands_mut().for_each(|deeper| help += &deeper.render_long_help().to_string());
     }
-    for hidden in ["--trace", "memory-profile"] {
-        assert!(!help.contains(hidden), "{hidden}");
-    }
-    for hidden in ["nuts", "--plot", "mcmc"] {
+    for hidden in ["nuts", "mcmc"] {
         assert!(!help.contains(hidden), "{hidden}");
     }
     for shown in [

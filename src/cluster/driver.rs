@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::engine;
@@ -12,12 +12,12 @@ use super::memory::Samples;
 use super::parallel::{self, Reading, Shelves};
 use super::pulse::Pulse;
 use super::reading::Judged;
-use super::reduce::{Head, Reduction, message};
+use super::reduce::{Head, Pace, Reduction, message};
 use super::rounds::LongPass;
 use super::setup::{Dealing, Setup, Streaming, thread_pool};
 use super::threads::{refuse_absurd, thread_remarks};
 use super::worker::{RankStatus, encode, encode_tiles, flatten, operation, place};
-use super::{Place, ThreadPlan, World, overview, thread_plan};
+use super::{MemoryProfile, Place, Sample, ThreadPlan, World, overview, record, thread_plan};
 use crate::dataset::Dataset;
 use crate::gram::gpu::Accelerated;
 use crate::gram::overview::{Overview, View};
@@ -27,7 +27,7 @@ use crate::gram::{
     as_floats, pack_angle,
 };
 use crate::model::Experiment;
-use crate::{Error, Result};
+use crate::{Error, Result, trace};
 
 /// Drives all ranks from rank 0.
 pub struct Driver<'w> {
@@ -57,6 +57,9 @@ pub struct Driver<'w> {
     finest: f64,
     /// Time that threads of this rank worked in them, s.
     worked: f64,
+    pace: Arc<Mutex<Pace>>,
+    /// What lies between two passes.
+    between: Option<trace::Span>,
     /// Watches the other ranks.
     _pulse: Option<Pulse>,
 }
@@ -77,6 +80,7 @@ impl<'w> Driver<'w> {
         world.broadcast_words(&mut [operation::SETUP, bytes.len() as u64, 0, 0]);
         world.broadcast_bytes(&mut bytes);
         let pulse = Pulse::start(world, setup.silence());
+        setup.recorded.agree_on_time(world);
         let threads = thread_plan(world, setup.threads);
         let dealing = Dealing::new(&setup.experiment, world.size());
         let reductions = (0..dealing.levels.len()).map(|level| Reduction::new(&dealing, level)).collect();
@@ -105,6 +109,8 @@ impl<'w> Driver<'w> {
             busy: Duration::ZERO,
             finest: 0.0,
             worked: 0.0,
+            pace: Arc::default(),
+            between: None,
             _pulse: pulse,
         })
     }
@@ -167,6 +173,7 @@ impl<'w> Driver<'w> {
     }
 
     fn deal<'m>(&mut self, angle: usize, row_after: &(dyn Fn(usize) -> &'m [f32] + Sync), is_sigma: bool) {
+        let _span = trace::span("dealing").with(|| format!("angle {angle}"));
         for rank in (0..self.world.size()).rev() {
             for (k, level) in self.dealing.levels.iter().enumerate() {
                 let tiles = self.dealing.tiles(k, rank, angle);
@@ -253,6 +260,11 @@ impl<'w> Driver<'w> {
         Rc::clone(&self.signals)
     }
 
+    /// How evenly ranks worked in the last full-resolution pass.
+    pub fn pace(&self) -> Arc<Mutex<Pace>> {
+        Arc::clone(&self.pace)
+    }
+
     /// Reports the batches of full-resolution passes on this rank, and samples its memory after each.
     pub fn on_batch(&mut self, report: BatchProgress) {
         if let (Some(engine), Some(pairs)) = (&mut self.engine, self.setup.batch_pairs) {
@@ -289,6 +301,13 @@ impl<'w> Driver<'w> {
         all.iter().filter_map(|text| serde_json::from_str(text).ok()).collect()
     }
 
+    /// What all ranks recorded, in their order: events of the trace, and samples of memory, of which `own` are rank 0's; a
+    /// collective call.
+    pub fn records(&self, own: Option<&MemoryProfile>) -> (Vec<String>, Vec<Vec<Sample>>) {
+        self.world.broadcast_words(&mut [operation::RECORDS, 0, 0, 0]);
+        record::gather(self.world, own)
+    }
+
     /// What the data of all ranks look like against a model, one overview an angle; a collective call.
     ///
     /// # Errors
@@ -301,6 +320,7 @@ impl<'w> Driver<'w> {
         let mut bytes = postcard::to_stdvec(view).unwrap_or_default();
         self.world.broadcast_words(&mut [operation::VIEW, bytes.len() as u64, 0, 0]);
         self.world.broadcast_bytes(&mut bytes);
+        let _span = trace::span("looking");
         overview::gather(self.world, engine, &self.dealing.levels[0], view)
     }
 
@@ -371,10 +391,12 @@ impl Objective for Driver<'_> {
             return Ok(Vec::new());
         }
         self.fault.check()?;
+        drop(self.between.take());
         let Some(engine) = &mut self.engine else {
             return Err(Error::Rank { rank: 0, message: "a pass was asked for before all data were dealt".into() });
         };
         let start = Instant::now();
+        let span = trace::span("pass").with(|| format!("level {level}, {} points, {pass:?}", points.len()));
         if !known.is_empty() {
             let mut numbers = encode_parts(&known.parts().collect::<Vec<_>>(), pass);
             self.world.broadcast_words(&mut [operation::KNOWN, pass.code(), numbers.len() as u64, 0]);
@@ -398,7 +420,12 @@ impl Objective for Driver<'_> {
         if level == 0 {
             self.worked += engine.worked();
         }
-        let sums = self.collect(level, points.len(), pass, &known, &own)?;
+        drop(span);
+        let sums = {
+            let _span = trace::span("reduction");
+            self.collect(level, points.len(), pass, &known, &own)?
+        };
+        self.between = Some(trace::span("solver"));
         self.passes[level] += points.len() as u64;
         self.pairs += points.len() as f64 * self.dealing.levels[level].plan.n_pairs() as f64;
         self.busy += start.elapsed();
@@ -420,11 +447,14 @@ impl Driver<'_> {
         own: &[Gram],
     ) -> Result<Vec<Vec<Gram>>> {
         let reduction = &self.reductions[level];
-        let lost = self.engine.as_ref().map_or(0, |engine| engine.losses()());
-        let own = message(Head { signal: self.signals.own(), lost }, flatten(own, pass));
+        let (lost, worked) = self.engine.as_ref().map_or((0, 0.0), |engine| (engine.losses()(), engine.worked()));
+        let own = message(Head { signal: self.signals.own(), lost, worked }, flatten(own, pass));
         let all = self.world.gather(&own, &reduction.counts(n_points, pass));
         let heads: Vec<Head> = reduction.heads(n_points, pass, &all).collect();
         heads.iter().enumerate().for_each(|(rank, head)| self.signals.note(rank, head.signal));
+        if level == 0 {
+            *self.pace.lock().unwrap_or_else(PoisonError::into_inner) = Pace::of(&heads);
+        }
         if heads.iter().map(|head| head.lost).sum::<usize>() > self.lost.len() {
             return Err(self.learn_losses());
         }

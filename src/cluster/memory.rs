@@ -16,7 +16,7 @@ pub fn peak() -> u64 {
 }
 
 /// Resident memory now, likewise.
-fn resident() -> u64 {
+pub fn resident() -> u64 {
     of_status("VmRSS:")
 }
 

@@ -11,7 +11,7 @@ use rayon::Scope;
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::{Dataset, Digest, PairSigma, Plateaus, TwoTime, digest, noise, quantiles};
-use crate::{Error, Result};
+use crate::{Error, Result, trace};
 
 /// Time between looks at other things while a matrix is waited for.
 const LOOK: Duration = Duration::from_millis(1);
@@ -58,12 +58,15 @@ pub struct Source<'a> {
 
 impl Source<'_> {
     fn read(self, angle: usize, mut matrix: TwoTime, mut sigma: TwoTime) -> Result<Loaded> {
+        let span = trace::span("reading").with(|| format!("angle {angle}"));
         let mut report = self.dataset.read(angle, &mut matrix)?;
         let by_pair = if self.dataset.has_sigma_by_pair() {
             Some(self.dataset.read_sigma(angle, &mut matrix, &mut report, &mut sigma)?)
         } else {
             None
         };
+        drop(span);
+        let _span = trace::span("judging").with(|| format!("angle {angle}"));
         let judged = Judged {
             n_missing: report.n_missing,
             n_excluded: report.n_excluded,

@@ -9,20 +9,46 @@ use crate::gram::{Gram, Pass, tree};
 use crate::model::Experiment;
 
 /// What a rank tells before its sums.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Head {
     /// The signal that came to it, 0 where none did.
     pub signal: u8,
     /// Tiles that it has to leave out.
     pub lost: usize,
+    /// Time that its threads worked in the pass, s, averaged over them.
+    pub worked: f64,
 }
 
 /// Numbers of a head.
-const HEAD: usize = 2;
+const HEAD: usize = 3;
+
+/// How evenly the ranks worked in a pass.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Pace {
+    /// How many there are.
+    pub ranks: usize,
+    /// The one that worked longest.
+    pub slowest: usize,
+    /// How long it did, s.
+    pub longest: f64,
+    /// How long all did on average, s.
+    pub mean: f64,
+}
+
+impl Pace {
+    pub(super) fn of(heads: &[Head]) -> Self {
+        let longest = |best: (usize, f64), (rank, head): (usize, &Head)| {
+            if head.worked > best.1 { (rank, head.worked) } else { best }
+        };
+        let (slowest, longest) = heads.iter().enumerate().fold((0, 0.0), longest);
+        let mean = heads.iter().map(|head| head.worked).sum::<f64>() / heads.len().max(1) as f64;
+        Self { ranks: heads.len(), slowest, longest, mean }
+    }
+}
 
 /// What a rank sends.
 pub(super) fn message(head: Head, sums: impl IntoIterator<Item = f64>) -> Vec<f64> {
-    [f64::from(head.signal), head.lost as f64].into_iter().chain(sums).collect()
+    [f64::from(head.signal), head.lost as f64, head.worked].into_iter().chain(sums).collect()
 }
 
 /// A node that a rank sends.
@@ -81,7 +107,8 @@ impl Reduction {
 
     /// What the ranks tell, one after another.
     pub fn heads(&self, n_points: usize, pass: Pass, all: &[f64]) -> impl Iterator<Item = Head> {
-        let head = |start: usize| Head { signal: all[start] as u8, lost: all[start + 1] as usize };
+        let head =
+            |start: usize| Head { signal: all[start] as u8, lost: all[start + 1] as usize, worked: all[start + 2] };
         self.starts(n_points, pass).into_iter().map(head)
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::record::Recorded;
 use super::rounds::RoundPlan;
 use crate::gram::gpu::DeviceChoice;
 use crate::gram::{CpuEngine, Level, Precision, TileReader, TileStore, Tolerance, tree};
@@ -31,6 +32,9 @@ pub struct Setup {
     pub silence_limit: f64,
     /// Every pair has a σ of its own.
     pub weighted: bool,
+    /// What ranks record beside.
+    #[serde(default)]
+    pub recorded: Recorded,
     /// Which passes are made in rounds.
     pub rounds: RoundPlan,
     /// Where packed data are and how much of them ranks keep; `None` = they hold all.

@@ -11,12 +11,12 @@ use super::pulse::Pulse;
 use super::reduce::{Head, message};
 use super::rounds::LongPass;
 use super::setup::{Dealing, Setup, thread_pool};
-use super::{Place, ThreadPlan, World, memory, overview, survey, thread_plan};
+use super::{MemoryProfile, Place, ThreadPlan, World, memory, overview, record, survey, thread_plan};
 use crate::gram::gpu::{Accelerated, Usage};
 use crate::gram::overview::View;
 use crate::gram::rounds::Known;
 use crate::gram::{Engine, Gram, Pass, Point, TileStore};
-use crate::{Error, Result};
+use crate::{Error, Result, trace};
 
 /// Words of a command: the operation and three operands.
 pub(super) const COMMAND_WORDS: usize = 4;
@@ -53,6 +53,8 @@ pub(super) mod operation {
     pub const LOST: u64 = 12;
     /// Operand: bytes of the [`crate::gram::overview::View`] that follows.
     pub const VIEW: u64 = 16;
+    /// No operands: what every rank has recorded is gathered.
+    pub const RECORDS: u64 = 17;
     /// Operand: exit code.
     pub const STOP: u64 = 5;
 }
@@ -164,6 +166,8 @@ struct Ready {
     samples: Arc<Samples>,
     /// As in [`RankStatus`].
     worked: f64,
+    /// Samples its memory, where that is wanted.
+    profile: Option<MemoryProfile>,
     /// Watches rank 0.
     _pulse: Option<Pulse>,
 }
@@ -184,7 +188,10 @@ fn obey(world: &World) -> Result<u8> {
     let mut fault = Fault::from_environment(world.rank());
     loop {
         let mut command = [0u64; COMMAND_WORDS];
-        world.broadcast_words(&mut command);
+        {
+            let _span = trace::span("waiting");
+            world.broadcast_words(&mut command);
+        }
         let [op, first, second, third] = command;
         match (op, &mut state) {
             (operation::SETUP, _) => {
@@ -193,6 +200,8 @@ fn obey(world: &World) -> Result<u8> {
                 let setup: Setup = serde_json::from_slice(&bytes)
                     .map_err(|e| failed(world, format!("cannot read the set-up from rank 0: {e}")))?;
                 let pulse = Pulse::start(world, setup.silence());
+                setup.recorded.agree_on_time(world);
+                let profile = setup.recorded.begin()?;
                 let plan = thread_plan(world, setup.threads);
                 let dealing = Dealing::new(&setup.experiment, world.size());
                 let pool = thread_pool(world.rank(), plan.threads)?;
@@ -212,6 +221,7 @@ fn obey(world: &World) -> Result<u8> {
                     interrupts: Interrupts::install(world.rank())?,
                     samples: Arc::default(),
                     worked: 0.0,
+                    profile,
                     _pulse: pulse,
                 });
             }
@@ -268,8 +278,10 @@ fn obey(world: &World) -> Result<u8> {
                 world.broadcast_bytes(&mut bytes);
                 let view: View = postcard::from_bytes(&bytes)
                     .map_err(|e| failed(world, format!("cannot read from rank 0 what to look at: {e}")))?;
+                let _span = trace::span("looking");
                 overview::gather(world, engine, &dealing.levels[0], &view)?;
             }
+            (operation::RECORDS, Some(ready)) => drop(record::gather(world, ready.profile.as_ref())),
             (operation::SURVEY, _) => survey::take_part(world, first, second == 1)?,
             (operation::REST, _) => world.rest(),
             (operation::STOP, _) => return Ok(first as u8),
@@ -288,6 +300,7 @@ fn evaluate(world: &World, ready: &mut Ready, [level, code, n_points]: [u64; 3])
     let mut floats = vec![0.0; n_points as usize * (n + 2 * k)];
     world.broadcast_floats(&mut floats);
     let (level, points, pass) = (level as usize, decode(&floats, n, k), Pass::from_code(code));
+    let span = trace::span("pass").with(|| format!("level {level}, {} points, {pass:?}", points.len()));
     let sums = if setup.in_rounds(&dealing.levels[level], points.len()) || !known.is_empty() {
         let length = setup.rounds.length;
         let long = LongPass { world, dealing, length, level, points: &points, pass, known: &known, lost: 0 };
@@ -298,10 +311,12 @@ fn evaluate(world: &World, ready: &mut Ready, [level, code, n_points]: [u64; 3])
     } else {
         engine.evaluate(level, &points, pass)?
     };
+    drop(span);
     if level == 0 {
         *worked += engine.worked();
     }
-    let head = Head { signal: interrupts.pending(), lost: engine.losses()() };
+    let _span = trace::span("reduction");
+    let head = Head { signal: interrupts.pending(), lost: engine.losses()(), worked: engine.worked() };
     world.gather(&message(head, flatten(&sums, pass)), &[]);
     Ok(())
 }
@@ -311,6 +326,7 @@ fn failed(world: &World, message: String) -> Error {
 }
 
 fn load(world: &World, ready: &mut Ready, angle: usize) -> Result<()> {
+    let _span = trace::span("receiving").with(|| format!("angle {angle}"));
     for (level, store) in ready.stores.iter_mut().enumerate() {
         let tiles = ready.dealing.tiles(level, world.rank(), angle);
         if !tiles.is_empty() {

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::cluster::MemoryLimit;
 use crate::dataset::{Dataset, Layout, Selection, TwoTime, WriteSpec, rings, short, write_from};
-use crate::output::grouped;
 use crate::telemetry::Progress;
+use crate::text::grouped;
 use crate::{Error, Result};
 
 /// What is to be written where.
@@ -62,14 +62,14 @@ pub fn convert(c: &Conversion, out: &mut impl Write) -> Result<()> {
     let limit = MemoryLimit::find(c.memory_limit_gb)?;
     limit.check_for(spec.memory(), &format!("converting {} frames needs", spec.n_frames), "select fewer frames")?;
 
-    let progress = Progress::new(true);
+    let mut progress = Progress::new(true);
     let mut n_missing = 0;
     let written = write_from(c.output, &spec, TwoTime::default(), |k, matrix| {
         let report = dataset.read(k, matrix)?;
         // missing as a whole, in the file as before: a reader finds and names them again
         report.dead_frames.iter().for_each(|&frame| matrix.set_frame(frame, 0.0));
         n_missing += report.n_missing;
-        progress.converting(k + 1, phi.len());
+        progress.matrices("converting", k + 1, phi.len());
         Ok(())
     });
     progress.finish();

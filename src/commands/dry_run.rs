@@ -10,13 +10,14 @@ use super::fit::{experiment, level_pairs, open};
 use super::holding::{self, Holding};
 use super::scaling::Choice;
 use crate::Result;
-use crate::cluster::{GB, MemoryLimit, RoundPlan, Setup, Share, Survey, World, survey};
+use crate::cluster::{GB, MemoryLimit, Recorded, RoundPlan, Setup, Share, Survey, World, survey};
 use crate::config::Config;
 use crate::dataset::{Dataset, TwoTime, digest, noise};
 use crate::gram::Pass;
 use crate::model::Experiment;
-use crate::output::{self, Table, grouped};
+use crate::output::{self, Table};
 use crate::solver::search::{REFINED, SCREENED};
+use crate::text::grouped;
 
 /// Most ranks that get a line of their own.
 const MOST_LINES: usize = 16;
@@ -45,6 +46,7 @@ pub fn dry_run(world: &World, config: &Config, out: &mut impl Write) -> Result<(
         batch_pairs,
         precision,
         streaming: None,
+        recorded: Recorded::default(),
         weighted: false,
         rounds: RoundPlan::from_environment(),
         device: config.performance.device,

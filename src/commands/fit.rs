@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde_json::json;
@@ -11,23 +11,38 @@ use super::differences::{in_fitting, in_full_matrices};
 use super::holding::Holding;
 use super::keeper::{Going, Keeper};
 use super::reading::{self, Found};
+use super::recording::{Recording, Wanted};
 use super::scaling::Choice;
 use super::sigma::sigma;
 use super::stops::{Ask, Stops};
-use crate::checkpoint::{Care, FolderLock, Journal, Purpose, Recorded};
-use crate::cluster::{Driver, GB, RoundPlan, Setup, Strategy, Streaming, World, node_lines};
+use crate::checkpoint::{self, Care, FolderLock, Journal, Purpose};
+use crate::cluster::{Driver, GB, Recorded, RoundPlan, Setup, Strategy, Streaming, World, node_lines};
 use crate::config::{Config, TimeOrigin};
 use crate::dataset::{Dataset, LeftOut};
 use crate::gram::gpu::{self, DeviceChoice};
 use crate::gram::{Level, Objective, Tolerance};
 use crate::model::Experiment;
-use crate::output::{DataSummary, Folder, LostBlock, Report, Truth, closing_report, write};
+use crate::output::{DataSummary, Folder, LostBlock, Report, Truth, closing_report, draw, views, write};
 use crate::solver::{self, Event, Iteration, Robust, Sigma, Task, Weighted};
-use crate::telemetry::{Phases, Progress};
+use crate::telemetry::{Phases, Progress, terminal_columns};
 use crate::{Error, Result};
+
+/// Columns of the closing report where it isn't read on a terminal.
+const FILE_COLUMNS: usize = 100;
 
 /// Exit code of a run that finished without reaching a minimum.
 const NOT_CONVERGED: u8 = 4;
+
+/// What the command line asks of a run, beside the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// What to go on from, and until when.
+    pub going: &'a Going,
+    /// What to record.
+    pub record: &'a Wanted,
+    /// The truth to compare with.
+    pub truth: Option<&'a Path>,
+}
 
 /// Fits what the configuration says, on all ranks; called on rank 0. Results go to files, the closing report to `out`.
 /// Returns the exit code: 0 when converged, 4 when not.
@@ -35,10 +50,11 @@ const NOT_CONVERGED: u8 = 4;
 /// # Errors
 /// Wrong or missing input, too little memory, an output folder that can't be written, a failing rank; [`Error::Stopped`] where
 /// a signal or a deadline ends the run with a checkpoint.
-pub fn fit(world: &World, config: &Config, going: &Going, truth: Option<&Path>, out: &mut impl Write) -> Result<u8> {
+pub fn fit(world: &World, config: &Config, asked: &Asked, out: &mut impl Write) -> Result<u8> {
     let begin = Instant::now();
+    let recording = Recording::begin(asked.record)?;
     let mut phases = Phases::default();
-    let truth = truth.map(Truth::read).transpose()?;
+    let truth = asked.truth.map(Truth::read).transpose()?;
     let dataset = phases.time("opening", || open(config))?;
     let experiment = experiment(config, &dataset)?;
     in_fitting(&experiment).iter().for_each(|line| log::info!("{line}"));
@@ -46,11 +62,13 @@ pub fn fit(world: &World, config: &Config, going: &Going, truth: Option<&Path>, 
     device(config.performance.device)?;
     let scaling = Choice::new(config, &experiment)?;
     let folder = Folder::probe(&config.output.directory)?;
-    let run = Run { world, config, experiment, strategy: holding.strategy, holding, dataset: &dataset, truth };
+    let strategy = holding.strategy;
+    let (going, records) = (asked.going, recording.files());
+    let run = Run { world, config, experiment, strategy, holding, dataset: &dataset, truth, going, records };
     // both locks are left before the folder is, which an early end takes back
     let done = FolderLock::take(&config.output.directory, Purpose::Results).and_then(|_lock| {
-        let mut keeper = Keeper::open(config, &dataset.file, run.strategy.is_short(), going, begin)?;
-        let done = run.compute(&mut keeper, going, scaling, &folder, &mut phases, out);
+        let mut keeper = Keeper::open(config, &dataset.file, run.strategy.is_short(), asked.going, begin)?;
+        let done = run.compute(&mut keeper, scaling, &folder, &mut phases, recording, out);
         match &done {
             Ok(_) => keeper.finish(),
             Err(error) => keeper.leave(error),
@@ -139,38 +157,59 @@ struct Run<'a> {
     holding: Holding,
     dataset: &'a Dataset,
     truth: Option<Truth>,
+    going: &'a Going,
+    /// Files that will hold what is recorded beside the results.
+    records: Vec<PathBuf>,
 }
 
 impl Run<'_> {
+    /// Computes on all ranks, and brings together what they recorded, however that ends.
     fn compute(
         &self,
         keeper: &mut Keeper,
-        going: &Going,
+        scaling: Choice,
+        folder: &Folder,
+        phases: &mut Phases,
+        recording: Recording,
+        out: &mut impl Write,
+    ) -> Result<u8> {
+        let streaming = self.streaming(keeper)?;
+        let mut driver = self.driver(streaming, recording.of_ranks())?;
+        let done = self.compute_with(&mut driver, keeper, scaling, folder, phases, out);
+        let others_wait = !matches!(done, Err(Error::Rank { .. }));
+        let recorded = recording.finish(others_wait.then_some(&driver));
+        done.and_then(|code| recorded.map(|()| code))
+    }
+
+    fn driver(&self, streaming: Option<Streaming>, recorded: Recorded) -> Result<Driver<'_>> {
+        let performance = &self.config.performance;
+        let batch_pairs = self.strategy.batch_pairs().map(|pairs| self.config.streaming.batch_pairs.unwrap_or(pairs));
+        let setup = Setup {
+            experiment: self.experiment.clone(),
+            threads: performance.threads,
+            batch_pairs,
+            precision: performance.precision,
+            device: performance.device,
+            memory_fraction: performance.memory_fraction,
+            silence_limit: performance.silence_limit,
+            streaming,
+            recorded,
+            rounds: RoundPlan::from_environment(),
+            weighted: self.dataset.has_sigma_by_pair(),
+        };
+        Driver::new(self.world, setup)
+    }
+
+    fn compute_with(
+        &self,
+        driver: &mut Driver,
+        keeper: &mut Keeper,
         mut scaling: Choice,
         folder: &Folder,
         phases: &mut Phases,
         out: &mut impl Write,
     ) -> Result<u8> {
         let mut warnings: Vec<String> = self.config.warnings.iter().chain(&self.dataset.warnings).cloned().collect();
-        let streaming = self.streaming(keeper)?;
-        let mut driver = Driver::new(
-            self.world,
-            Setup {
-                experiment: self.experiment.clone(),
-                threads: self.config.performance.threads,
-                batch_pairs: self
-                    .strategy
-                    .batch_pairs()
-                    .map(|pairs| self.config.streaming.batch_pairs.unwrap_or(pairs)),
-                precision: self.config.performance.precision,
-                device: self.config.performance.device,
-                memory_fraction: self.config.performance.memory_fraction,
-                silence_limit: self.config.performance.silence_limit,
-                streaming,
-                rounds: RoundPlan::from_environment(),
-                weighted: self.dataset.has_sigma_by_pair(),
-            },
-        )?;
         let (about_threads, notes) = driver.thread_remarks();
         about_threads.iter().for_each(|warning| log::warn!("{warning}"));
         notes.iter().for_each(|note| log::info!("{note}"));
@@ -179,28 +218,28 @@ impl Run<'_> {
             log::warn!("{warning}");
             warnings.push(warning.clone());
         }
-        let mut stops = Stops::new(driver.signals(), &self.config.output.directory, keeper.begin(), going.max_time);
+        let mut stops =
+            Stops::new(driver.signals(), &self.config.output.directory, keeper.begin(), self.going.max_time);
         let mut progress = Progress::new(self.config.performance.progress);
+        progress.watch(driver.pace());
         let (data, pairs, by_pair) = self
-            .read(&mut driver, &progress, &mut warnings, phases, &mut scaling, &mut || keeper.between(&mut stops))
-            .and_then(|read| self.check_size(&read.0, &read.1, &scaling).map(|()| read))
-            .inspect_err(|_| progress.finish())?;
+            .read(driver, &progress, &mut warnings, phases, &mut scaling, &mut || keeper.between(&mut stops))
+            .and_then(|read| self.check_size(&read.0, &read.1, &scaling).map(|()| read))?;
         let space = &scaling.space;
-        let (sigma, about_sigma) = sigma(self.config, self.dataset, &data.noise, &pairs, by_pair.as_deref())
-            .inspect_err(|_| progress.finish())?;
+        let (sigma, about_sigma) = sigma(self.config, self.dataset, &data.noise, &pairs, by_pair.as_deref())?;
         about_sigma.iter().for_each(|warning| log::warn!("{warning}"));
         warnings.extend(about_sigma);
         let places = driver.places();
         if self.world.size() > 1 {
             node_lines(&places).iter().for_each(|line| log::info!("{line}"));
         }
-        keeper.data_are(&data.hash).inspect_err(|_| progress.finish())?;
+        keeper.data_are(&data.hash)?;
         folder.begin()?;
         driver.on_batch(progress.batches(pairs.iter().sum()));
         if sigma.by_pair {
             driver.set_sigma(&vec![sigma.reference; data.noise.len()]);
         }
-        let robust = self.robust(&data, &sigma, &mut driver, &mut warnings);
+        let robust = self.robust(&data, &sigma, driver, &mut warnings);
         let task = Task { space, config: &self.config.fit, mode: scaling.mode, sigma: sigma.for_errors(), robust };
         let level_pairs = level_pairs(driver.levels(), &self.dataset.left_out);
         let n_levels = useful_levels(&level_pairs, &self.dataset.left_out);
@@ -213,7 +252,7 @@ impl Run<'_> {
                 let journal = Journal::of(state.without(driver.lost()));
                 let stage = journal.state().stage().cloned();
                 let mut watchman = Watchman { keeper, stops: &mut stops, last: &last, ask: Ask::Nothing };
-                let mut recorded = Recorded::new(&mut driver, &journal, &mut watchman);
+                let mut recorded = checkpoint::Recorded::new(driver, &journal, &mut watchman);
                 let mut objective = Weighted::new(&mut recorded, sigma.weights(), n_levels);
                 let fit = solver::fit_from(stage, &task, &mut objective, &mut |event| {
                     match event {
@@ -232,7 +271,6 @@ impl Run<'_> {
                 }
             }
         });
-        progress.finish();
         let mut fit = fit?;
         sigma.count_pairs(&mut fit);
         let busy = driver.work().1;
@@ -261,17 +299,35 @@ impl Run<'_> {
             data_bytes: driver.data_bytes(),
             kept: self.holding.keep,
             readable: driver.readable(),
-            lost: self.lost(&driver),
+            lost: self.lost(driver),
             keeping: keeper.record(),
             phases: phases.all(),
             seconds: phases.total().as_secs_f64(),
             timestamp: jiff::Zoned::now().timestamp().to_string(),
             warnings,
         };
-        let written = phases.time("writing", || driver.pool().install(|| write(&report, self.dataset, folder)))?;
+        let pool = driver.pool();
+        progress.doing("writing results");
+        let mut written = phases.time("writing", || pool.install(|| write(&report, self.dataset, folder)))?;
+        if self.config.output.html || self.config.plotting.save {
+            let view = views::view(&report);
+            progress.doing("looking at the residuals");
+            let seen = phases.time("looking", || driver.overview(&view)).unwrap_or_else(|error| {
+                log::warn!("{error}; there will be no maps");
+                Vec::new()
+            });
+            report.phases = phases.all();
+            progress.doing("drawing the report and pictures");
+            written.extend(phases.time("drawing", || pool.install(|| draw(&report, &view, &seen, folder)))?);
+        }
         report.phases = phases.all();
         report.seconds = phases.total().as_secs_f64();
-        let text = closing_report(&report, &written, self.truth.as_ref());
+        progress.finish();
+        written.extend(self.records.iter().cloned());
+        written.push(folder.results().join(Folder::REPORT));
+        let text = |width| closing_report(&report, &written, self.truth.as_ref(), width);
+        folder.write_text(Folder::REPORT, &text(FILE_COLUMNS))?;
+        let text = text(terminal_columns().unwrap_or(FILE_COLUMNS));
         // a closed pipe is the reader's choice, not a failure of the run
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         Ok(if report.convergence_status() == "converged" { 0 } else { NOT_CONVERGED })

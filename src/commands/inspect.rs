@@ -3,23 +3,40 @@
 use std::io::Write;
 use std::path::Path;
 
+use super::plots::{Plots, Plotted};
 use crate::dataset::{Dataset, MatrixReport, Selection, TwoTime, rings, short};
 use crate::output::Table;
+use crate::output::pictures::Shown;
+use crate::telemetry::Progress;
 use crate::{Error, Result};
 
-/// Prints what was found in `file` on `out`.
+/// Prints what was found in `file` on `out`, and draws it where `plots` asks for that.
 ///
 /// Without a q in the selection all rings are shown. Matrices that can't be used are reported in their line, and the
 /// first such error is returned at the end. Errors: those of [`Dataset::open`], except for several rings and a missing
 /// time step, which are shown.
-pub fn inspect(file: &Path, selection: &Selection, out: &mut impl Write) -> Result<()> {
+pub fn inspect(file: &Path, selection: &Selection, plots: Option<&Plots>, out: &mut impl Write) -> Result<()> {
     let dataset = Dataset::open_for_inspection(file, selection)?;
-    let mut trouble = None;
-    super::heard(print(&dataset, file, &mut trouble, out))?;
-    trouble.map_or(Ok(()), Err)
+    plots.map_or(Ok(()), Plots::prepare)?;
+    let mut seen = Seen { wants_cells: plots.is_some(), ..Seen::default() };
+    super::heard(print(&dataset, file, &mut seen, out))?;
+    if let Some(plots) = plots {
+        let drawn = super::plots::draw(&seen.plotted, &[Shown::Data], dataset.dt, dataset.n_frames, plots)?;
+        super::heard(writeln!(out, "\n{}", super::plots::summary(&drawn)))?;
+    }
+    seen.trouble.map_or(Ok(()), Err)
 }
 
-fn print(d: &Dataset, file: &Path, trouble: &mut Option<Error>, out: &mut impl Write) -> std::io::Result<()> {
+/// What matrices showed while they were read.
+#[derive(Default)]
+struct Seen {
+    /// Why the first that can't be used can't.
+    trouble: Option<Error>,
+    wants_cells: bool,
+    plotted: Vec<Plotted>,
+}
+
+fn print(d: &Dataset, file: &Path, seen: &mut Seen, out: &mut impl Write) -> std::io::Result<()> {
     let last = d.first_frame + d.n_frames;
     writeln!(out, "file      {}", file.display())?;
     writeln!(out, "size      {}", super::byte_text(std::fs::metadata(file)?.len()))?;
@@ -69,13 +86,30 @@ fn print(d: &Dataset, file: &Path, trouble: &mut Option<Error>, out: &mut impl W
     let columns = ["slot", "triangle", "dead", "missing", "min", "mean", "max"];
     let mut table = Table::new(&columns, &[1]);
     let (mut remarks, mut buffer) = (Vec::new(), TwoTime::default());
+    let mut progress = Progress::new(true);
     for (k, &slot) in d.selected.iter().enumerate() {
+        progress.matrices("looking at the data", k, d.selected.len());
         let name = (slot + 1).to_string();
         match d.read(k, &mut buffer) {
             Ok(report) => {
                 let [min, mean, max] = spread(&buffer).map(|v| format!("{v:.4}"));
                 let dead = report.dead_frames.len().to_string();
-                table.row([name, report.triangle.to_owned(), dead, report.n_missing.to_string(), min, mean, max]);
+                table.row([
+                    name.clone(),
+                    report.triangle.to_owned(),
+                    dead,
+                    report.n_missing.to_string(),
+                    min,
+                    mean,
+                    max,
+                ]);
+                if seen.wants_cells {
+                    let s = &d.slots[slot];
+                    let cells = super::plots::cells(d.n_frames, |i| buffer.row_after(i), |_, _, _| ());
+                    let title =
+                        format!("{}: slot {name}, φ = {}°, q = {} 1/Å", file_name(file), short(s.phi), short(s.q));
+                    seen.plotted.push(Plotted { phi: s.phi, title, cells });
+                }
                 if !report.dead_frames.is_empty() {
                     remarks.push(format!("slot {}: dead frames {}", slot + 1, dead_text(&report, d.first_frame)));
                 }
@@ -83,10 +117,11 @@ fn print(d: &Dataset, file: &Path, trouble: &mut Option<Error>, out: &mut impl W
             Err(error) => {
                 table.row([name, "unusable".to_owned(), "-".into(), "-".into(), "-".into(), "-".into(), "-".into()]);
                 remarks.push(format!("slot {}: {error}", slot + 1));
-                trouble.get_or_insert(error);
+                seen.trouble.get_or_insert(error);
             }
         }
     }
+    progress.finish();
     writeln!(out, "\nselected matrices, off the diagonal")?;
     table.print(out)?;
     for remark in remarks {
@@ -99,6 +134,10 @@ fn print(d: &Dataset, file: &Path, trouble: &mut Option<Error>, out: &mut impl W
         }
     }
     Ok(())
+}
+
+fn file_name(file: &Path) -> String {
+    file.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// Smallest, mean and largest finite value of the strict upper triangle.

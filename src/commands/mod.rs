@@ -3,6 +3,7 @@
 pub mod benchmark;
 pub mod checkpoint;
 pub mod compare;
+pub mod completions;
 pub mod config;
 pub mod convert;
 pub mod device;
@@ -12,19 +13,24 @@ pub mod fit;
 mod holding;
 pub mod inspect;
 mod keeper;
+mod plots;
 mod reading;
+pub mod recording;
 mod scaling;
 mod sigma;
 pub mod simulate;
 mod stops;
+pub mod synthetic;
 
 pub use benchmark::benchmark;
 pub use compare::compare;
+pub use completions::completions;
 pub use convert::convert;
 pub use dry_run::dry_run;
-pub use fit::fit;
+pub use fit::{Asked, fit};
 pub use inspect::inspect;
 pub use keeper::Going;
+pub use plots::Plots;
 pub use simulate::{SimulationSummary, simulate};
 
 use std::io::ErrorKind;

@@ -137,7 +137,7 @@ pub(super) fn read_all(
     let reading = Reading { file, selection: selection.clone(), plateaus, on_their_way: manner.on_their_way };
     let judged = phases.time("reading", || {
         driver.read_in_parallel(&reading, dataset, &mut |n| {
-            progress.reading(n, n_angles);
+            progress.matrices("reading", n, n_angles);
             between()
         })
     })?;
@@ -167,7 +167,7 @@ fn read_alone(
                 }
                 driver.load(angle, &|i| matrix.row_after(i))
             })?;
-            progress.reading(angle + 1, n_angles);
+            progress.matrices("reading", angle + 1, n_angles);
             ahead.begin(matrix, sigma);
             Ok(judged)
         };

@@ -9,10 +9,13 @@ use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
+use super::plots::{Plots, Plotted};
 use crate::cluster::MemoryLimit;
 use crate::config::{Config, SimulationConfig, TimeOrigin};
 use crate::dataset::{Layout, WriteSpec, write_file};
-use crate::model::{Experiment, PHYSICAL, TimeAxis, reference};
+use crate::model::{Experiment, PHYSICAL, ShapeRows, TimeAxis, reference};
+use crate::output::pictures::Shown;
+use crate::telemetry::Progress;
 use crate::{Error, Result, files};
 
 /// Height of the spike that shot noise puts on the diagonal, about that of measured files.
@@ -52,13 +55,20 @@ impl std::fmt::Display for SimulationSummary {
 }
 
 /// Makes c2 = offset + contrast·g for every angle of `config.simulation`, with noise, writes it to `file` and the
-/// parameters to `<stem>_truth.json` beside it, and says so on `out`.
+/// parameters to `<stem>_truth.json` beside it, draws pictures where `plots` asks for them, and says so on `out`.
 ///
 /// Frame 1 of the file is t = 0. The noise depends on seed, angle and frames only, not on the number of threads.
 /// Errors: [`Error::Usage`] where the configuration lacks what a simulation needs, [`Error::Memory`] where its
 /// matrices are too large, [`Error::Io`] where writing fails.
-pub fn simulate(config: &Config, file: &Path, layout: Layout, out: &mut impl Write) -> Result<SimulationSummary> {
+pub fn simulate(
+    config: &Config,
+    file: &Path,
+    layout: Layout,
+    plots: Option<&Plots>,
+    out: &mut impl Write,
+) -> Result<SimulationSummary> {
     let (simulation, experiment) = prepare(config)?;
+    plots.map_or(Ok(()), Plots::prepare)?;
     let spec = WriteSpec {
         layout,
         q: experiment.q,
@@ -76,7 +86,17 @@ pub fn simulate(config: &Config, file: &Path, layout: Layout, out: &mut impl Wri
         "set fewer `simulation.frames`",
     )?;
     let axis = TimeAxis::without_derivatives(&experiment, &simulation.parameters[..config.mode.n_physical()]);
-    write_file(file, &spec, |angle, matrix| fill(simulation, &experiment, &axis, angle, matrix))?;
+    let mut plotted = Vec::new();
+    let mut progress = Progress::new(true);
+    progress.matrices("simulating", 0, simulation.phi.len());
+    write_file(file, &spec, |angle, matrix| {
+        fill(simulation, &experiment, &axis, angle, matrix);
+        if plots.is_some() {
+            plotted.push(plot(simulation, &experiment, &axis, angle, matrix));
+        }
+        progress.matrices("simulating", angle + 1, simulation.phi.len());
+    })?;
+    progress.finish();
 
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     let truth_file = file.with_file_name(format!("{stem}_truth.json"));
@@ -95,7 +115,27 @@ pub fn simulate(config: &Config, file: &Path, layout: Layout, out: &mut impl Wri
         bytes,
     };
     super::heard(writeln!(out, "{summary}"))?;
+    if let Some(plots) = plots {
+        let shown = [Shown::Data, Shown::Fit("model"), Shown::Residual("noise")];
+        let drawn = super::plots::draw(&plotted, &shown, experiment.dt, experiment.n_frames, plots)?;
+        super::heard(writeln!(out, "{}", super::plots::summary(&drawn)))?;
+    }
     Ok(summary)
+}
+
+/// Averages of one angle beside the model.
+fn plot(s: &SimulationConfig, e: &Experiment, axis: &TimeAxis, angle: usize, matrix: &[f32]) -> Plotted {
+    let (n, rows) = (e.n_frames, ShapeRows::new(e, axis, angle));
+    let cells = super::plots::cells(
+        n,
+        |i| &matrix[i * n + i + 1..(i + 1) * n],
+        |i, columns, values| {
+            rows.fill(i, columns, values);
+            values.iter_mut().for_each(|g| *g = s.offset[angle] + s.contrast[angle] * *g);
+        },
+    );
+    let title = format!("simulated, φ = {}°, q = {} 1/Å", e.phi[angle], e.q);
+    Plotted { phi: e.phi[angle], title, cells }
 }
 
 /// Checks that the configuration has all that a simulation needs.

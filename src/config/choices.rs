@@ -66,8 +66,22 @@ const CHOICES: &[Choice] = &[
     },
     Choice { path: "device.kind", ready: &["auto", "cpu", "cuda"], later: &[], remedy: "" },
     Choice { path: "device.precision", ready: &["f64", "mixed"], later: &[], remedy: "" },
+    // the Python package writes PDF, too: shapes and text are the nearest to it
+    Choice { path: "plotting.format", ready: &["png", "pdf/svg"], later: &[], remedy: "" },
+    Choice {
+        path: "plotting.color_scale.mode",
+        ready: &["legacy", "percentile/adaptive", "fixed"],
+        later: &[],
+        remedy: "",
+    },
     Choice { path: "distributed.io", ready: &["root", "parallel"], later: &[], remedy: "" },
 ];
+
+/// Words that a key may hold in this version, the usual spelling of each; `None` for keys that hold something else.
+pub(super) fn words(path: &str) -> Option<Vec<&'static str>> {
+    let choice = CHOICES.iter().find(|choice| choice.path == path)?;
+    Some(choice.ready.iter().filter_map(|ready| ready.rsplit('/').next()).collect())
+}
 
 impl Document {
     /// The word at a path of the table above, in any case, `-` as good as `_`; `None` where it is left to the default.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Config, ScalingMode, SimulationConfig, Strategy};
+use super::{ColorScale, Config, PlotConfig, ScalingMode, SimulationConfig, Strategy};
 use crate::dataset::{Baseline, DataFilter, Layout, Train};
 use crate::model::PHYSICAL;
 
@@ -91,15 +91,32 @@ pub(super) fn effective(config: &Config) -> Value {
             "directory": config.output.directory.to_string_lossy(),
             "compress_hdf5": config.output.compression > 0,
             "compression_level": config.output.compression,
-            "formats": { "hdf5": config.output.hdf5, "json": config.output.json, "csv": config.output.csv },
+            "formats": { "hdf5": config.output.hdf5, "json": config.output.json, "csv": config.output.csv, "html": config.output.html },
             "max_npz_entries": config.output.max_npz_entries,
         },
+        "plotting": plotting(&config.plotting),
         "logging": { "level": config.log_level.map(|level| level.as_str()) },
     });
     if let Some(simulation) = &config.simulation {
         value["simulation"] = simulated(simulation);
     }
     value
+}
+
+fn plotting(plotting: &PlotConfig) -> Value {
+    let scale = match plotting.scale {
+        ColorScale::Legacy => json!({ "mode": "legacy" }),
+        ColorScale::Percentiles(low, high) => {
+            json!({ "mode": "adaptive", "percentile_min": low, "percentile_max": high })
+        }
+        ColorScale::Fixed(low, high) => json!({ "mode": "fixed", "fixed_min": low, "fixed_max": high }),
+    };
+    json!({
+        "save_plots": plotting.save,
+        "format": plotting.format.name(),
+        "dpi": plotting.dpi,
+        "color_scale": scale,
+    })
 }
 
 fn phi_filtering(config: &Config) -> Value {

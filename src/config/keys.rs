@@ -68,7 +68,7 @@ pub(super) const GROUPS: &[Group] = &[
     ),
     used("optimization.streaming", Kind::Number, "min_success_rate"),
     used("output", Kind::Text, "directory base_directory"),
-    used("output", Kind::Flag, "compress_hdf5 formats.hdf5 formats.json formats.csv"),
+    used("output", Kind::Flag, "compress_hdf5 formats.hdf5 formats.json formats.csv formats.html"),
     used("output", Kind::Whole, "compression_level max_npz_entries"),
     used("parameter_space", Kind::List, "bounds"),
     used("performance", Kind::Any, "computation.cpu_threads"),
@@ -77,6 +77,10 @@ pub(super) const GROUPS: &[Group] = &[
     used("performance", Kind::Text, "strategy_override"),
     used("phi_filtering", Kind::Flag, "enabled fallback_to_all_angles"),
     used("phi_filtering", Kind::List, "target_ranges"),
+    used("plotting", Kind::Flag, "save_plots"),
+    used("plotting", Kind::Text, "format color_scale.mode"),
+    used("plotting", Kind::Whole, "dpi"),
+    used("plotting.color_scale", Kind::Number, "fixed_max fixed_min percentile_max percentile_min"),
     used("simulation", Kind::Whole, "frames seed"),
     used("simulation", Kind::List, "angles"),
     used("simulation", Kind::Number, "noise"),
@@ -231,13 +235,12 @@ pub(super) const GROUPS: &[Group] = &[
     ),
     idle(
         "plotting",
-        "pictures are not drawn in this version",
-        "angle_correlation angle_coverage color_scale.fixed_max color_scale.fixed_min color_scale.mode \
-         color_scale.percentile_max color_scale.percentile_min color_scale.pin_legacy_range \
-         correlation_function datashader.canvas_height datashader.canvas_width dpi fit_quality fit_surface \
-         format matplotlib.interpolation matplotlib.savefig_kwargs.bbox_inches \
+        "every picture and the report show data, fit and residuals; `color_scale.mode` alone chooses the colours' range",
+        "angle_correlation angle_coverage color_scale.pin_legacy_range correlation_function \
+         datashader.canvas_height datashader.canvas_width fit_quality fit_surface \
+         matplotlib.interpolation matplotlib.savefig_kwargs.bbox_inches \
          matplotlib.savefig_kwargs.pad_inches matplotlib.use_tight_layout parameter_distributions \
-         preview_mode residual_analysis save_plots show_plots style",
+         preview_mode residual_analysis show_plots style",
     ),
     idle(
         "quality_control",

@@ -9,7 +9,7 @@ use super::overrides::Overrides;
 use super::parse::parse;
 use super::source::Source;
 use super::{Config, FitConfig, OutputConfig, PerformanceConfig, Strategy, TimeOrigin};
-use super::{effective, parameters, scaling, selection, simulation, streaming};
+use super::{effective, parameters, plotting, scaling, selection, simulation, streaming};
 use crate::cluster::SILENCE_LIMIT;
 use crate::gram::gpu::{DeviceChoice, MEMORY_FRACTION};
 use crate::gram::{Loss, Precision};
@@ -56,7 +56,9 @@ pub(super) fn tree(source: Source, overrides: &Overrides) -> Result<Document> {
 pub(super) fn typed(document: &Document) -> Result<Config> {
     document.refuse_unavailable()?;
     let mode = mode(document)?;
-    let (parameters, warnings) = parameters::space(document, mode)?;
+    let (parameters, mut warnings) = parameters::space(document, mode)?;
+    let (plotting, about_pictures) = plotting::plotting(document)?;
+    warnings.extend(about_pictures);
     let mut config = Config {
         path: document.source.file.clone(),
         mode,
@@ -76,6 +78,7 @@ pub(super) fn typed(document: &Document) -> Result<Config> {
         performance: performance(document)?,
         streaming: streaming::streaming(document)?,
         output: output(document)?,
+        plotting,
         log_level: log_level(document)?,
         simulation: simulation::simulation(document, mode, parameters.start.as_deref())?,
         scaling: scaling::angles(document, &parameters)?,
@@ -88,8 +91,12 @@ pub(super) fn typed(document: &Document) -> Result<Config> {
     Ok(config)
 }
 
-/// Under `validation.strict_mode` the first unknown key is an error.
+/// Under `validation.strict_mode` the first unknown key is an error; one that `--set` names always is.
 fn refuse_unknown(document: &Document) -> Result<()> {
+    // nobody types a key of another program on the command line
+    if let Some(typed) = document.unknown.iter().find(|key| matches!(key.place, Place::Option(_))) {
+        return Err(document.error(typed.place, typed.message()));
+    }
     if !document.flag("validation.strict_mode", false)? {
         return Ok(());
     }
@@ -203,6 +210,7 @@ fn output(document: &Document) -> Result<OutputConfig> {
         hdf5: document.flag("output.formats.hdf5", true)?,
         json: document.flag("output.formats.json", true)?,
         csv: document.flag("output.formats.csv", false)?,
+        html: document.flag("output.formats.html", true)?,
         max_npz_entries: document
             .whole("output.max_npz_entries", 0, i64::MAX)?
             .map_or(NPZ_ENTRIES, |spot| spot.value as u64),

@@ -11,6 +11,8 @@ mod node;
 mod overrides;
 mod parameters;
 mod parse;
+mod plotting;
+mod reference;
 mod scaling;
 mod schema;
 mod selection;
@@ -28,6 +30,8 @@ pub(crate) use document::figure;
 pub use examine::{Findings, examine};
 pub use load::load;
 pub use overrides::Overrides;
+pub use plotting::{ColorScale, PictureFormat, PlotConfig};
+pub use reference::reference;
 pub use scaling::{AngleScaling, Given};
 pub use streaming::StreamingConfig;
 pub use template::{DataFacts, template};
@@ -108,6 +112,8 @@ pub struct OutputConfig {
     pub json: bool,
     /// Write `parameters.csv` and `per_angle.csv`.
     pub csv: bool,
+    /// Write `report.html`.
+    pub html: bool,
     /// gzip level of `result.h5`, 0 = not compressed.
     pub compression: u8,
     /// Entries of a matrix array, K·(N−1)², up to which `fitted_data.npz` is written.
@@ -179,6 +185,8 @@ pub struct Config {
     pub streaming: StreamingConfig,
     /// Results.
     pub output: OutputConfig,
+    /// Pictures.
+    pub plotting: PlotConfig,
     /// Log level named in the file.
     pub log_level: Option<log::LevelFilter>,
     /// What `simulate` makes, where the file says.

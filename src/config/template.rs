@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::document::figure;
 use super::load::{COMPRESSION, NPZ_ENTRIES, RESULTS};
+use super::plotting::PlotConfig;
 use super::streaming::{CHECKPOINTS, StreamingConfig};
 use crate::cluster::SILENCE_LIMIT;
 use crate::gram::gpu::MEMORY_FRACTION;
@@ -266,16 +267,29 @@ impl Text {
 
     fn results(&mut self, full: bool) {
         self.lines(&[("", ""), ("output:", ""), (&format!("  directory: {RESULTS}"), "from the working directory")]);
+        let plot = PlotConfig::default();
         if full {
             self.lines(&[
                 ("  # base_directory: ./results", "the same, where `directory` isn't given"),
                 ("  formats:", ""),
                 ("    json: true", "parameters.json and its companions"),
                 ("    hdf5: true", "result.h5"),
+                ("    html: true", "report.html"),
                 ("    csv: false", "parameters.csv, per_angle.csv"),
                 (&format!("  max_npz_entries: {NPZ_ENTRIES}"), "up to these matrix entries fitted_data.npz is written"),
                 ("  compress_hdf5: true", ""),
                 (&format!("  compression_level: {COMPRESSION}"), "gzip, 0 to 9"),
+                ("", ""),
+                ("plotting:", ""),
+                ("  save_plots: true", "c2_heatmaps_phi_….png: data, fit and residual of every angle"),
+                ("  format: png", "or svg"),
+                (&format!("  dpi: {}", plot.dpi), ""),
+                ("  color_scale:", ""),
+                ("    mode: legacy", "all values from 1 to 1.6; adaptive: between percentiles; fixed"),
+                ("    percentile_min: 1.0", "of `adaptive`"),
+                ("    percentile_max: 99.0", ""),
+                ("    fixed_min: 1.0", "of `fixed`"),
+                ("    fixed_max: 1.5", ""),
                 ("", ""),
                 ("logging:", ""),
                 ("  level: INFO", "OFF, ERROR, WARNING, INFO, DEBUG, TRACE"),

@@ -23,8 +23,8 @@ use super::tile_reader::TileReader;
 use super::tree::{self, Node};
 use super::work::{Crew, Work};
 use super::{Engine, Gram, Pass, Point};
-use crate::Result;
 use crate::model::Experiment;
+use crate::{Result, trace};
 
 /// Precision of a Gram pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -387,7 +387,9 @@ impl CpuEngine {
             };
             // waking the threads takes as long as many a pass, so it is done once
             let (tables, mut wholes) = self.pool.install(|| {
+                let span = trace::span("tables");
                 let tables: Vec<Tables> = points.iter().map(|point| tables(point, work.crew())).collect();
+                drop(span);
                 let wholes = round(&tables, until);
                 (tables, wholes)
             });

@@ -16,7 +16,7 @@ use super::kernel::AngleData;
 use super::pack::{Lanes, TileData};
 use super::task::Task;
 use super::tile_reader::TileReader;
-use crate::Result;
+use crate::{Result, trace};
 
 thread_local! {
     /// Where tiles are read to.
@@ -80,6 +80,7 @@ pub(super) fn in_order(
     sum: impl Fn(&Task) -> Result<Vec<Vec<Gram>>> + Sync,
 ) {
     rayon::broadcast(|context| {
+        let _span = trace::span("tiles");
         let threads = context.num_threads();
         loop {
             let k = next.fetch_add(1, Ordering::Relaxed);

@@ -13,16 +13,18 @@ pub struct ParameterInfo {
     pub unit: &'static str,
     /// Bounds by default.
     pub bounds: (f64, f64),
+    /// What it is.
+    pub description: &'static str,
 }
 
 const fn info(
     name: &'static str,
     aliases: &'static [&'static str],
     unit: &'static str,
-    min: f64,
-    max: f64,
+    bounds: (f64, f64),
+    description: &'static str,
 ) -> ParameterInfo {
-    ParameterInfo { name, aliases, unit, bounds: (min, max) }
+    ParameterInfo { name, aliases, unit, bounds, description }
 }
 
 /// Most physical parameters any mode has.
@@ -30,19 +32,25 @@ pub const MAX_PHYSICAL: usize = 7;
 
 /// The physical parameters in their fixed order; static modes use the first three.
 pub const PHYSICAL: [ParameterInfo; MAX_PHYSICAL] = [
-    info("D0", &[], "Å²/s", 100.0, 1e5),
-    info("alpha", &[], "1", -2.0, 2.0),
-    info("D_offset", &[], "Å²/s", -1e5, 1e5),
-    info("gamma_dot_t0", &["gamma_dot_0", "gamma_dot0"], "1/s", 1e-6, 0.5),
-    info("beta", &[], "1", -2.0, 2.0),
-    info("gamma_dot_t_offset", &["gamma_dot_offset"], "1/s", -0.1, 0.1),
-    info("phi0", &["phi_0"], "degree", -10.0, 10.0),
+    info("D0", &[], "Å²/s", (100.0, 1e5), "amplitude of the transport coefficient: D(t) = D0·t^alpha + D_offset"),
+    info("alpha", &[], "1", (-2.0, 2.0), "exponent of the transport coefficient"),
+    info("D_offset", &[], "Å²/s", (-1e5, 1e5), "constant part of the transport coefficient"),
+    info(
+        "gamma_dot_t0",
+        &["gamma_dot_0", "gamma_dot0"],
+        "1/s",
+        (1e-6, 0.5),
+        "amplitude of the shear rate: gamma_dot(t) = gamma_dot_t0·t^beta + gamma_dot_t_offset",
+    ),
+    info("beta", &[], "1", (-2.0, 2.0), "exponent of the shear rate"),
+    info("gamma_dot_t_offset", &["gamma_dot_offset"], "1/s", (-0.1, 0.1), "constant part of the shear rate"),
+    info("phi0", &["phi_0"], "degree", (-10.0, 10.0), "azimuthal angle of the flow"),
 ];
 
 /// Contrast of one angle.
-pub const CONTRAST: ParameterInfo = info("contrast", &[], "1", 0.0, 1.0);
+pub const CONTRAST: ParameterInfo = info("contrast", &[], "1", (0.0, 1.0), "contrast (speckle visibility squared)");
 /// Offset (baseline) of one angle.
-pub const OFFSET: ParameterInfo = info("offset", &[], "1", 0.5, 1.5);
+pub const OFFSET: ParameterInfo = info("offset", &[], "1", (0.5, 1.5), "offset (baseline of c2)");
 
 /// Bounds, start values and free flags of one fit.
 #[derive(Debug, Clone, PartialEq)]

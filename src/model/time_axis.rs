@@ -1,6 +1,6 @@
 //! Transport coefficient and shear rate on the time axis, their running integrals, and the integrals of their derivatives.
 
-use super::{Block, Cumulative, Experiment, psi};
+use super::{Block, Cumulative, Experiment};
 
 /// Smallest transport coefficient (Å²/s) and shear rate (1/s): below it the model is floored and derivatives are zero.
 pub const RATE_FLOOR: f64 = 1e-10;
@@ -29,7 +29,6 @@ impl BlockAxis {
     fn new(experiment: &Experiment, block: Block, basis: Basis, with_derivatives: bool) -> Self {
         let n = experiment.n_frames;
         let t_ref = experiment.t_ref();
-        let f_ref = block.at_reference(t_ref);
         let mut rate = Vec::with_capacity(n);
         let mut columns: [Vec<f64>; 3] =
             std::array::from_fn(|_| Vec::with_capacity(if with_derivatives { n } else { 0 }));
@@ -45,11 +44,7 @@ impl BlockAxis {
                 } else {
                     match basis {
                         Basis::Natural => [power, block.amplitude * power * tau.ln(), 1.0],
-                        Basis::Valley => {
-                            let l = (tau / t_ref).ln();
-                            let z = block.exponent * l;
-                            [1.0, l * z.exp(), f_ref * f_ref * psi(z)]
-                        }
+                        Basis::Valley => block.gradient(tau, t_ref),
                     }
                 };
                 for (column, value) in columns.iter_mut().zip(d) {

@@ -55,6 +55,13 @@ impl Block {
         [self.offset + f_ref, self.exponent * f_ref, 1.0 / f_ref]
     }
 
+    /// ∂f/∂(A, B, κ) at time t.
+    pub fn gradient(self, t: f64, t_ref: f64) -> [f64; 3] {
+        let l = (t / t_ref).ln();
+        let (z, f_ref) = (self.exponent * l, self.at_reference(t_ref));
+        [1.0, l * z.exp(), f_ref * f_ref * psi(z)]
+    }
+
     /// From (A, B, κ); κ must be positive.
     pub fn from_valley(v: [f64; 3], t_ref: f64) -> Self {
         let f_ref = 1.0 / v[2];

@@ -5,9 +5,10 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use super::Table;
-use super::console::{plain, with_error, wrapped};
+use super::console::{plain, with_error};
 use super::results::{Estimate, Results};
 use crate::dataset::short;
+use crate::text::wrapped;
 
 /// Angles closer than this, degree, are the same.
 const SAME_ANGLE: f64 = 1e-6;
@@ -288,7 +289,8 @@ fn notes([a, b]: [&Results; 2]) -> Vec<String> {
     match both("data_hash") {
         Some((x, y)) if x == y => note(
             true,
-            "the data are the same in both, and so is their noise: differences of the fits alone are far below 1 σ"
+            "the data are the same in both, and so is their noise: where the settings agree, too, differences are far below 1 σ; \
+             larger ones come from the settings"
                 .into(),
         ),
         Some(_) => note(true, "the data aren't the same (their hashes differ)".into()),

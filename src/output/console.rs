@@ -7,6 +7,8 @@ use super::{Report, Truth};
 use crate::cluster::GB;
 use crate::config::TimeOrigin;
 use crate::model::PHYSICAL;
+use crate::telemetry::Phase;
+use crate::text::{grouped, wrapped};
 
 const MB: f64 = (1u64 << 20) as f64;
 /// Numbers from here …
@@ -49,19 +51,6 @@ fn short(value: f64) -> String {
     }
 }
 
-/// 1234567 as "1,234,567".
-pub fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (k, c) in digits.chars().enumerate() {
-        if k > 0 && (digits.len() - k).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(c);
-    }
-    out
-}
-
 /// Most numbers that fit into a line one by one.
 const MOST_LISTED: usize = 8;
 
@@ -75,36 +64,31 @@ fn list_or_range(numbers: &[usize]) -> String {
     }
 }
 
-/// Text broken at blanks to lines of at most `width` columns, later lines indented.
-pub(super) fn wrapped(text: &str, width: usize, indent: &str) -> String {
-    let mut out = String::new();
-    let mut column = 0;
-    for word in text.split_whitespace() {
-        let n = word.chars().count();
-        if column > 0 && column + 1 + n > width {
-            out.push('\n');
-            out.push_str(indent);
-            column = 0;
-        } else if column > 0 {
-            out.push(' ');
-            column += 1;
-        }
-        out.push_str(word);
-        column += n;
-    }
-    out
-}
+/// Where values begin in a line.
+const VALUES: usize = 24;
+/// Where the second of two values begins.
+const SECOND: usize = 40;
 
-struct Page(String);
+/// Text of at most so many columns.
+struct Page {
+    text: String,
+    width: usize,
+}
 
 impl Page {
     fn line(&mut self, text: &str) {
-        self.0.push_str(text.trim_end());
-        self.0.push('\n');
+        self.text.push_str(text.trim_end());
+        self.text.push('\n');
+    }
+
+    /// Text behind `head`, which later lines leave room for.
+    fn hang(&mut self, head: &str, at: usize, text: &str) {
+        let room = self.width.saturating_sub(at).max(20);
+        self.line(&format!("{head:<at$}{}", wrapped(text, room, &" ".repeat(at))));
     }
 
     fn entry(&mut self, name: &str, value: &str) {
-        self.line(&format!("  {name:<22}{value}"));
+        self.hang(&format!("  {name}"), VALUES, value);
     }
 
     fn heading(&mut self, text: &str) {
@@ -113,8 +97,8 @@ impl Page {
     }
 }
 
-pub(super) fn closing_report(report: &Report, written: &[PathBuf], truth: Option<&Truth>) -> String {
-    let mut page = Page(String::new());
+pub(super) fn closing_report(report: &Report, written: &[PathBuf], truth: Option<&Truth>, width: usize) -> String {
+    let mut page = Page { text: String::new(), width };
     page.line(&format!("homodyne-mpi {} ({})", env!("CARGO_PKG_VERSION"), env!("HOMODYNE_GIT_COMMIT")));
     data(&mut page, report);
     choices(&mut page, report);
@@ -130,14 +114,12 @@ pub(super) fn closing_report(report: &Report, written: &[PathBuf], truth: Option
     if !warnings.is_empty() {
         page.heading("Warnings");
         for warning in warnings {
-            page.line(&format!("  ! {}", wrapped(&warning, 90, "    ")));
+            page.hang("  !", 4, &warning);
         }
     }
     if !written.is_empty() {
         page.heading("Files written");
-        for path in written {
-            page.line(&format!("  {}", path.display()));
-        }
+        files(&mut page, written);
     }
     let result = format!(
         "Result: {}, quality {}: {}",
@@ -145,8 +127,26 @@ pub(super) fn closing_report(report: &Report, written: &[PathBuf], truth: Option
         report.quality_flag(),
         report.fit.outcome.reason()
     );
-    page.heading(&wrapped(&result, 98, "  "));
-    page.0
+    page.heading(&wrapped(&result, width.saturating_sub(2), "  "));
+    page.text
+}
+
+/// Most pictures that are listed one by one.
+const MOST_PICTURES: usize = 8;
+
+/// The files, many pictures in one line.
+fn files(page: &mut Page, written: &[PathBuf]) {
+    let is_picture = |path: &&PathBuf| path.extension().is_some_and(|end| end == "png" || end == "svg");
+    let pictures: Vec<&PathBuf> = written.iter().filter(is_picture).collect();
+    let in_one_line = pictures.len() > MOST_PICTURES;
+    for path in written.iter().filter(|path| !(in_one_line && is_picture(path))) {
+        page.line(&format!("  {}", path.display()));
+    }
+    if let (true, [first, .., last]) = (in_one_line, &pictures[..]) {
+        let name = last.file_name().unwrap_or_default().to_string_lossy();
+        page.line(&format!("  {}", first.display()));
+        page.line(&format!("    to {name}: {} pictures", pictures.len()));
+    }
 }
 
 fn data(page: &mut Page, report: &Report) {
@@ -173,7 +173,7 @@ fn data(page: &mut Page, report: &Report) {
         ),
     );
     if !d.left_out.is_empty() {
-        page.entry("left out", &wrapped(&left_out(&d.left_out, d.n_excluded), 74, &" ".repeat(24)));
+        page.entry("left out", &left_out(&d.left_out, d.n_excluded));
     }
 }
 
@@ -186,7 +186,7 @@ fn choices(page: &mut Page, report: &Report) {
     let config = report.config;
     page.heading("Fit");
     let mut row = |name: &str, asked: &str, used: &str| {
-        page.line(&format!("  {name:<22}{asked:<22}{used}"));
+        page.hang(&format!("  {name:<22}{asked:<14} "), SECOND, used);
     };
     row("", "asked for", "used");
     row("analysis mode", config.mode.name(), report.experiment.mode.name());
@@ -222,9 +222,9 @@ fn parameters(page: &mut Page, report: &Report, truth: Option<&Truth>) {
     let fit = report.fit;
     page.heading("Parameters");
     let title = if truth.is_some() { "truth" } else { "" };
-    page.line(&format!("  {:<22}{:<33} {:<10}{title}", "", "value ± standard error", "unit"));
+    page.line(&format!("  {:<22}{:<29} {:<9} {title}", "", "value ± standard error", "unit"));
     let mut row = |name: &str, value: String, unit: &str, note: &str| {
-        page.line(&format!("  {name:<22}{value:<33} {unit:<10}{note}"));
+        page.line(&format!("  {name:<22}{value:<29} {unit:<9} {note}"));
     };
     for (i, info) in PHYSICAL.iter().enumerate().take(report.space.len()) {
         let mut note = truth.and_then(|t| t.params.get(info.name)).map_or(String::new(), |v| v.to_string());
@@ -245,13 +245,13 @@ fn angles(page: &mut Page, report: &Report, truth: Option<&Truth>) {
     let (fit, e) = (report.fit, report.experiment);
     page.heading("Angles");
     let title = if truth.is_some() { "true c, o" } else { "" };
-    page.line(&format!("  {:>10}  {:<25} {:<25} {:>8}  {title}", "φ (degree)", "contrast", "offset", "χ²/DOF"));
+    page.line(&format!("  {:>10}  {:<21} {:<21} {:>8}  {title}", "φ (degree)", "contrast", "offset", "χ²/DOF"));
     for a in 0..e.n_angles() {
         let ((contrast, offset), (contrast_error, offset_error)) =
             (fit.projected.scaling[a], fit.covariance.scaling[a]);
         let note = truth.filter(|t| a < t.contrast.len().min(t.offset.len()));
         page.line(&format!(
-            "  {:>10.3}  {:<25} {:<25} {:>8}  {}",
+            "  {:>10.3}  {:<21} {:<21} {:>8}  {}",
             e.phi[a],
             with_error(contrast, contrast_error),
             with_error(offset, offset_error),
@@ -287,11 +287,13 @@ fn statistics(page: &mut Page, report: &Report) {
 
 fn times(page: &mut Page, report: &Report) {
     page.heading("Time");
-    for phase in &report.phases {
-        let seconds = phase.time.as_secs_f64();
-        page.line(&format!("  {:<22}{seconds:>10.3} s {:>6.1} %", phase.name, 100.0 * seconds / report.seconds));
+    page.line(&format!("  {:<22}{:>7} {:>12} {:>8}", "", "calls", "time", "share"));
+    for Phase { name, calls, time } in &report.phases {
+        let (seconds, calls) = (time.as_secs_f64(), if *calls > 0 { calls.to_string() } else { String::new() });
+        page.line(&format!("  {name:<22}{calls:>7} {seconds:>10.3} s {:>6.1} %", 100.0 * seconds / report.seconds));
     }
-    page.line(&format!("  {:<22}{:>10.3} s", "total", report.seconds));
+    page.line(&format!("  {:<22}{:>7} {:>10.3} s", "total", "", report.seconds));
+    page.line("");
     let passes: Vec<String> = report
         .passes
         .iter()
@@ -310,6 +312,9 @@ fn times(page: &mut Page, report: &Report) {
             _ => format!("the ranks' threads worked {least:.1} % to {most:.1} % {of}"),
         },
     );
+    if let Some(text) = imbalance(report) {
+        page.entry("", &text);
+    }
     if let Some(text) = on_gpus(report) {
         page.entry("GPU", &text);
     }
@@ -338,14 +343,33 @@ fn times(page: &mut Page, report: &Report) {
         page.entry("", &text);
     }
     let largest = report.ranks.iter().map(|r| r.peak_memory).max().unwrap_or(0);
-    page.entry(
-        "",
-        &format!(
-            "{:.0} MB in the largest rank; a conventional solver would take {:.0} MB",
-            largest as f64 / MB,
-            report.conventional_memory_gb() * GB / MB
-        ),
-    );
+    let conventional = report.conventional_memory_gb() * GB;
+    let instead = if conventional > report.peak_memory() as f64 {
+        format!("; a conventional solver would take {:.0} MB", conventional / MB)
+    } else {
+        String::new()
+    };
+    page.entry("", &format!("{:.0} MB in the largest rank{instead}", largest as f64 / MB));
+}
+
+/// A rank that works so much longer than the mean of all is worth a note.
+const UNEVEN: f64 = 1.1;
+
+/// What to say of ranks that worked unevenly.
+fn imbalance(report: &Report) -> Option<String> {
+    let ranks = report.ranks.len();
+    let mean = (0..ranks).map(|rank| report.worked_share(rank)).sum::<f64>() / ranks as f64;
+    let slowest = (0..ranks).max_by(|&a, &b| report.worked_share(a).total_cmp(&report.worked_share(b)))?;
+    let most = report.worked_share(slowest);
+    let host = report.places.get(slowest).map_or("an unknown node", |place| &place.host);
+    // of passes that take no time nothing can be said
+    (ranks > 1 && report.finest_seconds > 0.1 && most > UNEVEN * mean).then(|| {
+        format!(
+            "note: rank {slowest} on {host} worked {:.0} % longer than the mean, and the others waited for it: other work on its \
+             cores, fewer of them, or a slower node?",
+            100.0 * (most / mean - 1.0)
+        )
+    })
 }
 
 /// What GPUs were used for.
@@ -373,21 +397,9 @@ mod tests {
     }
 
     #[test]
-    fn thousands_are_grouped() {
-        assert_eq!(grouped(0), "0");
-        assert_eq!(grouped(999), "999");
-        assert_eq!(grouped(1_234_567), "1,234,567");
-    }
-
-    #[test]
     fn threads_of_many_ranks_fit_into_the_line() {
         assert_eq!(list_or_range(&[1, 1]), "1 1");
         assert_eq!(list_or_range(&[4; 9]), "4");
         assert_eq!(list_or_range(&[2, 1, 2, 2, 2, 2, 2, 2, 3]), "1 to 3");
-    }
-
-    #[test]
-    fn long_text_is_wrapped() {
-        assert_eq!(wrapped("aaa bbb ccc", 7, "  "), "aaa bbb\n  ccc");
     }
 }

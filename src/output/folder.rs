@@ -84,11 +84,22 @@ impl Folder {
         fs::create_dir_all(&results).map_err(|e| Error::io("create", &results, e))
     }
 
+    /// Name of the closing report's file.
+    pub const REPORT: &str = "report.txt";
+
+    /// Writes a text.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming it.
+    pub fn write_text(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.results().join(name);
+        files::replace(&path, |temporary| fs::write(temporary, text))?;
+        Ok(path)
+    }
+
     /// Writes a JSON file, pretty-printed.
     pub fn write_json(&self, name: &str, value: &serde_json::Value) -> Result<PathBuf> {
-        let path = self.results().join(name);
-        files::replace(&path, |temporary| -> std::io::Result<()> { fs::write(temporary, super::json::text(value)) })?;
-        Ok(path)
+        self.write_text(name, &super::json::text(value))
     }
 }
 

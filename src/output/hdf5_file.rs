@@ -59,7 +59,7 @@ impl Writer {
         for (i, info) in PHYSICAL.iter().enumerate().take(report.space.len()) {
             let dataset = group.new_dataset::<f64>().create(info.name)?;
             dataset.write_scalar(&fit.physical[i])?;
-            attribute(&dataset, "unit", text(info.unit))?;
+            describe(&dataset, info.unit, info.description)?;
             attribute(&dataset, "uncertainty", fit.covariance.physical[i])?;
             attribute(&dataset, "at_bound", fit.at_bound[i])?;
             attribute(&dataset, "fixed", report.space.fixed[i].is_some())?;
@@ -83,12 +83,18 @@ impl Writer {
 
     fn at_reference(&self, report: &Report, group: &Group) -> hdf5::Result<()> {
         for at in &report.fit.covariance.at_reference {
-            for (suffix, value, error) in
-                [("at_t_ref", at.value, at.value_error), ("slope_at_t_ref", at.slope, at.slope_error)]
-            {
+            for (suffix, value, error, description) in [
+                ("at_t_ref", at.value, at.value_error, "rate at the reference time"),
+                (
+                    "slope_at_t_ref",
+                    at.slope,
+                    at.slope_error,
+                    "slope of the rate in ln t at the reference time, of the power law",
+                ),
+            ] {
                 let dataset = group.new_dataset::<f64>().create(format!("{}_{suffix}", at.name).as_str())?;
                 dataset.write_scalar(&value)?;
-                attribute(&dataset, "unit", text(at.unit))?;
+                describe(&dataset, at.unit, description)?;
                 attribute(&dataset, "uncertainty", error)?;
                 attribute(&dataset, "t_ref", at.t_ref)?;
                 attribute(&dataset, "t_ref_unit", text("s"))?;
@@ -117,6 +123,7 @@ impl Writer {
         for (name, value) in super::json::all(report) {
             let dataset = group.new_dataset::<VarLenUnicode>().create(name)?;
             dataset.write_scalar(&text(&super::json::text(&value)))?;
+            describe(&dataset, "", &format!("the text of {name}.json"))?;
         }
         Ok(())
     }
@@ -156,7 +163,11 @@ impl Writer {
         for coefficient in series {
             let dataset = group.new_dataset::<f64>().create(coefficient.name.as_str())?;
             dataset.write_scalar(&coefficient.value)?;
-            attribute(&dataset, "unit", text("1"))?;
+            describe(
+                &dataset,
+                "1",
+                "coefficient of the series in φ: c0 the mean, c1 of cos φ, s1 of sin φ, and so on",
+            )?;
             attribute(&dataset, "uncertainty", coefficient.error)?;
         }
         Ok(())

@@ -238,6 +238,7 @@ fn convergence(report: &Report) -> Value {
             })).collect::<Vec<_>>(),
         },
         "phases": report.phases.iter()
-            .map(|p| json!({ "name": p.name, "seconds": number(p.time.as_secs_f64()) })).collect::<Vec<_>>(),
+            .map(|p| json!({ "name": p.name, "calls": p.calls, "seconds": number(p.time.as_secs_f64()) }))
+            .collect::<Vec<_>>(),
     })
 }

@@ -7,28 +7,36 @@ mod fitted_data;
 mod folder;
 mod hdf5_file;
 mod json;
+mod page;
+pub mod pictures;
 mod quality;
 mod report;
 mod results;
 mod table;
 mod truth;
+pub mod views;
 
 pub use comparison::Comparison;
-pub use console::{grouped, left_out};
+pub use console::left_out;
 pub use folder::Folder;
 pub use report::{DataSummary, Keeping, LostBlock, Report};
 pub use results::{Estimate, Results};
 pub use table::Table;
 pub use truth::Truth;
 
+use std::path::PathBuf;
+
+use self::pictures::{Picture, Shown};
 use crate::dataset::Dataset;
+use crate::gram::overview::{Overview, View};
+use crate::text::grouped;
 use crate::{Error, Result};
 
 /// Writes the result files that the configuration asks for; returns their paths. `dataset` is what was fitted.
 ///
 /// # Errors
 /// [`crate::Error::Io`] when a file can't be written.
-pub fn write(report: &Report, dataset: &Dataset, folder: &Folder) -> Result<Vec<std::path::PathBuf>> {
+pub fn write(report: &Report, dataset: &Dataset, folder: &Folder) -> Result<Vec<PathBuf>> {
     folder.make_results()?;
     let mut written = Vec::new();
     if report.config.output.json {
@@ -50,7 +58,7 @@ pub fn write(report: &Report, dataset: &Dataset, folder: &Folder) -> Result<Vec<
 }
 
 /// Writes `fitted_data.npz` where it isn't too large; what keeps it from being written doesn't cost the other results.
-fn fitted_data(report: &Report, dataset: &Dataset, folder: &Folder) -> Result<Option<std::path::PathBuf>> {
+fn fitted_data(report: &Report, dataset: &Dataset, folder: &Folder) -> Result<Option<PathBuf>> {
     const NAME: &str = "fitted_data.npz";
     let (entries, most) = (fitted_data::entries(report.experiment), report.config.output.max_npz_entries);
     if entries > most {
@@ -72,7 +80,36 @@ fn fitted_data(report: &Report, dataset: &Dataset, folder: &Folder) -> Result<Op
     }
 }
 
-/// The closing report as text of at most 100 columns.
-pub fn closing_report(report: &Report, written: &[std::path::PathBuf], truth: Option<&Truth>) -> String {
-    console::closing_report(report, written, truth)
+/// Writes what there is to look at and the configuration asks for, the page and the pictures, by all threads of the rayon pool in
+/// which it is called; returns the paths. `seen` is empty where the data couldn't be looked at.
+///
+/// # Errors
+/// [`crate::Error::Io`] when a file can't be written.
+pub fn draw(report: &Report, view: &View, seen: &[Overview], folder: &Folder) -> Result<Vec<PathBuf>> {
+    let (config, e) = (report.config, report.experiment);
+    let mut written = Vec::new();
+    if config.output.html {
+        written.push(page::write(report, view, seen, &folder.results())?);
+    }
+    if config.plotting.save {
+        let colors = views::colors(seen.iter().map(|seen| &seen.cells), config.plotting.scale, false);
+        let pictures: Vec<Picture> = (0..seen.len())
+            .map(|a| Picture {
+                phi: e.phi[a],
+                title: format!("φ = {}°, q = {} 1/Å, χ²/DOF = {:.3}", e.phi[a], e.q, report.reduced_of_angle(a)),
+                cells: &seen[a].cells,
+                times: (e.time(1), e.time(e.n_frames - 1)),
+                unit: "s",
+                colors,
+            })
+            .collect();
+        let shown = [Shown::Data, Shown::Fit("fit"), Shown::Residual("residual")];
+        written.extend(pictures::write(&pictures, &shown, &config.plotting, &folder.results())?);
+    }
+    Ok(written)
+}
+
+/// The closing report as text of at most `width` columns (paths may be longer).
+pub fn closing_report(report: &Report, written: &[PathBuf], truth: Option<&Truth>, width: usize) -> String {
+    console::closing_report(report, written, truth, width)
 }

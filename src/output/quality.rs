@@ -38,6 +38,15 @@ impl Evidence {
     }
 }
 
+/// What a flag means to whoever wants to use the numbers.
+pub(super) fn words(flag: &str) -> &'static str {
+    match flag {
+        "good" => "the model describes the data to within their noise, and they determine its parameters",
+        "marginal" => "the numbers can be used with care; what to mind is said below",
+        _ => "the numbers aren't to be used before what is said below is understood",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -75,6 +75,10 @@ pub struct Covariance {
     pub series: Vec<Coefficient>,
     /// The rates at the reference time.
     pub at_reference: Vec<AtReference>,
+    /// Covariance of the physical parameters in valley coordinates, but for [`Self::open`].
+    valley: DMatrix<f64>,
+    /// Directions in valley coordinates that the data leave open.
+    open: Vec<DVector<f64>>,
     /// What isn't determined, a sentence each.
     pub undetermined: Vec<String>,
     /// The noise variance used.
@@ -92,6 +96,8 @@ pub fn covariance(chart: &Chart, physical: &[f64], held: &Held, projected: &Proj
         mean_scaling: (f64::NAN, f64::NAN),
         series: series(projected),
         at_reference: at_reference(chart, physical, &DMatrix::zeros(n, n)),
+        valley: DMatrix::from_element(n, n, f64::NAN),
+        open: Vec::new(),
         undetermined: Vec::new(),
         s2,
     };
@@ -118,10 +124,27 @@ pub fn covariance(chart: &Chart, physical: &[f64], held: &Held, projected: &Proj
         out.leave_open(chart, physical, &(&natural_tangents * direction), &(&tangents * direction), projected);
     }
     out.judge(chart, physical, held, &valley);
+    out.open = open.iter().map(|direction| &tangents * direction).collect();
+    out.valley = valley;
     out
 }
 
 impl Covariance {
+    /// Standard error of a rate, D (block 0) or γ̇ (block 1), at any time, from its derivatives there by the valley coordinates
+    /// (see [`Block::gradient`]); NaN where the data don't determine it, or nothing of it was free.
+    pub fn rate_error(&self, block: usize, gradient: [f64; 3]) -> f64 {
+        let gradient = DVector::from_row_slice(&gradient);
+        let moves = |direction: &DVector<f64>| {
+            let part = direction.rows(3 * block, 3);
+            part.dot(&gradient).abs() > UNTOUCHED * part.component_mul(&gradient).amax() && part.amax() > 0.0
+        };
+        if self.open.iter().any(moves) {
+            return f64::NAN;
+        }
+        let own = self.valley.view((3 * block, 3 * block), (3, 3));
+        root((gradient.transpose() * own * &gradient)[(0, 0)])
+    }
+
     /// Scaling parameters follow the physical ones by −S⁻¹Xᵀ, plus their own variance S⁻¹.
     fn fill_scaling(
         &mut self,

@@ -2,11 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use crate::trace;
+
 /// One phase of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Phase {
     /// Name, as printed.
     pub name: &'static str,
+    /// How often it was entered; 0 for what no phase covers.
+    pub calls: u64,
     /// Wall time.
     pub time: Duration,
 }
@@ -28,6 +32,7 @@ impl Phases {
     /// Runs `work` as part of a phase.
     pub fn time<T>(&mut self, name: &'static str, work: impl FnOnce() -> T) -> T {
         let start = Instant::now();
+        let _span = trace::span(name);
         let out = work();
         self.add(name, start.elapsed());
         out
@@ -36,8 +41,11 @@ impl Phases {
     /// Adds time to a phase.
     pub fn add(&mut self, name: &'static str, time: Duration) {
         match self.phases.iter_mut().find(|p| p.name == name) {
-            Some(phase) => phase.time += time,
-            None => self.phases.push(Phase { name, time }),
+            Some(phase) => {
+                phase.calls += 1;
+                phase.time += time;
+            }
+            None => self.phases.push(Phase { name, calls: 1, time }),
         }
     }
 
@@ -45,7 +53,7 @@ impl Phases {
     pub fn all(&self) -> Vec<Phase> {
         let mut out = self.phases.clone();
         let covered: Duration = out.iter().map(|p| p.time).sum();
-        out.push(Phase { name: "other", time: self.total().saturating_sub(covered) });
+        out.push(Phase { name: "other", calls: 0, time: self.total().saturating_sub(covered) });
         out
     }
 

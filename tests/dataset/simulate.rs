@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use homodyne_mpi::commands::simulate;
 use homodyne_mpi::config::{
-    AngleScaling, Config, FitConfig, OutputConfig, PerformanceConfig, SimulationConfig, TimeOrigin,
+    AngleScaling, Config, FitConfig, OutputConfig, PerformanceConfig, PlotConfig, SimulationConfig, TimeOrigin,
 };
 use homodyne_mpi::dataset::{Layout, Selection};
 use homodyne_mpi::model::{AnalysisMode, Experiment, ParameterSpace, ShearConvention, TimeAxis, reference};
@@ -38,7 +38,9 @@ fn config(mode: AnalysisMode, noise: f64) -> Config {
         scaling: AngleScaling::default(),
         performance: PerformanceConfig::default(),
         streaming: homodyne_mpi::config::StreamingConfig::default(),
+        plotting: PlotConfig { save: false, ..PlotConfig::default() },
         output: OutputConfig {
+            html: true,
             directory: PathBuf::from("out"),
             hdf5: false,
             json: true,
@@ -68,7 +70,7 @@ fn without_noise_every_pair_is_the_reference() {
     for (mode, layout) in [(AnalysisMode::LaminarFlow, Layout::ApsU), (AnalysisMode::Static, Layout::Native)] {
         let config = config(mode, 0.0);
         let mut said = Vec::new();
-        let summary = simulate(&config, &file, layout, &mut said).unwrap();
+        let summary = simulate(&config, &file, layout, None, &mut said).unwrap();
         assert_eq!(String::from_utf8(said).unwrap().lines().count(), 2);
         assert_eq!((summary.n_angles, summary.n_frames), (2, 120));
         let dataset = open(&file).unwrap();
@@ -98,7 +100,7 @@ fn without_noise_every_pair_is_the_reference() {
 #[test]
 fn the_truth_is_written_beside_the_file() {
     let (folder, file) = scratch("run.hdf");
-    simulate(&config(AnalysisMode::LaminarFlow, 0.01), &file, Layout::ApsU, &mut Vec::new()).unwrap();
+    simulate(&config(AnalysisMode::LaminarFlow, 0.01), &file, Layout::ApsU, None, &mut Vec::new()).unwrap();
     let text = std::fs::read_to_string(folder.path().join("run_truth.json")).unwrap();
     let truth: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(truth["mode"], "laminar_flow");
@@ -120,16 +122,16 @@ fn the_noise_is_gaussian_independent_and_the_same_with_any_number_of_threads() {
     let (folder, file) = scratch("run.hdf");
     let noisy = config(AnalysisMode::Static, 0.01);
     let clean = folder.path().join("clean.hdf");
-    simulate(&config(AnalysisMode::Static, 0.0), &clean, Layout::ApsU, &mut Vec::new()).unwrap();
+    simulate(&config(AnalysisMode::Static, 0.0), &clean, Layout::ApsU, None, &mut Vec::new()).unwrap();
     let with_threads = |n: usize, name: &str| {
         let file = folder.path().join(name);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap();
-        pool.install(|| simulate(&noisy, &file, Layout::ApsU, &mut Vec::new())).unwrap();
+        pool.install(|| simulate(&noisy, &file, Layout::ApsU, None, &mut Vec::new())).unwrap();
         std::fs::read(file).unwrap()
     };
     assert_eq!(with_threads(1, "one.hdf"), with_threads(3, "three.hdf"));
 
-    simulate(&noisy, &file, Layout::ApsU, &mut Vec::new()).unwrap();
+    simulate(&noisy, &file, Layout::ApsU, None, &mut Vec::new()).unwrap();
     let (a, b) = (open(&file).unwrap(), open(&clean).unwrap());
     let residuals: Vec<Vec<f64>> = (0..2)
         .map(|k| {
@@ -168,7 +170,7 @@ fn what_a_simulation_lacks_is_a_configuration_error() {
     for (part, change) in changes {
         let mut config = config(AnalysisMode::LaminarFlow, 0.01);
         change(&mut config);
-        let error = simulate(&config, &file, Layout::ApsU, &mut Vec::new()).unwrap_err();
+        let error = simulate(&config, &file, Layout::ApsU, None, &mut Vec::new()).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains(part), "{error}");
     }

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use crate::config::{Config, Findings, IgnoredKey, TimeOrigin, examine, figure};
 use crate::model::{CONTRAST, OFFSET, PHYSICAL, ScalingMode};
-use crate::output::{Table, grouped};
+use crate::output::Table;
+use crate::text::grouped;
 use crate::{ConfigProblem, Error, Result};
 
 /// Prints what there is to say about `file` on `out`; with `every_key` each key without effect, otherwise their number by

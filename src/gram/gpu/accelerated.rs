@@ -7,7 +7,7 @@ use super::super::rounds::{Known, Rounds};
 use super::super::{COLUMNS, CpuEngine, Engine, Gram, Loss, Pass, Point, Precision};
 use super::device::{Device, Usage};
 use super::engine::GpuEngine;
-use crate::{Error, Result};
+use crate::{Error, Result, trace};
 
 /// Where a GPU is compared with the CPU before it is used: moderate, with all columns at work.
 const PROBE: [f64; 7] = [2e3, -0.3, 100.0, 1e-3, 0.2, 1e-4, 1.0];
@@ -125,7 +125,10 @@ impl Engine for Accelerated {
             return self.cpu.evaluate_in_rounds(level, points, pass, known, rounds);
         };
         let begin = Instant::now();
+        let span = trace::span("execution").with(|| gpu.name());
         let sums = gpu.evaluate(&self.cpu, level, points, pass, rounds);
+        drop(span);
+        trace::counter("GPU memory, MB", gpu.usage().bytes as f64 / (1u64 << 20) as f64);
         self.busy = begin.elapsed().as_secs_f64();
         sums
     }

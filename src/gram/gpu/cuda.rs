@@ -372,7 +372,10 @@ fn kernels((major, minor): (i32, i32)) -> Result<Vec<u8>, String> {
     let kind = if nvrtc > driver { "sm" } else { "compute" };
     let architecture = format!("{kind}_{major}{minor}");
     let key = cache::Key::new(&architecture, nvrtc, driver, &[SOURCE, HEADER]);
-    key.get_or(|| guarded("NVRTC", || compile(&architecture)))
+    key.get_or(|| {
+        let _span = crate::trace::span("compilation");
+        guarded("NVRTC", || compile(&architecture))
+    })
 }
 
 /// A program of NVRTC's, which ends with it.

@@ -55,7 +55,13 @@ impl Cells {
     pub fn new(n: usize, side: usize) -> Self {
         let side = side.min(n).max(1);
         let count = side * (side + 1) / 2;
-        Self { side, n, data: vec![Sum::default(); count], residual: vec![Sum::default(); count], pairs: vec![0; count] }
+        Self {
+            side,
+            n,
+            data: vec![Sum::default(); count],
+            residual: vec![Sum::default(); count],
+            pairs: vec![0; count],
+        }
     }
 
     /// Cells a side.

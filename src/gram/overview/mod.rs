@@ -3,7 +3,7 @@
 //! One more pass over the finest level, after the fit. What comes in: packed tiles, held or read, a point and σ. What goes out, angle
 //! by angle: block averages, averages over all ages at every lag, a few rows c2(t1 = const, t2), the histogram of r/σ and its
 //! autocorrelation along the lag and along the age. All of it is sums in whole numbers, so ranks and threads don't change a bit
-//! of it. It takes some 5 ns a pair and thread; nothing is held but the averages.
+//! of it. It takes some 12 ns a pair and thread; nothing is held but the averages.
 
 mod cells;
 mod tile;

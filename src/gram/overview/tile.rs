@@ -26,7 +26,8 @@ pub(super) struct Sheet {
     /// Whether the autocorrelation is wanted of this tile.
     shifts: bool,
     model: Vec<f64>,
-    sigma: Vec<f32>,
+    /// 1/σ of a row's pairs.
+    weights: Vec<f32>,
 }
 
 impl Sheet {
@@ -42,7 +43,7 @@ impl Sheet {
             present: vec![0.0; TILE_ROWS * WIDTH],
             shifts: false,
             model: vec![0.0; TILE_COLUMNS],
-            sigma: vec![0.0; TILE_COLUMNS],
+            weights: vec![0.0; TILE_COLUMNS],
         }
     }
 
@@ -79,22 +80,28 @@ impl Sheet {
                     }
                 };
                 unpack(own.data, &mut self.data[to.clone()]);
+                let weights = &mut self.weights[..columns.len()];
                 match own.sigma {
-                    Some(sigma) => unpack(sigma, &mut self.sigma[..columns.len()]),
-                    None => self.sigma[..columns.len()].fill(angle.sigma as f32),
+                    Some(sigma) => {
+                        unpack(sigma, weights);
+                        weights.iter_mut().for_each(|sigma| *sigma = 1.0 / *sigma);
+                    }
+                    None => weights.fill(1.0 / angle.sigma as f32),
                 }
                 // position 0 is frame 1: frame 0 takes no part
                 angle.rows.fill(row + 1, columns.start + 1..columns.end + 1, &mut self.model);
-                let values = self.data[to.clone()].iter().zip(&self.model).zip(&self.sigma);
+                let values = self.data[to.clone()].iter().zip(&self.model).zip(&self.weights);
                 let out = self.residual[to.clone()].iter_mut().zip(&mut self.scaled[to.clone()]);
-                for (((&data, g), sigma), ((residual, scaled), present)) in
+                // no branches: all lanes of the processor work
+                for (((&data, g), weight), ((residual, scaled), present)) in
                     values.zip(out.zip(&mut self.present[to.clone()]))
                 {
                     let there = data.is_finite();
                     let r = f64::from(data) - angle.offset - angle.contrast * g;
+                    let z = r as f32 * weight;
                     *residual = if there { r } else { 0.0 };
-                    *scaled = if there { r as f32 / sigma } else { 0.0 };
-                    *present = f32::from(u8::from(there));
+                    *scaled = if there { z } else { 0.0 };
+                    *present = if there { 1.0 } else { 0.0 };
                 }
             }
             lane += brick.n_lanes();
@@ -116,12 +123,14 @@ impl Sheet {
                 *out = value;
             }
         }
+        // what is missing counts at 0 and is taken off again
+        let (mut counts, mut present) = ([0u32; BINS + 2], 0.0);
         for row in 0..self.n_rows {
-            let present = self.of(&self.present, row);
-            for (&z, _) in self.of(&self.scaled, row).iter().zip(present).filter(|(_, there)| **there > 0.0) {
-                seen.histogram[bin(z)] += 1;
-            }
+            self.of(&self.scaled, row).iter().for_each(|&z| counts[bin(z)] += 1);
+            present += self.of(&self.present, row).iter().sum::<f32>();
         }
+        counts[bin(0.0)] -= (self.n_rows * self.n_columns) as u32 - present as u32;
+        seen.histogram.iter_mut().zip(counts).for_each(|(sum, n)| *sum += u64::from(n));
         if self.shifts {
             self.products(seen);
         }

@@ -1,0 +1,26 @@
+//! `report.html`: a fit on one page that needs nothing else, neither a network nor a server.
+//!
+//! Text and tables are in the page as they are, and can be read and printed without scripts; figures are drawn from numbers in the
+//! page (`data`) by `charts.js` and `report.js`.
+
+mod data;
+mod text;
+
+use std::path::{Path, PathBuf};
+
+use crate::gram::overview::{Overview, View};
+use crate::output::Report;
+use crate::{Result, files};
+
+/// Writes the page into a folder; returns its path. `seen` is empty where the data couldn't be looked at.
+///
+/// # Errors
+/// [`crate::Error::Io`] where it can't be written.
+pub fn write(report: &Report, view: &View, seen: &[Overview], folder: &Path) -> Result<PathBuf> {
+    let path = folder.join("report.html");
+    // `</` could end the script that holds it
+    let data = data::data(report, view, seen).to_string().replace("</", "<\\/");
+    let page = text::page(report, &data).into_string();
+    files::replace(&path, |temporary| std::fs::write(temporary, page))?;
+    Ok(path)
+}
