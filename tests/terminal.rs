@@ -149,3 +149,28 @@ fn a_trace_has_all_ranks_on_one_clock() {
     let refused = alone(path, &["--config", "config.yaml", "--trace", "no/such/trace.json"]).outcome();
     refused.assert_error(5, &["no/such/trace.json"]);
 }
+
+#[test]
+fn shells_get_their_completions() {
+    let folder = scratch();
+    for shell in ["bash", "zsh", "fish"] {
+        let outcome = alone(folder.path(), &["completions", shell]).success();
+        for word in ["memory-profile", "checkpoint", "reference"] {
+            assert!(outcome.stdout.contains(word), "{shell}: no {word}");
+        }
+        if shell == "bash" {
+            // what a user would do with it
+            let script = folder.path().join("homodyne-mpi.bash");
+            std::fs::write(&script, &outcome.stdout).unwrap();
+            let ask = format!(
+                "source {}; COMP_WORDS=(homodyne-mpi con); COMP_CWORD=1; _homodyne__mpi homodyne-mpi con homodyne-mpi; \
+                 echo \"${{COMPREPLY[@]}}\"",
+                script.display()
+            );
+            let answer = Command::new("bash").args(["-c", &ask]).output().unwrap();
+            let words = String::from_utf8_lossy(&answer.stdout).into_owned();
+            assert!(words.contains("convert") && words.contains("config"), "{words}");
+        }
+    }
+    alone(folder.path(), &["completions", "tcsh"]).outcome().assert_error(2, &[]);
+}

@@ -6,8 +6,9 @@
 use std::io::Write;
 use std::time::Instant;
 
-use super::fit::{experiment, level_pairs, open};
+use super::fit::level_pairs;
 use super::holding::{self, Holding};
+use super::opening::{experiment, open};
 use super::scaling::Choice;
 use crate::Result;
 use crate::cluster::{GB, MemoryLimit, Recorded, RoundPlan, Setup, Share, Survey, World, survey};

@@ -13,6 +13,7 @@ pub mod fit;
 mod holding;
 pub mod inspect;
 mod keeper;
+mod opening;
 mod plots;
 mod reading;
 pub mod recording;

@@ -56,6 +56,8 @@ struct State {
     said: Instant,
     /// Which rank works longest in a pass.
     pace: Option<Arc<Mutex<Pace>>>,
+    /// σ in units of which χ² is told.
+    sigma: Option<f64>,
 }
 
 impl Shared {
@@ -148,7 +150,7 @@ impl Progress {
         let log_level = if heard && bar.is_none() { Level::Info } else { Level::Debug };
         let now = Instant::now();
         let (work, step) = (String::new(), String::new());
-        let state = Mutex::new(State { work, step, since: now, pass: None, said: now, pace: None });
+        let state = Mutex::new(State { work, step, since: now, pass: None, said: now, pace: None, sigma: None });
         let shared = Arc::new(Shared { bar, state, log_level });
         let (end, ended) = channel();
         let of_ticker = Arc::clone(&shared);
@@ -165,6 +167,11 @@ impl Progress {
     /// Tells from now on which rank is slowest.
     pub fn watch(&self, pace: Arc<Mutex<Pace>>) {
         self.shared.state().pace = Some(pace);
+    }
+
+    /// Tells χ² in units of this σ from now on.
+    pub fn measure_by(&self, sigma: f64) {
+        self.shared.state().sigma = Some(sigma);
     }
 
     /// Work that takes a while and can't tell how far it is.
@@ -221,8 +228,10 @@ impl Progress {
             Event::Stage(_) => (),
             Event::Iteration(i) => {
                 let residual = i.residual_variance.sqrt();
+                let sigma = self.shared.state().sigma;
+                let chi2 = sigma.map_or(String::new(), |sigma| format!("χ² {:.5e}, ", i.chi2 / (sigma * sigma)));
                 self.step(format!(
-                    "pass {}, residual {residual:.6e}, {:.1e} standard errors to go",
+                    "pass {}, {chi2}residual {residual:.5e}, {:.1e} standard errors to go",
                     i.pass, i.decrement
                 ));
                 log::debug!(
