@@ -198,6 +198,34 @@ _bring_other_mpi() {
     echo "warning: there is no second MPI, so the tests with another one are left out (Debian, Ubuntu: ${missing_packages[*]})" >&2
 }
 
+# ArviZ, which reads draws from the posterior, and emcee, a sampler to compare with: Python packages that Debian 12 doesn't have. They
+# lie in a folder of their own, with the name of the interpreter that they were made for.
+sampling_packages() { printf '%s\n' "${XDG_CACHE_HOME:-$HOME/.cache}/homodyne-mpi/python"; }
+
+_have_sampling_packages() {
+    local folder
+    folder=$(sampling_packages)
+    [ -f "$folder/interpreter" ] && PYTHONPATH=$folder "$(cat "$folder/interpreter")" -c 'import arviz, emcee, h5netcdf' >/dev/null 2>&1
+}
+
+# Without them a user's tests go on, leaving out those that need them; the CI's don't.
+_bring_sampling_packages() {
+    _have_sampling_packages && return 0
+    local folder name
+    folder=$(sampling_packages)
+    for name in python3 /usr/bin/python3; do
+        rm -rf "$folder"
+        mkdir -p "$folder"
+        if "$name" -m pip install --quiet --target "$folder" 'arviz>=0.17,<1' h5netcdf emcee >/dev/null 2>&1; then
+            printf '%s\n' "$name" >"$folder/interpreter"
+            _have_sampling_packages && return 0
+        fi
+    done
+    rm -rf "$folder"
+    echo "warning: ArviZ can't be fetched from PyPI, so tests that need it are left out (pip install 'arviz<1' h5netcdf emcee)" >&2
+    [ "${CI:-}" != true ]
+}
+
 # NVIDIA's run-time compiler, which needs no GPU: the tests compile the kernels with it. Without it they leave that out.
 _bring_nvrtc() {
     local folder=target/nvrtc library name fetched
@@ -288,7 +316,7 @@ _find_cargo() {
 
 _setup() {
     _bring "$1" || return 1
-    [ "$1" != --tests ] || { _bring_nvrtc && _bring_slurm && _bring_test_python && _bring_other_mpi; }
+    [ "$1" != --tests ] || { _bring_nvrtc && _bring_slurm && _bring_test_python && _bring_sampling_packages && _bring_other_mpi; }
 }
 
 _bring() {

@@ -212,11 +212,10 @@ pub struct Verbosity {
 pub enum Method {
     /// Bounded nonlinear least squares.
     Nlsq,
-    /// Sampling of the posterior.
-    #[value(hide = true, alias = "mcmc", alias = "cmc")]
+    /// Draws from the posterior (No-U-Turn sampler), begun around that fit.
+    #[value(alias = "mcmc", alias = "cmc")]
     Nuts,
-    /// Both, one after the other.
-    #[value(hide = true)]
+    /// Both, and how they agree.
     Both,
 }
 
@@ -296,21 +295,7 @@ pub const NO_CONFIG: &str = "no configuration file: give --config FILE (see --he
 /// Why a command line that could be parsed is refused all the same; `None` where it isn't.
 pub fn refused(cli: &Cli) -> Option<String> {
     let no_config = cli.command.is_none() && cli.fit.config.is_none();
-    unavailable(cli).or_else(|| no_config.then(|| NO_CONFIG.to_string()))
-}
-
-/// What to tell a user who asks for something that this version doesn't have; `None` where all of it is there.
-fn unavailable(cli: &Cli) -> Option<String> {
-    let fit = &cli.fit;
-    let asked = match &cli.command {
-        Some(_) => None,
-        None => {
-            [(fit.method == Some(Method::Nuts), "--method nuts"), (fit.method == Some(Method::Both), "--method both")]
-                .into_iter()
-                .find_map(|(asked, name)| asked.then_some(name))
-        }
-    };
-    asked.map(|name| format!("`{name}` isn't available in this version"))
+    no_config.then(|| NO_CONFIG.to_string())
 }
 
 fn threads(text: &str) -> Result<usize, String> {

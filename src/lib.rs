@@ -14,6 +14,7 @@ pub mod files;
 pub mod gram;
 pub mod model;
 pub mod output;
+pub mod sampler;
 pub mod solver;
 pub mod telemetry;
 pub mod text;

@@ -14,6 +14,7 @@ use crate::Result;
 use crate::gram::rounds::{self, Known};
 use crate::gram::{Gram, Level, Objective, Pass, Point};
 use crate::model::Experiment;
+use crate::sampler::Record;
 use crate::solver::Stage;
 
 /// Passes on coarse levels that take less are cheaper made again than kept.
@@ -43,6 +44,8 @@ pub struct State {
     passes: Vec<u64>,
     /// Level and global number of tiles that couldn't be read, and without which the answers are.
     lost: Vec<(usize, usize)>,
+    /// Draws from the posterior, after the fit.
+    draws: Record,
 }
 
 impl State {
@@ -72,7 +75,7 @@ impl State {
         if self.lost == lost {
             return self;
         }
-        Self { answers: Vec::new(), part: None, lost: lost.to_vec(), ..self }
+        Self { answers: Vec::new(), part: None, lost: lost.to_vec(), draws: Record::default(), ..self }
     }
 
     /// Whether a pass was left in the middle.
@@ -97,14 +100,37 @@ pub struct Journal {
     replayed_until: u64,
     /// Stages begun in this run.
     begun: Cell<u64>,
+    /// Draws from the posterior; those of the state are none.
+    draws: RefCell<Record>,
 }
+
+/// Number of the answers that a sampler gets, which remembers them itself: behind all others.
+const OF_DRAWS: u64 = u64::MAX;
 
 impl Journal {
     /// Of a fit that goes on from a state.
     pub fn of(mut state: State) -> Self {
         let earlier = RefCell::new(std::mem::take(&mut state.answers).into());
         let replayed_until = u64::from(state.stage.is_some());
-        Self { state: RefCell::new(state), earlier, replayed_until, begun: Cell::new(0) }
+        let draws = RefCell::new(std::mem::take(&mut state.draws));
+        Self { state: RefCell::new(state), earlier, replayed_until, begun: Cell::new(0), draws }
+    }
+
+    /// Draws from the posterior so far.
+    pub fn draws(&self) -> &RefCell<Record> {
+        &self.draws
+    }
+
+    /// Passes so far, by level.
+    pub fn passes(&self) -> Vec<u64> {
+        self.state.borrow().passes.clone()
+    }
+
+    /// Forgets the draws: other data are left out from now on.
+    pub fn begin_draws_anew(&self, lost: &[(usize, usize)]) {
+        let mut state = self.state.borrow_mut();
+        (state.part, state.lost) = (None, lost.to_vec());
+        self.draws.replace(Record::default());
     }
 
     /// A new stage begins: the answers to the one before have had their say.
@@ -123,6 +149,7 @@ impl Journal {
     pub fn state(&self) -> State {
         let mut state = self.state.borrow().clone();
         state.answers.extend(self.earlier.borrow().iter().cloned());
+        state.draws.clone_from(&self.draws.borrow());
         state
     }
 
@@ -197,12 +224,19 @@ pub struct Recorded<'o> {
     /// Number of the next answer in it.
     next: u64,
     care: &'o mut dyn Care,
+    /// Whether answers are those of a fit, which are kept.
+    keeps: bool,
 }
 
 impl<'o> Recorded<'o> {
     /// Writes into a journal; where that was made [of a state](Journal::of), its answers come first.
     pub fn new(inner: &'o mut dyn Objective, journal: &'o Journal, care: &'o mut dyn Care) -> Self {
-        Self { inner, journal, stage: 0, next: 0, care }
+        Self { inner, journal, stage: 0, next: 0, care, keeps: true }
+    }
+
+    /// The same for a sampler, which keeps its answers itself: of a pass only what is finished in the middle of it is kept.
+    pub fn of_draws(inner: &'o mut dyn Objective, journal: &'o Journal, care: &'o mut dyn Care) -> Self {
+        Self { keeps: false, ..Self::new(inner, journal, care) }
     }
 
     /// The number of the next answer: from 0 again where another stage has begun.
@@ -246,6 +280,14 @@ impl Objective for Recorded<'_> {
     }
 
     fn evaluate(&mut self, level: usize, points: &[Point], pass: Pass) -> Result<Vec<Vec<Gram>>> {
+        if !self.keeps {
+            // beforehand: by now the sampler has written down all that it knows
+            self.care.after_pass(level, self.journal)?;
+            let grams = self.make(level, points, pass, (OF_DRAWS, fingerprint(level, points, pass)))?;
+            self.journal.keep(OF_DRAWS, None);
+            self.journal.count(level, points.len());
+            return Ok(grams);
+        }
         let number = self.number();
         let question = fingerprint(level, points, pass);
         let width = points.len() * self.inner.experiment().n_angles() * pass.filled().len();

@@ -13,6 +13,7 @@ use super::keeper::{Going, Keeper};
 use super::opening::{experiment, open};
 use super::reading::{self, Found};
 use super::recording::{Recording, Wanted};
+use super::sampling::Sampling;
 use super::scaling::Choice;
 use super::sigma::sigma;
 use super::stops::{Ask, Stops};
@@ -23,7 +24,8 @@ use crate::dataset::{Dataset, LeftOut};
 use crate::gram::gpu::{self, DeviceChoice};
 use crate::gram::{Level, Objective, Tolerance};
 use crate::model::Experiment;
-use crate::output::{DataSummary, Folder, LostBlock, Report, Truth, closing_report, draw, views, write};
+use crate::output::{DataSummary, Folder, LostBlock, Report, Truth, closing_report, draw, views, write, write_draws};
+use crate::sampler::summary::Summary;
 use crate::solver::{self, Event, Iteration, Robust, Sigma, Task, Weighted};
 use crate::telemetry::{Phases, Progress, terminal_columns};
 use crate::{Error, Result};
@@ -218,6 +220,24 @@ impl Run<'_> {
         });
         let mut fit = fit?;
         sigma.count_pairs(&mut fit);
+        let sampling = Sampling {
+            config: self.config,
+            space,
+            mode: scaling.mode,
+            sigma: &sigma,
+            fit: &fit,
+            journal: &journal,
+            progress: &progress,
+        };
+        let posterior = if self.config.method.samples() {
+            sampling.remarks().into_iter().for_each(|remark| {
+                log::warn!("{remark}");
+                warnings.push(remark);
+            });
+            Some(phases.time("sampling", || sampling.draw(driver, keeper, &mut stops))?)
+        } else {
+            None
+        };
         let busy = driver.work().1;
         let of_level = driver.passes().iter().zip(&level_pairs);
         let pairs_evaluated = of_level.map(|(&passes, &pairs)| passes as f64 * pairs as f64).sum();
@@ -235,7 +255,7 @@ impl Run<'_> {
             places,
             instruction_set: driver.instruction_set(),
             gpu: driver.gpu(),
-            passes: journal.state().passes().to_vec(),
+            passes: journal.passes(),
             level_pairs,
             pairs_evaluated,
             pass_seconds: busy.as_secs_f64(),
@@ -246,6 +266,7 @@ impl Run<'_> {
             readable: driver.readable(),
             lost: self.lost(driver),
             keeping: keeper.record(),
+            posterior,
             phases: phases.all(),
             seconds: phases.total().as_secs_f64(),
             timestamp: jiff::Zoned::now().timestamp().to_string(),
@@ -254,6 +275,7 @@ impl Run<'_> {
         let pool = driver.pool();
         progress.doing("writing results");
         let mut written = phases.time("writing", || pool.install(|| write(&report, self.dataset, folder)))?;
+        written.extend(phases.time("writing", || write_draws(&report, &journal.draws().borrow().draws(), folder))?);
         if self.config.output.html || self.config.plotting.save {
             let view = views::view(&report);
             progress.doing("looking at the residuals");
@@ -275,7 +297,8 @@ impl Run<'_> {
         let text = text(terminal_columns().unwrap_or(FILE_COLUMNS));
         // a closed pipe is the reader's choice, not a failure of the run
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-        Ok(if report.convergence_status() == "converged" { 0 } else { NOT_CONVERGED })
+        let trusted = report.posterior.as_ref().is_none_or(Summary::is_trusted);
+        Ok(if trusted && report.convergence_status() == "converged" { 0 } else { NOT_CONVERGED })
     }
 
     /// Pairs of the finest level that couldn't be read.

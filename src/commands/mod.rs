@@ -17,6 +17,7 @@ mod opening;
 mod plots;
 mod reading;
 pub mod recording;
+mod sampling;
 mod scaling;
 mod sigma;
 pub mod simulate;

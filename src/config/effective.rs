@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{ColorScale, Config, PlotConfig, ScalingMode, SimulationConfig, Strategy};
 use crate::dataset::{Baseline, DataFilter, Layout, Train};
-use crate::model::PHYSICAL;
+use crate::model::{PHYSICAL, Prior};
 
 /// The configuration in force, defaults and command line included: as YAML (which JSON is) it gives the same fit again.
 pub(super) fn effective(config: &Config) -> Value {
@@ -38,7 +38,7 @@ pub(super) fn effective(config: &Config) -> Value {
         "initial_parameters": initial_parameters(config),
         "parameter_space": { "bounds": bounds(config) },
         "optimization": {
-            "method": "nlsq",
+            "method": config.method.name(),
             "nlsq": {
                 "max_iterations": config.fit.max_iterations,
                 "tolerance": config.fit.ftol,
@@ -57,6 +57,19 @@ pub(super) fn effective(config: &Config) -> Value {
                     "enable": config.fit.global_search,
                     "n_starts": config.fit.n_starts,
                     "seed": config.fit.seed,
+                },
+            },
+            "nuts": {
+                "num_warmup": config.sampler.n_warmup,
+                "num_samples": config.sampler.n_draws,
+                "num_chains": config.sampler.n_chains,
+                "target_accept_prob": config.sampler.target_accept,
+                "max_tree_depth": config.sampler.max_tree_depth,
+                "seed": config.sampler.seed,
+                "sigma": match config.sampler.sample_sigma {
+                    None => "auto",
+                    Some(true) => "sampled",
+                    Some(false) => "fixed",
                 },
             },
             "streaming": {
@@ -156,12 +169,25 @@ fn initial_parameters(config: &Config) -> Value {
 
 fn bounds(config: &Config) -> Value {
     let space = &config.parameters;
-    let physical = PHYSICAL.iter().zip(&space.bounds).map(|(p, &b)| (p.name.to_string(), b));
-    let scaling = [("contrast", space.contrast), ("offset", space.offset)].map(|(name, b)| (name.to_string(), b));
+    let physical = PHYSICAL.iter().zip(&space.bounds).zip(&space.priors);
+    let physical = physical.map(|((p, &b), &prior)| (p.name.to_string(), b, prior));
+    let scaling = [("contrast", space.contrast, space.contrast_prior), ("offset", space.offset, space.offset_prior)]
+        .map(|(name, b, prior)| (name.to_string(), b, prior));
+    let own = config.scaling.own_bounds().map(|(name, b)| (name, b, Prior::Uniform));
     physical
         .chain(scaling)
-        .chain(config.scaling.own_bounds())
-        .map(|(name, (min, max))| json!({ "name": name, "min": min, "max": max }))
+        .chain(own)
+        .map(|(name, (min, max), prior)| {
+            let mut entry = json!({ "name": name, "min": min, "max": max });
+            if prior != Prior::Uniform {
+                entry["type"] = prior.name().into();
+            }
+            if let Some((mean, sd)) = prior.moments() {
+                entry["prior_mu"] = mean.into();
+                entry["prior_sigma"] = sd.into();
+            }
+            entry
+        })
         .collect()
 }
 

@@ -67,6 +67,13 @@ pub(super) const GROUPS: &[Group] = &[
         "batch_size checkpoint_frequency keep_last_checkpoints max_retries_per_batch",
     ),
     used("optimization.streaming", Kind::Number, "min_success_rate"),
+    used("optimization.nuts", Kind::Whole, "max_tree_depth num_chains num_samples num_warmup seed"),
+    used("optimization.nuts", Kind::Number, "target_accept_prob"),
+    used("optimization.nuts", Kind::Text, "sigma"),
+    used("optimization.cmc.per_shard_mcmc", Kind::Whole, "max_tree_depth num_chains num_samples num_warmup"),
+    used("optimization.cmc.per_shard_mcmc", Kind::Number, "target_accept_prob"),
+    used("optimization.mcmc", Kind::Whole, "max_tree_depth num_chains num_samples num_warmup"),
+    used("optimization.mcmc", Kind::Number, "target_accept_prob"),
     used("output", Kind::Text, "directory base_directory"),
     used("output", Kind::Flag, "compress_hdf5 formats.hdf5 formats.json formats.csv formats.html"),
     used("output", Kind::Whole, "compression_level max_npz_entries"),
@@ -86,11 +93,6 @@ pub(super) const GROUPS: &[Group] = &[
     used("simulation", Kind::Number, "noise"),
     used("simulation", Kind::Any, "parameters contrast offset"),
     used("validation", Kind::Flag, "strict_mode"),
-    idle(
-        "optimization.nuts",
-        "sampling is not available in this version",
-        "max_tree_depth num_chains num_samples num_warmup seed target_accept_prob",
-    ),
     idle(
         "metadata",
         "describes the file, not the analysis",
@@ -128,16 +130,14 @@ pub(super) const GROUPS: &[Group] = &[
     ),
     idle(
         "optimization.cmc",
-        "sampling is not available in this version",
+        "the whole posterior is sampled at once: there are no shards to combine",
         "backend backend_config.checkpoint_dir backend_config.checkpoint_frequency \
          backend_config.enable_checkpoints backend_config.keep_last_checkpoints backend_config.name \
          backend_config.resume_from_checkpoint combination.method combination.min_success_rate \
          combination.min_success_rate_warning combination.validate_results constant_scaling_threshold enable \
          heartbeat_timeout min_points_for_cmc per_angle_mode per_shard_mcmc.adaptive_sampling \
          per_shard_mcmc.chain_method per_shard_mcmc.enable_jax_profiling per_shard_mcmc.jax_profile_dir \
-         per_shard_mcmc.max_tree_depth per_shard_mcmc.min_samples per_shard_mcmc.min_warmup \
-         per_shard_mcmc.num_chains per_shard_mcmc.num_samples per_shard_mcmc.num_warmup \
-         per_shard_mcmc.target_accept_prob per_shard_timeout prior_tempering \
+         per_shard_mcmc.min_samples per_shard_mcmc.min_warmup per_shard_timeout prior_tempering \
          reparameterization.bimodal_min_separation reparameterization.bimodal_min_weight \
          reparameterization.enable_d_total reparameterization.enable_log_gamma run_id \
          sharding.max_points_per_shard sharding.min_points_per_param sharding.min_points_per_shard \
@@ -149,10 +149,10 @@ pub(super) const GROUPS: &[Group] = &[
     ),
     idle(
         "optimization.mcmc",
-        "sampling is not available in this version",
+        "chains begin around the fit, with its covariance as their metric",
         "backend dense_mass_matrix initial_values.percentile_fallback.contrast_high_pct \
          initial_values.percentile_fallback.contrast_low_pct initial_values.percentile_fallback.offset_pct \
-         max_tree_depth num_chains num_samples num_warmup progress_bar target_accept_prob",
+         progress_bar",
     ),
     idle(
         "optimization.nlsq.anti_degeneracy",

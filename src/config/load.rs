@@ -9,7 +9,7 @@ use super::overrides::Overrides;
 use super::parse::parse;
 use super::source::Source;
 use super::{Config, FitConfig, OutputConfig, PerformanceConfig, Strategy, TimeOrigin};
-use super::{effective, parameters, plotting, scaling, selection, simulation, streaming};
+use super::{effective, parameters, plotting, sampling, scaling, selection, simulation, streaming};
 use crate::cluster::SILENCE_LIMIT;
 use crate::gram::gpu::{DeviceChoice, MEMORY_FRACTION};
 use crate::gram::{Loss, Precision};
@@ -74,6 +74,8 @@ pub(super) fn typed(document: &Document) -> Result<Config> {
         data_file: selection::data_file(document)?,
         selection: selection::selection(document)?,
         estimate_noise: document.flag("noise_estimation.enabled", false)?,
+        method: sampling::method(document)?,
+        sampler: sampling::sampler(document)?,
         fit: fit(document, parameters.start.is_none())?,
         performance: performance(document)?,
         streaming: streaming::streaming(document)?,

@@ -13,6 +13,7 @@ mod parameters;
 mod parse;
 mod plotting;
 mod reference;
+mod sampling;
 mod scaling;
 mod schema;
 mod selection;
@@ -25,6 +26,7 @@ mod tests;
 
 use std::path::PathBuf;
 
+pub use crate::sampler::SamplerConfig;
 pub use crate::solver::FitConfig;
 pub(crate) use document::figure;
 pub use examine::{Findings, examine};
@@ -59,6 +61,33 @@ impl TimeOrigin {
             Self::Selection => "selection",
             Self::Acquisition => "acquisition",
         }
+    }
+}
+
+/// What is done with the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// Bounded nonlinear least squares.
+    Nlsq,
+    /// Sampling of the posterior; the fit is where it begins.
+    Nuts,
+    /// Both, and how they agree.
+    Both,
+}
+
+impl Method {
+    /// The name in configuration and results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nlsq => "nlsq",
+            Self::Nuts => "nuts",
+            Self::Both => "both",
+        }
+    }
+
+    /// Whether the posterior is sampled.
+    pub fn samples(self) -> bool {
+        self != Self::Nlsq
     }
 }
 
@@ -177,8 +206,12 @@ pub struct Config {
     pub scaling: AngleScaling,
     /// Whether σ is estimated from the data where the file has none.
     pub estimate_noise: bool,
+    /// Fit, samples of the posterior, or both.
+    pub method: Method,
     /// Solver settings.
     pub fit: FitConfig,
+    /// Sampler settings.
+    pub sampler: SamplerConfig,
     /// Memory and processors.
     pub performance: PerformanceConfig,
     /// Checkpoints and batches.

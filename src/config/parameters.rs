@@ -2,6 +2,7 @@
 
 use super::document::{Document, Spot, figure};
 use super::node::{Node, Place, Value, beginning};
+use super::sampling;
 use super::scaling::is_of_one_angle;
 use super::schema::nearest_of;
 use crate::Result;
@@ -50,6 +51,8 @@ fn stand_in(space: &ParameterSpace, index: usize, place: Place) -> Spot<f64> {
 struct Reader<'a> {
     document: &'a Document,
     mode: AnalysisMode,
+    /// Whether priors count.
+    samples: bool,
     warnings: Vec<String>,
 }
 
@@ -59,7 +62,8 @@ struct Reader<'a> {
 /// Unknown names, empty or reversed bounds, amplitudes that needn't be positive, start or fixed values missing or outside
 /// the bounds, nothing left to fit.
 pub(super) fn space(document: &Document, mode: AnalysisMode) -> Result<(ParameterSpace, Vec<String>)> {
-    let mut reader = Reader { document, mode, warnings: Vec::new() };
+    let samples = sampling::method(document)?.samples();
+    let mut reader = Reader { document, mode, samples, warnings: Vec::new() };
     let mut space = ParameterSpace::for_mode(mode);
     reader.bounds(&mut space)?;
     let start = reader.start(&space)?;
@@ -159,6 +163,16 @@ impl Reader<'_> {
                     figure(target.0)
                 );
                 return Err(document.error(place, message));
+            }
+            // a fit without sampling runs with any file of the Python package, whatever priors are in it
+            if self.samples {
+                let prior = sampling::prior(document, &path, item, *target, !matches!(named, Named::Physical(_)))?;
+                match named {
+                    Named::Physical(index) => space.priors[index] = prior,
+                    Named::Contrast => space.contrast_prior = prior,
+                    Named::Offset => space.offset_prior = prior,
+                    Named::OtherMode => {}
+                }
             }
         }
         Ok(())

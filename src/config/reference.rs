@@ -60,7 +60,7 @@ const SECTIONS: &[(&str, &[Entry])] = &[
             entry(
                 "parameter_space.bounds",
                 "those of docs/theory.md",
-                "list of {name, min, max}; also contrast, offset, and contrast_0, offset_0 … of single angles by ascending φ",
+                "list of {name, min, max}; also contrast, offset, and contrast_0, offset_0 … of single angles by ascending φ; for sampling the prior as {type, prior_mu, prior_sigma}: Uniform, LogUniform, TruncatedNormal, LogNormal (of ln x)",
             ),
         ],
     ),
@@ -155,7 +155,7 @@ const SECTIONS: &[(&str, &[Entry])] = &[
             entry(
                 "optimization.method",
                 "nlsq",
-                "bounded nonlinear least squares; sampling isn't available in this version",
+                "`nlsq`: bounded nonlinear least squares; `nuts`: draws from the posterior, begun around that fit; `both`: and how the two agree",
             ),
             entry("optimization.nlsq.max_iterations", "100", "most passes of the last refinement at full resolution"),
             entry("optimization.nlsq.tolerance", "1e-8", "ends where χ² would decrease by less than this part of it"),
@@ -185,6 +185,44 @@ const SECTIONS: &[(&str, &[Entry])] = &[
             ),
             entry("optimization.nlsq.multi_start.seed", "42", "seed of the search"),
             entry("optimization.nlsq.cmaes.enable", "false", "the same as `multi_start.enable`"),
+        ],
+    ),
+    (
+        "Sampling",
+        &[
+            entry(
+                "optimization.nuts.num_warmup",
+                "500",
+                "transitions of every chain that only adapt its step and metric",
+            ),
+            entry("optimization.nuts.num_samples", "1000", "draws of every chain"),
+            entry("optimization.nuts.num_chains", "4", "chains; a pass over the data answers all of them at once"),
+            entry(
+                "optimization.nuts.target_accept_prob",
+                "0.9",
+                "acceptance that steps are adapted to; more where draws diverge",
+            ),
+            entry("optimization.nuts.max_tree_depth", "10", "most doublings of a trajectory"),
+            entry("optimization.nuts.seed", "42", "seed of the chains"),
+            entry(
+                "optimization.nuts.sigma",
+                "auto",
+                "whether σ is a parameter with the prior 1/σ; `auto`: where neither the file nor the configuration gives it",
+            ),
+            entry(
+                "optimization.cmc.per_shard_mcmc.num_warmup",
+                "null",
+                "the Python package's name of `nuts.num_warmup`",
+            ),
+            entry("optimization.cmc.per_shard_mcmc.num_samples", "null", "of `nuts.num_samples`"),
+            entry("optimization.cmc.per_shard_mcmc.num_chains", "null", "of `nuts.num_chains`"),
+            entry("optimization.cmc.per_shard_mcmc.target_accept_prob", "null", "of `nuts.target_accept_prob`"),
+            entry("optimization.cmc.per_shard_mcmc.max_tree_depth", "null", "of `nuts.max_tree_depth`"),
+            entry("optimization.mcmc.num_warmup", "null", "an older name of `nuts.num_warmup`"),
+            entry("optimization.mcmc.num_samples", "null", "of `nuts.num_samples`"),
+            entry("optimization.mcmc.num_chains", "null", "of `nuts.num_chains`"),
+            entry("optimization.mcmc.target_accept_prob", "null", "of `nuts.target_accept_prob`"),
+            entry("optimization.mcmc.max_tree_depth", "null", "of `nuts.max_tree_depth`"),
         ],
     ),
     (

@@ -10,6 +10,7 @@ use super::streaming::{CHECKPOINTS, StreamingConfig};
 use crate::cluster::SILENCE_LIMIT;
 use crate::gram::gpu::MEMORY_FRACTION;
 use crate::model::{AnalysisMode, CONTRAST, OFFSET, PHYSICAL, ParameterInfo, ScalingMode};
+use crate::sampler::SamplerConfig;
 use crate::solver::FitConfig;
 
 /// What a data file says that a configuration would otherwise have to.
@@ -215,7 +216,7 @@ impl Text {
         self.lines(&[
             ("", ""),
             ("optimization:", ""),
-            ("  method: nlsq", "bounded nonlinear least squares"),
+            ("  method: nlsq", "least squares; nuts: draws from the posterior; both"),
             ("  nlsq:", ""),
             (&format!("    max_iterations: {}", fit.max_iterations), "on the finest level"),
         ]);
@@ -244,6 +245,17 @@ impl Text {
                 (&format!("      seed: {}", fit.seed), ""),
                 ("    cmaes:", ""),
                 ("      enable: false", "true: the same search"),
+            ]);
+            let sampler = SamplerConfig::default();
+            self.lines(&[
+                ("  nuts:", ""),
+                (&format!("    num_warmup: {}", sampler.n_warmup), "of every chain"),
+                (&format!("    num_samples: {}", sampler.n_draws), "draws of every chain"),
+                (&format!("    num_chains: {}", sampler.n_chains), ""),
+                (&format!("    target_accept_prob: {}", decimal(sampler.target_accept)), "more where draws diverge"),
+                (&format!("    max_tree_depth: {}", sampler.max_tree_depth), ""),
+                (&format!("    seed: {}", sampler.seed), ""),
+                ("    sigma: auto", "sampled where the data have none; sampled; fixed"),
             ]);
             let streaming = StreamingConfig::default();
             self.lines(&[

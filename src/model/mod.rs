@@ -5,8 +5,10 @@
 //! (10.1073/pnas.2514216122), in the numerical conventions of the Python package `homodyne` 2.x.
 
 mod cumulative;
+mod derived;
 mod experiment;
 mod parameters;
+mod prior;
 pub mod reference;
 mod rows;
 mod scaling_mode;
@@ -15,8 +17,10 @@ mod time_axis;
 mod valley;
 
 pub use cumulative::Cumulative;
+pub use derived::{Derived, derived};
 pub use experiment::{AnalysisMode, Experiment, ShearConvention};
 pub use parameters::{AngleBounds, CONTRAST, MAX_PHYSICAL, OFFSET, PHYSICAL, ParameterInfo, ParameterSpace};
+pub use prior::Prior;
 pub use rows::ShapeRows;
 pub use scaling_mode::{ScalingMode, directions};
 pub(crate) use sinc::{SINC_DERIVATIVE_SERIES, SINC_SERIES};

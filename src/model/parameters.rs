@@ -1,6 +1,6 @@
 //! Names, units, bounds and start values of what is fitted.
 
-use super::AnalysisMode;
+use super::{AnalysisMode, Prior};
 
 /// A parameter as users know it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -67,6 +67,12 @@ pub struct ParameterSpace {
     pub offset: (f64, f64),
     /// Bounds of every angle, where one has its own; else empty.
     pub angles: Vec<AngleBounds>,
+    /// Priors of the physical parameters, for sampling.
+    pub priors: Vec<Prior>,
+    /// That of every contrast.
+    pub contrast_prior: Prior,
+    /// That of every offset.
+    pub offset_prior: Prior,
     /// (contrast, offset) of every angle as the mode `constant` holds them; empty in all other modes.
     pub held_scaling: Vec<(f64, f64)>,
 }
@@ -91,6 +97,9 @@ impl ParameterSpace {
             contrast: CONTRAST.bounds,
             offset: OFFSET.bounds,
             angles: Vec::new(),
+            priors: vec![Prior::Uniform; n],
+            contrast_prior: Prior::Uniform,
+            offset_prior: Prior::Uniform,
             held_scaling: Vec::new(),
         }
     }

@@ -7,6 +7,7 @@ use super::{Report, Truth};
 use crate::cluster::GB;
 use crate::config::TimeOrigin;
 use crate::model::PHYSICAL;
+use crate::sampler::summary::Summary;
 use crate::telemetry::Phase;
 use crate::text::{grouped, wrapped};
 
@@ -105,6 +106,9 @@ pub(super) fn closing_report(report: &Report, written: &[PathBuf], truth: Option
     parameters(&mut page, report, truth);
     angles(&mut page, report, truth);
     statistics(&mut page, report);
+    if let Some(summary) = &report.posterior {
+        posterior(&mut page, summary, truth);
+    }
     times(&mut page, report);
     let mut warnings: Vec<String> = report.warnings.iter().cloned().chain(report.quality_warnings()).collect();
     let convention = report.experiment.convention.name();
@@ -128,6 +132,15 @@ pub(super) fn closing_report(report: &Report, written: &[PathBuf], truth: Option
         report.fit.outcome.reason()
     );
     page.heading(&wrapped(&result, width.saturating_sub(2), "  "));
+    if let Some(summary) = &report.posterior {
+        let text = match summary.doubts()[..] {
+            [] => "the chains have mixed, and their draws can be believed".to_string(),
+            [ref one] => one.clone(),
+            [ref first, ref rest @ ..] => format!("{first}; {} more above", rest.len()),
+        };
+        let verdict = if summary.is_trusted() { "converged" } else { "not converged" };
+        page.line(&wrapped(&format!("Posterior: {verdict}: {text}"), width.saturating_sub(2), "  "));
+    }
     page.text
 }
 
@@ -259,6 +272,67 @@ fn angles(page: &mut Page, report: &Report, truth: Option<&Truth>) {
             note.map_or(String::new(), |t| format!("{}, {}", t.contrast[a], t.offset[a])),
         ));
     }
+}
+
+/// What the draws from the posterior say.
+fn posterior(page: &mut Page, summary: &Summary, truth: Option<&Truth>) {
+    page.heading("Posterior");
+    let config = &summary.config;
+    page.entry(
+        "draws",
+        &format!(
+            "{} chains of {} draws after a warm-up of {}, {} of them diverged",
+            config.n_chains, config.n_draws, config.n_warmup, summary.diverged
+        ),
+    );
+    let number = |values: &[f64]| values.iter().map(|v| format!("{v:.2}")).collect::<Vec<_>>().join(" ");
+    page.entry("E-BFMI by chain", &number(&summary.e_bfmi));
+    page.entry(
+        "evaluations",
+        &format!(
+            "{}; {:.1} effective draws a second of the parameter that has fewest",
+            grouped(summary.n_points),
+            summary.ess_per_second()
+        ),
+    );
+    let compares = summary.marginals.iter().any(|m| m.agreement.is_some());
+    let last = if compares {
+        "against the fit"
+    } else if truth.is_some() {
+        "truth"
+    } else {
+        ""
+    };
+    page.line(&format!(
+        "  {:<26}{:<29} {:<27} {:>6} {:>6}  {last}",
+        "", "mean ± deviation", "68 % interval", "R̂", "ESS"
+    ));
+    for marginal in summary.marginals.iter().filter(|m| m.series.angle.is_none()) {
+        let (series, d) = (&marginal.series, &marginal.diagnosis);
+        let interval = format!("{} … {}", rounded(marginal.quantiles[1], d.sd), rounded(marginal.quantiles[3], d.sd));
+        let known = truth.and_then(|t| t.params.get(series.name.as_str())).map_or(String::new(), |v| v.to_string());
+        let note = marginal.agreement.as_ref().map_or(known, |a| {
+            let word = if a.agrees { "agrees" } else { "differs" };
+            format!("{word}: {:+.2} σ, {:.2} × as wide", a.shift, a.width)
+        });
+        page.line(&format!(
+            "  {:<26}{:<29} {:<27} {:>6.3} {:>6.0}  {note}",
+            series.name,
+            with_error(d.mean, d.sd),
+            interval,
+            d.rhat,
+            d.ess_bulk.min(d.ess_tail)
+        ));
+    }
+    for doubt in summary.doubts() {
+        page.hang("  !", 4, &doubt);
+    }
+}
+
+/// A value to the digits that its error leaves.
+fn rounded(value: f64, error: f64) -> String {
+    let text = with_error(value, error);
+    text.split(" ± ").next().unwrap_or_default().to_string()
 }
 
 fn statistics(page: &mut Page, report: &Report) {

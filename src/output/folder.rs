@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::{Error, Result, files};
 
-/// Folder inside the output folder for least-squares results.
-const METHOD: &str = "nlsq";
+/// Folder inside the output folder for least-squares results,
+const FIT: &str = "nlsq";
+/// and for draws from the posterior.
+const DRAWS: &str = "nuts";
 /// Where an earlier run's results go.
 const PREVIOUS: &str = "previous";
 
@@ -44,6 +46,7 @@ impl Folder {
     pub fn discard(&self) {
         if self.begun.load(Ordering::Relaxed) {
             let _ = fs::remove_dir_all(self.results());
+            let _ = fs::remove_dir_all(self.draws());
         }
         for folder in self.created.iter().rev() {
             // not empty any more: somebody else's now
@@ -56,23 +59,31 @@ impl Folder {
     /// # Errors
     /// [`Error::Io`] naming the folder that can't be moved or made.
     pub fn begin(&self) -> Result<()> {
-        let results = self.results();
-        if results.exists() {
-            let previous = self.root.join(PREVIOUS);
-            let target = previous.join(METHOD);
+        let previous = self.root.join(PREVIOUS);
+        let theirs: Vec<&str> = [FIT, DRAWS].into_iter().filter(|name| self.root.join(name).exists()).collect();
+        if !theirs.is_empty() {
             fs::create_dir_all(&previous).map_err(|e| Error::io("create", &previous, e))?;
-            if target.exists() {
-                fs::remove_dir_all(&target).map_err(|e| Error::io("remove", &target, e))?;
+            // of the run before that one nothing stays, so that what lies there is of one run
+            for target in [FIT, DRAWS].map(|name| previous.join(name)).iter().filter(|target| target.exists()) {
+                fs::remove_dir_all(target).map_err(|e| Error::io("remove", target, e))?;
             }
-            fs::rename(&results, &target).map_err(|e| Error::io("move aside", &results, e))?;
+        }
+        for name in theirs {
+            let results = self.root.join(name);
+            fs::rename(&results, previous.join(name)).map_err(|e| Error::io("move aside", &results, e))?;
         }
         self.begun.store(true, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Where results of this method go.
+    /// Where results of the fit go.
     pub fn results(&self) -> PathBuf {
-        self.root.join(METHOD)
+        self.root.join(FIT)
+    }
+
+    /// Where draws from the posterior go.
+    pub fn draws(&self) -> PathBuf {
+        self.root.join(DRAWS)
     }
 
     /// Makes the folder for results.

@@ -6,7 +6,7 @@ use super::Report;
 use crate::model::{PHYSICAL, ScalingMode};
 
 /// A number, or null where it isn't finite.
-fn number(x: f64) -> Value {
+pub(super) fn number(x: f64) -> Value {
     serde_json::Number::from_f64(x).map_or(Value::Null, Value::Number)
 }
 
@@ -14,7 +14,7 @@ fn parameter(value: f64, uncertainty: f64, unit: &str, at_bound: bool) -> Value 
     json!({ "value": number(value), "uncertainty": number(uncertainty), "unit": unit, "at_bound": at_bound })
 }
 
-fn provenance(report: &Report) -> Map<String, Value> {
+pub(super) fn provenance(report: &Report) -> Map<String, Value> {
     let mut out = Map::new();
     out.insert("timestamp".into(), report.timestamp.clone().into());
     out.insert("version".into(), env!("CARGO_PKG_VERSION").into());

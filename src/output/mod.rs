@@ -6,9 +6,11 @@ mod csv_files;
 mod fitted_data;
 mod folder;
 mod hdf5_file;
+mod inference_data;
 mod json;
 mod page;
 pub mod pictures;
+mod posterior;
 mod quality;
 mod report;
 mod results;
@@ -29,8 +31,9 @@ use std::path::PathBuf;
 use self::pictures::{Picture, Shown};
 use crate::dataset::Dataset;
 use crate::gram::overview::{Overview, View};
+use crate::sampler::Draw;
 use crate::text::grouped;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// Writes the result files that the configuration asks for; returns their paths. `dataset` is what was fitted.
 ///
@@ -55,6 +58,22 @@ pub fn write(report: &Report, dataset: &Dataset, folder: &Folder) -> Result<Vec<
     }
     written.extend(fitted_data(report, dataset, folder)?);
     Ok(written)
+}
+
+/// Writes the draws from the posterior and what they say; returns the paths.
+///
+/// # Errors
+/// [`crate::Error::Io`] when a file can't be written.
+pub fn write_draws(report: &Report, draws: &[&[Draw]], folder: &Folder) -> Result<Vec<PathBuf>> {
+    let Some(summary) = &report.posterior else { return Ok(Vec::new()) };
+    let results = folder.draws();
+    std::fs::create_dir_all(&results).map_err(|e| Error::io("create", &results, e))?;
+    let path = results.join("posterior_summary.json");
+    let text = json::text(&posterior::summary(report, summary));
+    files::replace(&path, |temporary| std::fs::write(temporary, &text))?;
+    let samples = results.join("samples.h5");
+    posterior::write_samples(report, summary, draws, &samples)?;
+    Ok(vec![path, samples])
 }
 
 /// Writes `fitted_data.npz` where it isn't too large; what keeps it from being written doesn't cost the other results.

@@ -10,6 +10,7 @@ use crate::gram::gpu::Usage;
 use crate::model::{
     CONTRAST, Experiment, OFFSET, PHYSICAL, ParameterInfo, ParameterSpace, RATE_FLOOR, ScalingMode, TimeAxis,
 };
+use crate::sampler::summary::Summary;
 use crate::solver::{Fit, Sigma, SigmaSource};
 use crate::telemetry::Phase;
 
@@ -128,6 +129,8 @@ pub struct Report<'a> {
     pub lost: Vec<LostBlock>,
     /// Checkpoints.
     pub keeping: Keeping,
+    /// What draws from the posterior say, where there are any.
+    pub posterior: Option<Summary>,
     /// Time by phase.
     pub phases: Vec<Phase>,
     /// Wall time of the run, s.

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use crate::Result;
 use crate::gram::{Gram, Loss, Objective, Pass, Point};
-use crate::model::{ParameterSpace, ScalingMode};
+use crate::model::{Experiment, PHYSICAL, ParameterSpace, ScalingMode, derived};
 use coordinates::Chart;
 use covariance::Covariance;
 use design::Scaling;
@@ -207,6 +207,33 @@ pub struct Task<'a> {
     pub sigma: Option<f64>,
     /// A robust loss; `None` = least squares.
     pub robust: Option<Robust>,
+}
+
+impl Fit {
+    /// Value and standard error of a quantity by its name in results: parameters, mean contrast and offset, those of single angles
+    /// (`contrast_0` …), σ, and what follows from parameters. `None` where the fit has no such quantity or no error for it.
+    pub fn estimate(&self, experiment: &Experiment, name: &str) -> Option<(f64, f64)> {
+        let (scaling, errors) = (&self.projected.scaling, &self.covariance);
+        let mean = |of: fn(&(f64, f64)) -> f64| scaling.iter().map(of).sum::<f64>() / scaling.len() as f64;
+        let angle = |prefix: &str| name.strip_prefix(prefix)?.parse::<usize>().ok().filter(|&a| a < scaling.len());
+        let found = if let Some(k) = PHYSICAL.iter().position(|p| p.name == name) {
+            (*self.physical.get(k)?, errors.physical[k])
+        } else if let Some(derived) = derived(experiment, &self.physical).iter().find(|d| d.name == name) {
+            (derived.value, errors.rate_error(derived.block, derived.gradient))
+        } else if let Some(a) = angle("contrast_") {
+            (scaling[a].0, errors.scaling[a].0)
+        } else if let Some(a) = angle("offset_") {
+            (scaling[a].1, errors.scaling[a].1)
+        } else {
+            match name {
+                "contrast" => (mean(|s| s.0), errors.mean_scaling.0),
+                "offset" => (mean(|s| s.1), errors.mean_scaling.1),
+                "sigma" => (errors.s2.sqrt(), (0.5 * errors.s2 / self.degrees_of_freedom).sqrt()),
+                _ => return None,
+            }
+        };
+        (found.1 > 0.0).then_some(found)
+    }
 }
 
 struct Solver<'a, 'o> {

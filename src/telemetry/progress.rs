@@ -15,6 +15,7 @@ use super::pass_clock::PassClock;
 use super::terminal;
 use crate::cluster::{Pace, resident_memory};
 use crate::gram::BatchProgress;
+use crate::sampler;
 use crate::solver::Event;
 use crate::text::grouped;
 
@@ -58,6 +59,8 @@ struct State {
     pace: Option<Arc<Mutex<Pace>>>,
     /// σ in units of which χ² is told.
     sigma: Option<f64>,
+    /// Transitions that an earlier run has made.
+    made_before: usize,
 }
 
 impl Shared {
@@ -150,7 +153,16 @@ impl Progress {
         let log_level = if heard && bar.is_none() { Level::Info } else { Level::Debug };
         let now = Instant::now();
         let (work, step) = (String::new(), String::new());
-        let state = Mutex::new(State { work, step, since: now, pass: None, said: now, pace: None, sigma: None });
+        let state = Mutex::new(State {
+            work,
+            step,
+            since: now,
+            pass: None,
+            said: now,
+            pace: None,
+            sigma: None,
+            made_before: 0,
+        });
         let shared = Arc::new(Shared { bar, state, log_level });
         let (end, ended) = channel();
         let of_ticker = Arc::clone(&shared);
@@ -242,6 +254,31 @@ impl Progress {
                 );
             }
         }
+    }
+
+    /// How far the sampler is.
+    pub fn samples(&self, at: &sampler::Progress) {
+        const WORK: &str = "sampling the posterior";
+        if self.shared.state().work != WORK {
+            self.announce(WORK.into(), format!("{} of {} transitions made", at.made, at.of));
+            self.shared.state().made_before = at.made;
+            return;
+        }
+        let (seconds, before) = {
+            let state = self.shared.state();
+            (state.since.elapsed().as_secs_f64(), state.made_before)
+        };
+        let made = at.made.saturating_sub(before);
+        let left = if made == 0 || seconds < 2.0 {
+            String::new()
+        } else {
+            format!(", {:.0} s left", seconds * (at.of - at.made) as f64 / made as f64)
+        };
+        let part = if at.made < at.warmup { "warming up" } else { "drawing" };
+        self.step(format!(
+            "{part}, transition {} of {}{left}, {} diverged, step {:.2}, {:.1} passes each",
+            at.made, at.of, at.diverged, at.step, at.passes
+        ));
     }
 
     /// New work, with a log line in any case.

@@ -42,6 +42,26 @@ pub fn with(modules: &str) -> Option<&'static str> {
     found.copied()
 }
 
+/// A command that runs Python with ArviZ and emcee, which scripts/setup.sh keeps in a folder of its own; `None`, said aloud,
+/// where it isn't there.
+///
+/// # Panics
+/// Where it isn't although `CI` is `true`.
+#[allow(dead_code)] // not every test program uses all
+pub fn with_sampling_packages() -> Option<Command> {
+    let home = || Path::new(&std::env::var_os("HOME").unwrap_or_default()).join(".cache");
+    let folder = std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("homodyne-mpi/python");
+    if let Ok(interpreter) = std::fs::read_to_string(folder.join("interpreter")) {
+        let mut command = Command::new(interpreter.trim());
+        command.env("PYTHONPATH", &folder);
+        return Some(command);
+    }
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "no Python with ArviZ: scripts/setup.sh --tests");
+    let message = "\nWARNING: tests that need ArviZ are SKIPPED (scripts/setup.sh --tests installs it)\n";
+    let _ = std::io::stderr().write_all(message.as_bytes());
+    None
+}
+
 fn make() -> Option<PathBuf> {
     let python = with("h5py, numpy")?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use homodyne_mpi::commands::simulate;
 use homodyne_mpi::config::{
-    AngleScaling, Config, FitConfig, OutputConfig, PerformanceConfig, PlotConfig, SimulationConfig, TimeOrigin,
+    AngleScaling, Config, FitConfig, Method, OutputConfig, PerformanceConfig, PlotConfig, SamplerConfig,
+    SimulationConfig, TimeOrigin,
 };
 use homodyne_mpi::dataset::{Layout, Selection};
 use homodyne_mpi::model::{AnalysisMode, Experiment, ParameterSpace, ShearConvention, TimeAxis, reference};
@@ -24,6 +25,8 @@ fn config(mode: AnalysisMode, noise: f64) -> Config {
         estimate_noise: false,
         selection: Selection { q: Some(0.0054), dt: Some(0.1), ..Selection::default() },
         parameters: ParameterSpace::for_mode(mode),
+        method: Method::Nlsq,
+        sampler: SamplerConfig::default(),
         fit: FitConfig {
             max_iterations: 100,
             ftol: 1e-8,

@@ -1,0 +1,159 @@
+//! Draws from the posterior, after the fit around which they begin.
+
+use std::time::{Duration, Instant};
+
+use super::keeper::Keeper;
+use super::stops::{Ask, Stops};
+use crate::checkpoint::{Care, Journal, Recorded};
+use crate::cluster::Driver;
+use crate::config::{Config, Method};
+use crate::gram::Objective;
+use crate::model::{Experiment, ParameterSpace, ScalingMode};
+use crate::sampler::diagnostics::e_bfmi;
+use crate::sampler::summary::{Marginal, Summary, series};
+use crate::sampler::{Draw, Noise, Plan, Posterior, Record, sample};
+use crate::solver::design::Scaling;
+use crate::solver::{Fit, Sigma, Weighted};
+use crate::telemetry::Progress;
+use crate::{Error, Result};
+
+/// Time between two looks at how far it is.
+const TELL_EVERY: Duration = Duration::from_millis(200);
+
+/// What is sampled, and with what.
+pub(super) struct Sampling<'a> {
+    pub config: &'a Config,
+    pub space: &'a ParameterSpace,
+    pub mode: ScalingMode,
+    pub sigma: &'a Sigma,
+    pub fit: &'a Fit,
+    pub journal: &'a Journal,
+    pub progress: &'a Progress,
+}
+
+/// Looks for reasons to stop in the middle of a pass.
+struct Watchman<'a, 'c> {
+    keeper: &'a mut Keeper<'c>,
+    stops: &'a mut Stops,
+    ask: Ask,
+}
+
+impl Care for Watchman<'_, '_> {
+    fn after_pass(&mut self, _: usize, journal: &Journal) -> Result<()> {
+        let ask = self.keeper.look(self.stops);
+        self.keeper.act(ask, journal, None)
+    }
+
+    fn wants_part(&mut self) -> bool {
+        self.ask = self.keeper.look(self.stops);
+        self.ask != Ask::Nothing
+    }
+
+    fn has_part(&mut self, journal: &Journal) -> Result<()> {
+        let ask = std::mem::replace(&mut self.ask, Ask::Nothing);
+        self.keeper.act(ask, journal, None)
+    }
+}
+
+impl Sampling<'_> {
+    /// What there is to be said about it beforehand.
+    pub fn remarks(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        if let Some(robust) = &self.fit.robust {
+            out.push(format!(
+                "the posterior is that of Gaussian noise: the loss `{}` is for the fit alone, and outliers count in full here",
+                robust.loss.name()
+            ));
+        }
+        out
+    }
+
+    /// The noise in units of which residuals are taken, and whether it is sampled.
+    fn noise(&self) -> Noise {
+        let own = self.fit.covariance.s2.sqrt();
+        match (self.sigma.for_errors(), self.config.sampler.sample_sigma) {
+            (Some(sigma), None | Some(false)) => Noise::Known(sigma),
+            (Some(_), Some(true)) => Noise::Sampled(own),
+            (None, Some(false)) => Noise::Known(own),
+            (None, None | Some(true)) => Noise::Sampled(own),
+        }
+    }
+
+    /// Draws on all ranks; goes on from what the journal holds.
+    ///
+    /// # Errors
+    /// A fit that there is nothing to sample around; what passes, checkpoints and requests to stop end with.
+    pub fn draw(&self, driver: &mut Driver, keeper: &mut Keeper, stops: &mut Stops) -> Result<Summary> {
+        let begin = Instant::now();
+        let (fit, config) = (self.fit, &self.config.sampler);
+        if !(fit.projected.chi2.is_finite() && fit.covariance.s2 > 0.0) {
+            let message = "the fit has found no finite χ², so there is nothing to sample around; see its warnings";
+            return Err(Error::Usage(message.into()));
+        }
+        let experiment = driver.experiment().clone();
+        let scaling = Scaling::new(self.mode, &experiment.phi, self.space)?;
+        let noise = self.noise();
+        let reference = fit.projected.scaling.clone();
+        let mut posterior = Posterior::new(self.space, &scaling, reference, noise, experiment.t_ref());
+        let centre = posterior.coordinates_of(&fit.physical);
+        let covariance = posterior.laplace(&centre, &fit.projected.normal, fit.projected.n_pairs());
+        let plan = Plan::new(config, &posterior, centre, covariance);
+        loop {
+            let done = self.sample(&plan, driver, keeper, stops);
+            match done {
+                Err(Error::Lost(what)) => {
+                    log::warn!("{what}; they are left out, and sampling begins anew");
+                    self.journal.begin_draws_anew(driver.lost());
+                }
+                done => break done?,
+            }
+        }
+        let record = self.journal.draws().borrow();
+        Ok(self.summary(&record, &experiment, matches!(noise, Noise::Sampled(_)), begin.elapsed().as_secs_f64()))
+    }
+
+    fn sample(&self, plan: &Plan, driver: &mut Driver, keeper: &mut Keeper, stops: &mut Stops) -> Result<()> {
+        let (draws, config) = (self.journal.draws(), plan.config);
+        let mut watchman = Watchman { keeper, stops, ask: Ask::Nothing };
+        let mut recorded = Recorded::of_draws(driver, self.journal, &mut watchman);
+        let mut objective = Weighted::new(&mut recorded, self.sigma.weights(), 1);
+        self.progress.samples(&draws.borrow().progress(config));
+        let mut told = Instant::now();
+        sample(plan, &mut objective, draws, &mut || {
+            if told.elapsed() >= TELL_EVERY {
+                self.progress.samples(&draws.borrow().progress(config));
+                told = Instant::now();
+            }
+        })
+    }
+
+    fn summary(&self, record: &Record, experiment: &Experiment, sigma_is_sampled: bool, seconds: f64) -> Summary {
+        let draws = record.draws();
+        let config = self.config.sampler.clone();
+        let compare = self.config.method == Method::Both;
+        let marginals = series(&draws, experiment, self.space, self.mode, sigma_is_sampled)
+            .into_iter()
+            .map(|series| {
+                let fit = if compare { self.fit.estimate(experiment, &series.name) } else { None };
+                Marginal::new(series, fit)
+            })
+            .collect();
+        let count = |f: fn(&Draw, u32) -> bool| {
+            draws.iter().copied().flatten().filter(|draw| f(draw, config.max_tree_depth)).count()
+        };
+        let energies = |chain: &[Draw]| chain.iter().map(|draw| draw.energy).collect::<Vec<_>>();
+        let acceptance = |chain: &[Draw]| chain.iter().map(|d| d.acceptance).sum::<f64>() / chain.len() as f64;
+        Summary {
+            diverged: count(|draw, _| draw.diverged),
+            deepest: count(|draw, most| draw.depth >= most),
+            e_bfmi: draws.iter().map(|chain| e_bfmi(&energies(chain))).collect(),
+            steps: draws.iter().filter_map(|chain| chain.last()).map(|draw| draw.step).collect(),
+            acceptance: draws.iter().map(|chain| acceptance(chain)).collect(),
+            n_points: record.n_points(),
+            config,
+            marginals,
+            sigma_is_sampled,
+            seconds,
+        }
+    }
+}
