@@ -241,7 +241,9 @@ fn parameters(page: &mut Page, report: &Report, truth: Option<&Truth>) {
     };
     for (i, info) in PHYSICAL.iter().enumerate().take(report.space.len()) {
         let mut note = truth.and_then(|t| t.params.get(info.name)).map_or(String::new(), |v| v.to_string());
-        for (flag, text) in [(fit.at_bound[i], "at bound"), (report.space.fixed[i].is_some(), "fixed")] {
+        let limits = fit.covariance.one_sided.iter().find(|limits| limits.parameter == i);
+        let beside = limits.map_or(String::new(), |l| format!(", 95 % within {}", short(l.limit_95)));
+        for (flag, text) in [(fit.at_bound[i], format!("at bound{beside}")), (report.space.fixed[i].is_some(), "fixed".into())] {
             if flag {
                 let _ = write!(note, "{}{text}", if note.is_empty() { "" } else { "  " });
             }
@@ -251,6 +253,9 @@ fn parameters(page: &mut Page, report: &Report, truth: Option<&Truth>) {
     for at in &fit.covariance.at_reference {
         row(&format!("{}({:.4} s)", at.name, at.t_ref), with_error(at.value, at.value_error), at.unit, "");
         row("  its slope in ln t", with_error(at.slope, at.slope_error), at.unit, "");
+    }
+    for (derived, error) in report.derived().iter().filter(|(derived, _)| !derived.name.contains("at_t_ref")) {
+        row(derived.name, with_error(derived.value, *error), derived.unit, "");
     }
 }
 

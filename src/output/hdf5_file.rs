@@ -6,10 +6,11 @@
 //! | `/parameters/<name>` | physical parameters; attributes `unit`, `uncertainty`, `at_bound`, `fixed`, `min`, `max` |
 //! | `/parameters/{contrast, offset}` | means over the angles; the same attributes but `fixed` |
 //! | `/at_reference/<name>` | rates and slopes at `t_ref`; attributes `unit`, `uncertainty`, `t_ref` (s) |
+//! | `/derived/<name>` | what follows from the parameters; attributes `unit`, `uncertainty` |
 //! | `/angles/<name>` | per angle: `phi`, `contrast`, `offset` with `…_uncertainty`, `chi_squared`, `reduced_chi_squared`, `n_pairs`, `noise`, `sigma` |
 //! | `/fourier/<name>` | in the mode `fourier`: coefficients of contrast and offset; attributes `unit`, `uncertainty` |
 //! | `/covariance` | physical parameters, then contrast and offset of every angle; attribute `names` |
-//! | `/time/{t, D, gamma_dot}` | the rates on the time axis |
+//! | `/time/{t, D, D_uncertainty, gamma_dot, gamma_dot_uncertainty}` | the rates on the time axis |
 //! | `/convergence/{level, pass, chi_squared, residual_variance, decrement}` | every judged pass |
 //! | `/json/<name>` | the texts of the JSON files: data set, strategy, ranks, threads, times, other minima, warnings |
 //! | `/` attributes | provenance, statistics, effective configuration as JSON |
@@ -99,6 +100,16 @@ impl Writer {
                 attribute(&dataset, "t_ref", at.t_ref)?;
                 attribute(&dataset, "t_ref_unit", text("s"))?;
             }
+        }
+        Ok(())
+    }
+
+    fn derived(&self, report: &Report, group: &Group) -> hdf5::Result<()> {
+        for (derived, error) in report.derived() {
+            let dataset = group.new_dataset::<f64>().create(derived.name)?;
+            dataset.write_scalar(&derived.value)?;
+            describe(&dataset, derived.unit, derived.description)?;
+            attribute(&dataset, "uncertainty", error)?;
         }
         Ok(())
     }
@@ -193,11 +204,15 @@ impl Writer {
         let axis = TimeAxis::without_derivatives(e, &report.fit.physical);
         let t: Vec<f64> = (0..e.n_frames).map(|i| e.time(i)).collect();
         self.list(group, "t", &t, "s", "time of every selected frame")?;
-        self.list(group, "D", &axis.diffusion.rate, "Å²/s", "transport coefficient")?;
-        match &axis.shear {
-            Some(shear) => self.list(group, "gamma_dot", &shear.rate, "1/s", "shear rate"),
-            None => Ok(()),
+        let blocks = [("D", "Å²/s", "transport coefficient"), ("gamma_dot", "1/s", "shear rate")];
+        let rates = [Some(&axis.diffusion), axis.shear.as_ref()];
+        for (block, ((name, unit, description), rate)) in blocks.into_iter().zip(rates).enumerate() {
+            let Some(rate) = rate else { continue };
+            self.list(group, name, &rate.rate, unit, description)?;
+            let errors = report.rate_errors(block);
+            self.list(group, &format!("{name}_uncertainty"), &errors, unit, "standard error of it")?;
         }
+        Ok(())
     }
 
     fn convergence(&self, report: &Report, group: &Group) -> hdf5::Result<()> {
@@ -259,6 +274,7 @@ pub fn write(report: &Report, path: &Path) -> Result<()> {
             writer.parameters(report, &file.create_group("parameters")?)?;
             writer.experiment(report, &file.create_group("experiment")?)?;
             writer.at_reference(report, &file.create_group("at_reference")?)?;
+            writer.derived(report, &file.create_group("derived")?)?;
             writer.json(report, &file.create_group("json")?)?;
             writer.angles(report, &file.create_group("angles")?)?;
             writer.fourier(report, &file)?;

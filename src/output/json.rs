@@ -47,6 +47,10 @@ pub(super) fn parameters(report: &Report) -> Value {
         let fixed = report.space.fixed[i].is_some();
         let mut entry = parameter(fit.physical[i], fit.covariance.physical[i], info.unit, fit.at_bound[i]);
         entry["fixed"] = fixed.into();
+        if let Some(limits) = fit.covariance.one_sided.iter().find(|limits| limits.parameter == i) {
+            entry["limit_68"] = number(limits.limit_68);
+            entry["limit_95"] = number(limits.limit_95);
+        }
         values.insert(info.name.into(), entry);
     }
     let scaling = &fit.projected.scaling;
@@ -70,6 +74,19 @@ pub(super) fn parameters(report: &Report) -> Value {
             at_reference.insert(format!("{}_{suffix}", at.name), entry);
         }
     }
+    let follows: Map<String, Value> = report
+        .derived()
+        .into_iter()
+        .map(|(derived, error)| {
+            let entry = json!({
+                "value": number(derived.value),
+                "uncertainty": number(error),
+                "unit": derived.unit,
+                "description": derived.description,
+            });
+            (derived.name.to_string(), entry)
+        })
+        .collect();
     let per_angle: Vec<Value> = (0..k)
         .map(|a| {
             json!({
@@ -90,6 +107,7 @@ pub(super) fn parameters(report: &Report) -> Value {
     out.insert("time_origin".into(), report.config.time_origin.name().into());
     out.insert("parameters".into(), values.into());
     out.insert("at_reference".into(), at_reference.into());
+    out.insert("derived".into(), follows.into());
     out.insert("scaling_mode".into(), report.scaling.name().into());
     out.insert("per_angle".into(), per_angle.into());
     if let ScalingMode::Fourier { order } = report.scaling {

@@ -8,7 +8,7 @@ use crate::cluster::{Place, RankStatus, Strategy};
 use crate::config::Config;
 use crate::gram::gpu::Usage;
 use crate::model::{
-    CONTRAST, Experiment, OFFSET, PHYSICAL, ParameterInfo, ParameterSpace, RATE_FLOOR, ScalingMode, TimeAxis,
+    Block, CONTRAST, Derived, Experiment, OFFSET, PHYSICAL, ParameterInfo, ParameterSpace, RATE_FLOOR, ScalingMode, TimeAxis, derived,
 };
 use crate::sampler::summary::Summary;
 use crate::solver::{Fit, Sigma, SigmaSource};
@@ -237,6 +237,24 @@ impl Report<'_> {
         let (scaling, errors) = (&self.fit.projected.scaling, self.fit.covariance.mean_scaling);
         let mean = |f: fn(&(f64, f64)) -> f64| scaling.iter().map(f).sum::<f64>() / scaling.len() as f64;
         [(CONTRAST, mean(|s| s.0), errors.0), (OFFSET, mean(|s| s.1), errors.1)]
+    }
+
+    /// Standard errors of D (block 0) or γ̇ (1) at every frame.
+    pub fn rate_errors(&self, block: usize) -> Vec<f64> {
+        let e = self.experiment;
+        let own = Block::from_slice(&self.fit.physical[3 * block..]);
+        (0..e.n_frames).map(|i| self.fit.covariance.rate_error(block, own.gradient(e.tau(i), e.t_ref()))).collect()
+    }
+
+    /// Quantities that follow from the parameters, with their standard errors.
+    pub fn derived(&self) -> Vec<(Derived, f64)> {
+        let all = derived(self.experiment, &self.fit.physical);
+        all.into_iter()
+            .map(|one| {
+                let error = self.fit.covariance.rate_error(one.block, one.gradient);
+                (one, error)
+            })
+            .collect()
     }
 
     /// Names of parameters at a bound, contrast and offset with their angle.

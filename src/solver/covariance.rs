@@ -10,6 +10,8 @@ use nalgebra::{DMatrix, DVector};
 
 use super::coordinates::{Chart, Held};
 use super::design::coefficient_names;
+pub use super::one_sided::OneSided;
+use super::one_sided::Released;
 use super::scaled::Scaled;
 use super::scaling::{Projected, ScalingGroup};
 use crate::gram::PHI0;
@@ -75,6 +77,10 @@ pub struct Covariance {
     pub series: Vec<Coefficient>,
     /// The rates at the reference time.
     pub at_reference: Vec<AtReference>,
+    /// Parameters on a bound, with what the data say of them inside it.
+    pub one_sided: Vec<OneSided>,
+    /// Parameters on a bound that, set free, the data wouldn't determine.
+    on_open_bound: Vec<usize>,
     /// Covariance of the physical parameters in valley coordinates, but for [`Self::open`].
     valley: DMatrix<f64>,
     /// Directions in valley coordinates that the data leave open.
@@ -98,6 +104,8 @@ pub fn covariance(chart: &Chart, physical: &[f64], held: &Held, projected: &Proj
         at_reference: at_reference(chart, physical, &DMatrix::zeros(n, n)),
         valley: DMatrix::from_element(n, n, f64::NAN),
         open: Vec::new(),
+        one_sided: Vec::new(),
+        on_open_bound: Vec::new(),
         undetermined: Vec::new(),
         s2,
     };
@@ -113,9 +121,26 @@ pub fn covariance(chart: &Chart, physical: &[f64], held: &Held, projected: &Proj
         Scaled::new(&(tangents.transpose() * &projected.normal * &tangents)).invert()
     };
     let free = free * s2;
-    let valley = &tangents * &free * tangents.transpose();
-    let natural = &natural_tangents * &free * natural_tangents.transpose();
-    out.fill_scaling(&natural, &(&natural_tangents * &free * tangents.transpose()), &valley, projected, s2);
+    let mut valley = &tangents * &free * tangents.transpose();
+    let mut natural = &natural_tangents * &free * natural_tangents.transpose();
+    let mut across = &natural_tangents * &free * tangents.transpose();
+    let user = chart.user_held();
+    let mut judged_by = valley.clone();
+    for k in (0..n).filter(|&k| held[k] && !user[k]) {
+        let released = Released::new(chart, physical, held, k, (&projected.normal, &projected.gradient), s2);
+        let Some(released) = released else {
+            // free, it takes others with it
+            out.on_open_bound.push(k);
+            continue;
+        };
+        let kappa = 3 * (k / 3) + 2;
+        if k < PHI0 && released.free_valley[(kappa, kappa)] > judged_by[(kappa, kappa)] {
+            judged_by[(kappa, kappa)] = released.free_valley[(kappa, kappa)];
+        }
+        released.add(&mut valley, &mut natural, &mut across);
+        out.one_sided.push(released.limits);
+    }
+    out.fill_scaling(&natural, &across, &valley, projected, s2);
     for i in (0..n).filter(|&i| !held[i]) {
         out.physical[i] = root(natural[(i, i)]);
     }
@@ -123,7 +148,7 @@ pub fn covariance(chart: &Chart, physical: &[f64], held: &Held, projected: &Proj
     for direction in &open {
         out.leave_open(chart, physical, &(&natural_tangents * direction), &(&tangents * direction), projected);
     }
-    out.judge(chart, physical, held, &valley);
+    out.judge(chart, physical, &user, &judged_by);
     out.open = open.iter().map(|direction| &tangents * direction).collect();
     out.valley = valley;
     out
@@ -295,17 +320,27 @@ impl Covariance {
         self.series.iter_mut().filter(|c| c.name.starts_with(of)).for_each(|c| c.error = f64::NAN);
     }
 
-    /// Names what the linear errors can't be trusted for.
+    /// Names what the linear errors can't be trusted for, and takes them away. `valley` has κ's variances with parameters on
+    /// bounds set free.
     fn judge(&mut self, chart: &Chart, physical: &[f64], held: &Held, valley: &DMatrix<f64>) {
         for block in 0..chart.n_physical() / 3 {
             let first = 3 * block;
-            let free: Vec<&str> = (first..first + 3).filter(|&k| !held[k]).map(|k| PHYSICAL[k].name).collect();
+            let members: Vec<usize> = (first..first + 3).filter(|&k| !held[k]).collect();
+            let free: Vec<&str> = members.iter().map(|&k| PHYSICAL[k].name).collect();
             if free.len() < 2 {
                 continue;
             }
             let f_ref = Block::from_slice(&physical[first..]).at_reference(chart.t_ref());
             let relative = valley[(first + 2, first + 2)].max(0.0).sqrt() * f_ref;
-            if relative > VALLEY_ERROR {
+            let at_open_bound = self.on_open_bound.iter().any(|k| members.contains(k));
+            if relative > VALLEY_ERROR || at_open_bound {
+                // along the valley they change by far more than any linear error says
+                for &k in &members {
+                    self.physical[k] = f64::NAN;
+                    self.matrix.row_mut(k).fill(f64::NAN);
+                    self.matrix.column_mut(k).fill(f64::NAN);
+                }
+                self.one_sided.retain(|limits| !members.contains(&limits.parameter));
                 let at = &self.at_reference[block];
                 let mut text = format!("{} are not determined separately", join(&free));
                 // along an open direction, or where nothing is left to see, the rate isn't determined either

@@ -8,6 +8,7 @@ pub mod coordinates;
 pub mod covariance;
 pub mod design;
 mod halfspaces;
+mod one_sided;
 pub mod optimum;
 mod robust;
 mod scaled;
