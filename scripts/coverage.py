@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How often intervals hold the truth: simulates sets with known parameters, fits (or samples) them with the program, and counts.
 
-    scripts/coverage.py [--replicates N] [--method nlsq|nuts] [--valley] [--program FILE] [--jobs N]
+    scripts/coverage.py [--replicates N] [--method nlsq|nuts] [--draws N] [--valley] [--program FILE] [--jobs N]
 
 Four kinds of sets take turns: laminar and static, each with contrast and offset `individual` and `averaged`; every other round the
 noise is known (in the file), else estimated from the residuals. With --valley exponents are near zero, where amplitude and offset
@@ -69,7 +69,7 @@ def derived(values, frames):
     return out
 
 
-def replicate(program, number, method, valley):
+def replicate(program, number, method, valley, draws):
     """One set: name of its kind, and for every quantity (inside 68 %, inside 95 %) or None where no interval was given."""
     rng = random.Random(1000 * number + 17 + (500_000_000 if valley else 0))
     laminar, individual, known = number % 2 == 0, number // 2 % 2 == 0, number // 4 % 2 == 0
@@ -88,6 +88,7 @@ def replicate(program, number, method, valley):
         "experimental_data": {"file_path": "data.h5"},
         "optimization": {
             "method": method,
+            "nuts": {"num_warmup": 300, "num_samples": draws},
             "nlsq": {"anti_degeneracy": {"per_angle_mode": "individual" if individual else "averaged"}},
         },
         "performance": {"computation": {"cpu_threads": 1}, "enable_progress": False},
@@ -117,8 +118,11 @@ def replicate(program, number, method, valley):
         found = intervals(folder / "homodyne_results", method)
     quality = found.pop("quality")
     truth = dict(values, **derived(values, frames))
-    for a in range(len(angles)):
-        truth[f"contrast_{a}"], truth[f"offset_{a}"] = contrast[a], offset[a]
+    # of one angle alone: those of one set aren't independent
+    a = number % len(angles)
+    truth[f"contrast_{a}"], truth[f"offset_{a}"] = contrast[a], offset[a]
+    if not individual:
+        truth["contrast"], truth["offset"] = contrast[0], offset[0]
     out = {}
     for name, given in found.items():
         if name in truth:
@@ -132,15 +136,22 @@ def intervals(results, method):
         summary = json.loads((results / "nuts/posterior_summary.json").read_text())
         out = {}
         for name, one in summary["quantities"].items():
+            if name in ("contrast", "offset") and summary["scaling_mode"] != "averaged":
+                continue
             q = one["quantiles"]
             out[name] = ((q["q15.9"], q["q84.1"]), (q["q2.3"], q["q97.7"]))
         out["quality"] = summary["verdict"]
         return out
     parameters = json.loads((results / "nlsq/parameters.json").read_text())
     analysis = json.loads((results / "nlsq/analysis_results_nlsq.json").read_text())
-    entries = {name: one for name, one in parameters["parameters"].items() if name in NAMES}
+    entries = dict(parameters["parameters"])
+    if parameters["scaling_mode"] != "averaged":
+        # means over the angles, of which there is no truth
+        entries = {name: one for name, one in entries.items() if name in NAMES}
     entries.update(parameters["derived"])
     for a, angle in enumerate(parameters["per_angle"]):
+        if parameters["scaling_mode"] == "averaged":
+            break
         for name in ("contrast", "offset"):
             entries[f"{name}_{a}"] = {"value": angle[name], "uncertainty": angle[name + "_uncertainty"]}
     out = {"quality": analysis["fit_quality"]["quality_flag"]}
@@ -160,13 +171,14 @@ def main():
     parser.add_argument("--replicates", type=int, default=400)
     parser.add_argument("--method", choices=["nlsq", "nuts"], default="nlsq")
     parser.add_argument("--valley", action="store_true")
+    parser.add_argument("--draws", type=int, default=500, help="of every chain")
     parser.add_argument("--program", default="target/release/homodyne-mpi")
     parser.add_argument("--jobs", type=int, default=2)
     asked = parser.parse_args()
     program = str(pathlib.Path(asked.program).resolve())
     counts, kinds, flags = {}, {}, {}
     with concurrent.futures.ThreadPoolExecutor(asked.jobs) as pool:
-        work = [pool.submit(replicate, program, n, asked.method, asked.valley) for n in range(asked.replicates)]
+        work = [pool.submit(replicate, program, n, asked.method, asked.valley, asked.draws) for n in range(asked.replicates)]
         for done in concurrent.futures.as_completed(work):
             kind, found, quality = done.result()
             flags[quality] = flags.get(quality, 0) + 1

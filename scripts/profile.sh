@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Shows where a fit spends its time and memory.
+# Shows where a fit, or sampling (nuts), spends its time and memory.
 #
 #     ./scripts/profile.sh nlsq                        a simulated data set of 20 M points, on one process
 #     ./scripts/profile.sh nlsq CONFIG [ARGUMENT ...]  a fit of yours; further arguments go to homodyne-mpi
@@ -10,11 +10,7 @@
 set -euo pipefail
 usage() { sed -n '2,/^set /{s/^# \{0,1\}//;/^set /d;p}' "${BASH_SOURCE[0]}"; }
 case "${1:-}" in
-    nlsq) method=$1 ;;
-    nuts)
-        echo "error: sampling (nuts) isn't available in this version" >&2
-        exit 2
-        ;;
+    nlsq | nuts) method=$1 ;;
     -h | --help) usage; exit 0 ;;
     *) usage >&2; exit 2 ;;
 esac
@@ -31,7 +27,9 @@ mkdir -p profile
 
 if [ -z "$config" ]; then
     config=profile/profile.yaml
-    sed 's/frames: 600/frames: 2000/; s|file_path:.*|file_path: profile.h5|' "$here/configs/quickstart.yaml" >"$config"
+    frames=2000
+    [ "$method" = nlsq ] || frames=300
+    sed 's/frames: 600/frames: '$frames'/; s|file_path:.*|file_path: profile.h5|' "$here/configs/quickstart.yaml" >"$config"
     "$program" simulate --config "$config" --out profile/profile.h5 --layout native --quiet
 fi
 

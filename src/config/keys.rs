@@ -156,7 +156,7 @@ pub(super) const GROUPS: &[Group] = &[
     ),
     idle(
         "optimization.nlsq.anti_degeneracy",
-        "the solver needs no remedies against degeneracy: scaling is eliminated exactly",
+        "the solver needs no remedies against degeneracy: scaling is eliminated exactly, and what the data don't determine is named",
         "enable fourier_auto_threshold gradient_monitoring.consecutive_triggers \
          gradient_monitoring.enable gradient_monitoring.ratio_threshold gradient_monitoring.response \
          hierarchical.enable hierarchical.max_outer_iterations hierarchical.outer_tolerance \

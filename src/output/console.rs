@@ -243,7 +243,9 @@ fn parameters(page: &mut Page, report: &Report, truth: Option<&Truth>) {
         let mut note = truth.and_then(|t| t.params.get(info.name)).map_or(String::new(), |v| v.to_string());
         let limits = fit.covariance.one_sided.iter().find(|limits| limits.parameter == i);
         let beside = limits.map_or(String::new(), |l| format!(", 95 % within {}", short(l.limit_95)));
-        for (flag, text) in [(fit.at_bound[i], format!("at bound{beside}")), (report.space.fixed[i].is_some(), "fixed".into())] {
+        for (flag, text) in
+            [(fit.at_bound[i], format!("at bound{beside}")), (report.space.fixed[i].is_some(), "fixed".into())]
+        {
             if flag {
                 let _ = write!(note, "{}{text}", if note.is_empty() { "" } else { "  " });
             }

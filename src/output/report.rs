@@ -8,7 +8,8 @@ use crate::cluster::{Place, RankStatus, Strategy};
 use crate::config::Config;
 use crate::gram::gpu::Usage;
 use crate::model::{
-    Block, CONTRAST, Derived, Experiment, OFFSET, PHYSICAL, ParameterInfo, ParameterSpace, RATE_FLOOR, ScalingMode, TimeAxis, derived,
+    Block, CONTRAST, Derived, Experiment, OFFSET, PHYSICAL, ParameterInfo, ParameterSpace, RATE_FLOOR, ScalingMode,
+    TimeAxis, derived,
 };
 use crate::sampler::summary::Summary;
 use crate::solver::{Fit, Sigma, SigmaSource};
