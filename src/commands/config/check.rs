@@ -159,6 +159,11 @@ fn in_force(config: &Config, findings: &Findings, out: &mut impl Write) -> std::
         "stop",
         format!("{} iterations; ftol {:e}, xtol {:e}, gtol {:e}", fit.max_iterations, fit.ftol, fit.xtol, fit.gtol),
     )?;
+    if config.method.samples() {
+        let sampler = &config.sampler;
+        let chains = format!("{} chains of {} draws", sampler.n_chains, sampler.n_draws);
+        line("sampling", format!("{chains} after a warm-up of {}; seed {}", sampler.n_warmup, sampler.seed))?;
+    }
     let performance = &config.performance;
     line("strategy", performance.strategy.map_or("by size", |s| s.name()).into())?;
     line("threads", performance.threads.map_or("by the cores of a rank".into(), |n| format!("{n} a rank")))?;
