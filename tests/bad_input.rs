@@ -257,7 +257,17 @@ fn wrong_parameters_in_the_configuration_are_shown_in_place() {
             (12, "[1e4, -0.5]"),
             &["initial_parameters.values", "2 items"],
         ),
-        ("optimization:\n  method: nuts\n", (11, "method: nuts"), &["method: nuts", "isn't available"]),
+        ("optimization:\n  method: nutz\n", (11, "nutz"), &["optimization.method", "nutz", "`nuts`"]),
+        (
+            "optimization:\n  method: nuts\n  nuts: { num_chains: 0 }\n",
+            (12, "num_chains: 0"),
+            &["optimization.nuts.num_chains", "1"],
+        ),
+        (
+            "optimization:\n  method: nuts\nparameter_space:\n  bounds:\n    - { name: alpha, type: Normal }\n",
+            (14, "type: Normal"),
+            &["needs `prior_mu` and `prior_sigma`"],
+        ),
         (
             "data_filtering:\n  exclude_frames: [0]\n",
             (11, "exclude_frames: [0]"),
@@ -322,12 +332,10 @@ fn a_wrong_command_line() {
 }
 
 #[test]
-fn what_is_still_to_come_is_refused_by_name() {
-    for more in [&["--method", "nuts"][..], &["--method", "cmc"], &["--method", "both"]] {
-        let mut refused = Refused::new();
-        refused.arguments.extend(more.iter().map(|s| s.to_string()));
-        refused.assert(2, &[more[0], "isn't available"]);
-    }
+fn a_method_that_there_is_not_is_refused_with_those_that_are() {
+    let mut refused = Refused::new();
+    refused.arguments.extend(["--method", "mcmcmc"].map(String::from));
+    refused.assert(2, &["--method", "mcmcmc", "nlsq", "nuts", "both"]);
 }
 
 #[test]
@@ -368,7 +376,7 @@ fn a_job_of_two_ranks_refuses_once_and_soon() {
     refused.config(&static_config("data.hdf").replace("start_frame: 1", "start_frame: 24"));
     refused.assert_with_two_ranks(2, &["start_frame"]);
 
-    for more in [["--resolution", "7"], ["--method", "nuts"], ["--threads", "100000"]] {
+    for more in [["--resolution", "7"], ["--method", "none"], ["--threads", "100000"]] {
         let mut refused = Refused::new();
         refused.arguments.extend(more.map(String::from));
         refused.assert_with_two_ranks(2, &[more[0]]);

@@ -24,7 +24,9 @@ use crate::dataset::{Dataset, LeftOut};
 use crate::gram::gpu::{self, DeviceChoice};
 use crate::gram::{Level, Objective, Tolerance};
 use crate::model::Experiment;
-use crate::output::{DataSummary, Folder, LostBlock, Report, Truth, closing_report, draw, views, write, write_draws};
+use crate::output::{
+    DataSummary, Folder, LostBlock, Report, Truth, closing_report, draw, views, write, write_again, write_draws,
+};
 use crate::sampler::summary::Summary;
 use crate::solver::{self, Event, Iteration, Robust, Sigma, Task, Weighted};
 use crate::telemetry::{Phases, Progress, terminal_columns};
@@ -267,6 +269,7 @@ impl Run<'_> {
             lost: self.lost(driver),
             keeping: keeper.record(),
             posterior,
+            structure: None,
             phases: phases.all(),
             seconds: phases.total().as_secs_f64(),
             timestamp: jiff::Zoned::now().timestamp().to_string(),
@@ -283,6 +286,7 @@ impl Run<'_> {
                 log::warn!("{error}; there will be no maps");
                 Vec::new()
             });
+            phases.time("writing", || write_again(&mut report, &seen, folder))?;
             report.phases = phases.all();
             progress.doing("drawing the report and pictures");
             written.extend(phases.time("drawing", || pool.install(|| draw(&report, &view, &seen, folder)))?);

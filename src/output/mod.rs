@@ -3,6 +3,7 @@
 mod comparison;
 mod console;
 mod csv_files;
+mod diagnosis;
 mod fitted_data;
 mod folder;
 mod hdf5_file;
@@ -58,6 +59,26 @@ pub fn write(report: &Report, dataset: &Dataset, folder: &Folder) -> Result<Vec<
     }
     written.extend(fitted_data(report, dataset, folder)?);
     Ok(written)
+}
+
+/// What looking at the residuals says, which comes after the results are safe; they are written again with it, where it says anything.
+///
+/// # Errors
+/// [`crate::Error::Io`] when a file can't be written.
+pub fn write_again(report: &mut Report, seen: &[Overview], folder: &Folder) -> Result<()> {
+    report.structure = diagnosis::structure(report, seen);
+    if report.structure.is_none() {
+        return Ok(());
+    }
+    if report.config.output.json {
+        for (name, value) in json::all(report) {
+            folder.write_json(&format!("{name}.json"), &value)?;
+        }
+    }
+    if report.config.output.hdf5 {
+        hdf5_file::write(report, &folder.results().join("result.h5"))?;
+    }
+    Ok(())
 }
 
 /// Writes the draws from the posterior and what they say; returns the paths.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::diagnosis;
 use super::quality::{Evidence, GOOD};
 use crate::checkpoint::Statistics;
 use crate::cluster::{Place, RankStatus, Strategy};
@@ -132,6 +133,8 @@ pub struct Report<'a> {
     pub keeping: Keeping,
     /// What draws from the posterior say, where there are any.
     pub posterior: Option<Summary>,
+    /// Structure that was seen in the residuals.
+    pub structure: Option<String>,
     /// Time by phase.
     pub phases: Vec<Phase>,
     /// Wall time of the run, s.
@@ -351,6 +354,9 @@ impl Report<'_> {
                 }
             ));
         }
+        out.extend(diagnosis::angles_out_of_line(self));
+        out.extend(diagnosis::shear_unseen(self));
+        out.extend(self.structure.clone());
         for (name, share) in self.floored() {
             out.push(format!(
                 "{name} is at its floor of {RATE_FLOOR:e} in {:.0} % of the frames: the power law with its offset is negative there",

@@ -1,9 +1,10 @@
 //! `report.html`: a fit on one page that needs nothing else, neither a network nor a server.
 //!
 //! Text and tables are in the page as they are, and can be read and printed without scripts; figures are drawn from numbers in the
-//! page (`data`) by `charts.js` and `report.js`.
+//! page (`data`) by `charts.js` and `report.js`, those of draws (`posterior`) as they are.
 
 mod data;
+mod posterior;
 mod text;
 
 use std::path::{Path, PathBuf};

@@ -2,6 +2,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::posterior;
 use crate::model::{CONTRAST, OFFSET, PHYSICAL};
 use crate::output::console::{plain, with_error};
 use crate::output::{Report, quality};
@@ -27,6 +28,7 @@ pub(super) fn page(report: &Report, data: &str) -> Markup {
                 noscript { p { "Figures are drawn by scripts, which this viewer doesn't run; text and tables are complete." } }
                 main {
                     (parameters(report))
+                    (posterior::section(report))
                     (angles())
                     (figures("over-phi", "Over φ", &["contrast", "offset", "chi-squared"]))
                     (per_angle(report))
@@ -127,6 +129,9 @@ fn parameters(report: &Report) -> Markup {
                         @let name = format!("{}({:.4} s)", at.name, at.t_ref);
                         (row(&name, with_error(at.value, at.value_error), at.unit, html! {}, "derived"))
                         (row("its slope in ln t", with_error(at.slope, at.slope_error), at.unit, html! {}, "derived"))
+                    }
+                    @for (derived, error) in report.derived().iter().filter(|(derived, _)| !derived.name.contains("at_t_ref")) {
+                        (row(derived.name, with_error(derived.value, *error), derived.unit, html! {}, "derived"))
                     }
                 }
             }

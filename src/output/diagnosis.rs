@@ -1,0 +1,105 @@
+//! What a fit says about itself in words, beside its numbers: angles that don't go with the others, a shear that the angles don't
+//! show, structure that is left in the residuals.
+
+use super::Report;
+use crate::gram::overview::{Overview, SHIFTS};
+use crate::model::{TimeAxis, sinc};
+
+/// χ²/DOF against the noise from which on an angle is out of line, absolutely and against the median of all,
+const OUT_OF_LINE: f64 = 1.3;
+/// and in standard errors of χ².
+const CLEARLY: f64 = 6.0;
+/// Relative error of the shear rate at t_ref from which on the shear hardly shows.
+const HARDLY: f64 = 0.3;
+/// Autocorrelation of the residuals that is worth a word, if it is clear.
+const CORRELATED: f64 = 0.02;
+/// Most angles named in a sentence.
+const MOST_NAMED: usize = 3;
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// The worst of `found`, as the first of many.
+fn named(mut found: Vec<(f64, String)>) -> Option<String> {
+    found.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let more = found.len().saturating_sub(MOST_NAMED);
+    let texts: Vec<String> = found.into_iter().take(MOST_NAMED).map(|(_, text)| text).collect();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!texts.is_empty()).then(|| format!("{}{more}", texts.join(", ")))
+}
+
+/// Angles whose residuals are larger than their own noise allows, while those of most others aren't.
+pub(super) fn angles_out_of_line(report: &Report) -> Option<String> {
+    let (e, p) = (report.experiment, &report.fit.projected);
+    let against_noise =
+        |a: usize| report.reduced_of_angle(a) * (report.sigma.per_angle[a] / report.data.noise[a]).powi(2);
+    let all: Vec<f64> = (0..e.n_angles()).map(against_noise).collect();
+    let usual = median(&all);
+    let out = (0..all.len()).filter(|&a| {
+        let clear = 1.0 + CLEARLY * (2.0 / p.pairs_per_angle[a].max(1.0)).sqrt();
+        all.len() > 2 && all[a] > OUT_OF_LINE * usual.max(1.0) && all[a] > clear * usual
+    });
+    let found = out.map(|a| (all[a], format!("φ = {}° ({:.2})", e.phi[a], all[a].sqrt()))).collect();
+    named(found).map(|angles| {
+        format!(
+            "residuals are larger than the noise at some angles only, in units of it: {angles}, {:.2} at most others; look at \
+             these angles, phi_filtering.target_ranges leaves them out",
+            usual.sqrt()
+        )
+    })
+}
+
+/// A shear rate that the selected angles hardly show, or not apart from phi0.
+pub(super) fn shear_unseen(report: &Report) -> Option<String> {
+    let e = report.experiment;
+    let at = report.fit.covariance.at_reference.get(1)?;
+    let is_free = |k: usize| report.space.fixed[k].is_none();
+    if e.n_angles() == 1 && is_free(6) && (3..6).any(is_free) {
+        return Some(
+            "at one angle the shear rate and phi0 enter as one product, gamma_dot·cos(phi0 − φ): fix phi0, or fit more angles".into(),
+        );
+    }
+    let seen = at.value_error.is_finite() && at.value_error <= HARDLY * at.value.abs();
+    if seen || !(3..6).any(is_free) {
+        return None;
+    }
+    let axis = TimeAxis::without_derivatives(e, &report.fit.physical);
+    let shear = axis.shear.as_ref()?;
+    let total = shear.integral.difference(0, shear.integral.len() - 1);
+    let phase = |a: usize| (axis.phase_factors(e, a).0 * total).abs();
+    let best = (0..e.n_angles()).max_by(|&a, &b| phase(a).total_cmp(&phase(b)))?;
+    Some(format!(
+        "the shear hardly shows at the selected angles: at its strongest, over the whole run at φ = {}°, it takes {:.1} % off the \
+         correlation; angles along the flow show most of it",
+        e.phi[best],
+        100.0 * (1.0 - sinc(phase(best)).powi(e.convention.power()))
+    ))
+}
+
+/// Residuals that are correlated from frame to frame, at angles that have been looked at.
+pub(super) fn structure(report: &Report, seen: &[Overview]) -> Option<String> {
+    let mut found = Vec::new();
+    for (angle, overview) in seen.iter().enumerate() {
+        let counts = [overview.along_lag[0].count, overview.along_age[0].count];
+        let own = overview.autocorrelation().map(|of_shifts| of_shifts[0]);
+        for ((value, count), along) in own.into_iter().zip(counts).zip(["lag", "age"]) {
+            let independent = 1.0 / (count.max(1) as f64).sqrt();
+            if value.abs() > CORRELATED && value.abs() > CLEARLY * independent {
+                found.push((
+                    value.abs(),
+                    format!("{value:.2} along the {along} at φ = {}°", report.experiment.phi[angle]),
+                ));
+            }
+        }
+    }
+    named(found).map(|places| {
+        format!(
+            "residuals {} frame apart are correlated: {places}; the model misses something, or the noise isn't independent from \
+             pair to pair, and then errors are too small",
+            SHIFTS[0]
+        )
+    })
+}
