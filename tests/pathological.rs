@@ -97,10 +97,10 @@ fn sets() -> Vec<Set> {
         ),
         set("decay long after the window", false, simulation(40, "[0, 60]", 0.05, 0.3, SLOW), &[], &[], &["D0"]),
         set(
-            "decay within the first frame",
+            "nothing left of the decay",
             false,
             simulation(60, "[0, 60]", 0.01, 0.3, FAST),
-            &["analyzer_parameters.scattering.wavevector_q=0.06"],
+            &["data_filtering.min_lag_frames=25"],
             &[],
             &[],
         ),

@@ -207,8 +207,8 @@ fn results_are_put_side_by_side_in_units_of_sigma() {
     assert!(!outcome.stdout.contains("analysis mode") && !outcome.stdout.contains("Python"), "{outcome}");
     let comparison = json(&folder.join("ab.json"));
     let [a, b] = ["a", "b"].map(|run| json(&folder.join(run).join("nlsq/parameters.json")));
-    let row = comparison["parameters"].as_array().unwrap().iter().find(|row| row["name"] == "D_offset").unwrap();
-    let number = |from: &Value, key: &str| from["parameters"]["D_offset"][key].as_f64().unwrap();
+    let row = comparison["parameters"].as_array().unwrap().iter().find(|row| row["name"] == "contrast").unwrap();
+    let number = |from: &Value, key: &str| from["parameters"]["contrast"][key].as_f64().unwrap();
     let difference = number(&b, "value") - number(&a, "value");
     let in_sigma = difference / number(&a, "uncertainty").hypot(number(&b, "uncertainty"));
     assert_eq!(row["difference"].as_f64(), Some(difference));
