@@ -34,7 +34,10 @@ fn two_nodes_give_the_bits_of_one_process() {
     let fit = |plugin: &str, srun: &[&str], own: &[&str]| {
         let plugin = format!("--mpi={plugin}");
         let arguments = [&[plugin.as_str()], srun, &[PROGRAM, "--config", "config.yaml"], own].concat();
-        cluster.command(folder, "srun", &arguments).outcome()
+        let run = || cluster.command(folder, "srun", &arguments).outcome();
+        let first = run();
+        // Open MPI's own race on a busy machine, before any rank of ours has begun
+        if first.stderr.contains("Open MPI failed to TCP connect to a peer") { run() } else { first }
     };
     for (nodes, tasks) in [("-N1", "-n2"), ("-N2", "-n2"), ("-N2", "-n4")] {
         let outcome = fit(plugin, &[nodes, tasks], &[]);

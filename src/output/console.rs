@@ -337,7 +337,7 @@ fn posterior(page: &mut Page, summary: &Summary, truth: Option<&Truth>) {
 }
 
 /// A value to the digits that its error leaves.
-fn rounded(value: f64, error: f64) -> String {
+pub(super) fn rounded(value: f64, error: f64) -> String {
     let text = with_error(value, error);
     text.split(" ± ").next().unwrap_or_default().to_string()
 }

@@ -6,7 +6,7 @@ use maud::{Markup, PreEscaped, html};
 
 use crate::model::{Block, PHYSICAL, RATE_FLOOR};
 use crate::output::Report;
-use crate::output::console::with_error;
+use crate::output::console::{rounded, with_error};
 use crate::sampler::diagnostics::{quantile, rank_histogram};
 use crate::sampler::summary::{Kind, Marginal, Series, Summary};
 use crate::text::grouped;
@@ -185,7 +185,7 @@ fn row(marginal: &Marginal) -> Markup {
             td { (series.name) }
             td.number { (with_error(d.mean, d.sd)) }
             td { (series.unit) }
-            td.number { (format!("{:.4e} … {:.4e}", marginal.quantiles[1], marginal.quantiles[3])) }
+            td.number { (rounded(marginal.quantiles[1], d.sd)) " … " (rounded(marginal.quantiles[3], d.sd)) }
             td.number { (format!("{:.3}", d.rhat)) }
             td.number { (format!("{:.0}", d.ess_bulk.min(d.ess_tail))) }
             td.note { (agreement) }
