@@ -286,7 +286,10 @@ impl Run<'_> {
                 log::warn!("{error}; there will be no maps");
                 Vec::new()
             });
-            phases.time("writing", || write_again(&mut report, &seen, folder))?;
+            if let Err(error) = phases.time("writing", || write_again(&mut report, &seen, folder)) {
+                // what was written before is whole
+                log::warn!("{error}; the results don't say what the residuals show");
+            }
             report.phases = phases.all();
             progress.doing("drawing the report and pictures");
             written.extend(phases.time("drawing", || pool.install(|| draw(&report, &view, &seen, folder)))?);

@@ -7,7 +7,7 @@ use super::{Report, Truth};
 use crate::cluster::GB;
 use crate::config::TimeOrigin;
 use crate::model::PHYSICAL;
-use crate::sampler::summary::Summary;
+use crate::sampler::summary::{Agreement, Summary};
 use crate::telemetry::Phase;
 use crate::text::{grouped, wrapped};
 
@@ -256,8 +256,8 @@ fn parameters(page: &mut Page, report: &Report, truth: Option<&Truth>) {
         row(&format!("{}({:.4} s)", at.name, at.t_ref), with_error(at.value, at.value_error), at.unit, "");
         row("  its slope in ln t", with_error(at.slope, at.slope_error), at.unit, "");
     }
-    for (derived, error) in report.derived().iter().filter(|(derived, _)| !derived.name.contains("at_t_ref")) {
-        row(derived.name, with_error(derived.value, *error), derived.unit, "");
+    for (derived, error) in report.derived_elsewhere() {
+        row(derived.name, with_error(derived.value, error), derived.unit, "");
     }
 }
 
@@ -318,10 +318,7 @@ fn posterior(page: &mut Page, summary: &Summary, truth: Option<&Truth>) {
         let (series, d) = (&marginal.series, &marginal.diagnosis);
         let interval = format!("{} … {}", rounded(marginal.quantiles[1], d.sd), rounded(marginal.quantiles[3], d.sd));
         let known = truth.and_then(|t| t.params.get(series.name.as_str())).map_or(String::new(), |v| v.to_string());
-        let note = marginal.agreement.as_ref().map_or(known, |a| {
-            let word = if a.agrees { "agrees" } else { "differs" };
-            format!("{word}: {:+.2} σ, {:.2} × as wide", a.shift, a.width)
-        });
+        let note = marginal.agreement.as_ref().map_or(known, Agreement::words);
         page.line(&format!(
             "  {:<26}{:<29} {:<27} {:>6.3} {:>6.0}  {note}",
             series.name,

@@ -42,6 +42,13 @@ use crate::{Error, Result, files};
 /// [`crate::Error::Io`] when a file can't be written.
 pub fn write(report: &Report, dataset: &Dataset, folder: &Folder) -> Result<Vec<PathBuf>> {
     folder.make_results()?;
+    let mut written = numbers(report, folder)?;
+    written.extend(fitted_data(report, dataset, folder)?);
+    Ok(written)
+}
+
+/// Writes all but arrays over the data.
+fn numbers(report: &Report, folder: &Folder) -> Result<Vec<PathBuf>> {
     let mut written = Vec::new();
     if report.config.output.json {
         for (name, value) in json::all(report) {
@@ -57,7 +64,6 @@ pub fn write(report: &Report, dataset: &Dataset, folder: &Folder) -> Result<Vec<
         let names = csv_files::write(&json::parameters(report), &folder.results())?;
         written.extend(names.map(|name| folder.results().join(name)));
     }
-    written.extend(fitted_data(report, dataset, folder)?);
     Ok(written)
 }
 
@@ -67,16 +73,8 @@ pub fn write(report: &Report, dataset: &Dataset, folder: &Folder) -> Result<Vec<
 /// [`crate::Error::Io`] when a file can't be written.
 pub fn write_again(report: &mut Report, seen: &[Overview], folder: &Folder) -> Result<()> {
     report.structure = diagnosis::structure(report, seen);
-    if report.structure.is_none() {
-        return Ok(());
-    }
-    if report.config.output.json {
-        for (name, value) in json::all(report) {
-            folder.write_json(&format!("{name}.json"), &value)?;
-        }
-    }
-    if report.config.output.hdf5 {
-        hdf5_file::write(report, &folder.results().join("result.h5"))?;
+    if report.structure.is_some() {
+        numbers(report, folder)?;
     }
     Ok(())
 }

@@ -238,9 +238,8 @@ impl Report<'_> {
 
     /// Contrast and offset averaged over the angles, with their standard errors.
     pub fn mean_scaling(&self) -> [(ParameterInfo, f64, f64); 2] {
-        let (scaling, errors) = (&self.fit.projected.scaling, self.fit.covariance.mean_scaling);
-        let mean = |f: fn(&(f64, f64)) -> f64| scaling.iter().map(f).sum::<f64>() / scaling.len() as f64;
-        [(CONTRAST, mean(|s| s.0), errors.0), (OFFSET, mean(|s| s.1), errors.1)]
+        let (means, errors) = (self.fit.projected.mean_scaling(), self.fit.covariance.mean_scaling);
+        [(CONTRAST, means.0, errors.0), (OFFSET, means.1, errors.1)]
     }
 
     /// Standard errors of D (block 0) or γ̇ (1) at every frame.
@@ -259,6 +258,11 @@ impl Report<'_> {
                 (one, error)
             })
             .collect()
+    }
+
+    /// The same without what [`crate::solver::covariance::AtReference`] has already.
+    pub fn derived_elsewhere(&self) -> impl Iterator<Item = (Derived, f64)> {
+        self.derived().into_iter().filter(|(derived, _)| !derived.name.ends_with("at_t_ref"))
     }
 
     /// Names of parameters at a bound, contrast and offset with their angle.

@@ -158,6 +158,14 @@ pub fn series(
     out
 }
 
+impl Agreement {
+    /// The same for people.
+    pub fn words(&self) -> String {
+        let word = if self.agrees { "agrees" } else { "differs" };
+        format!("{word}: {:+.2} σ, {:.2} × as wide", self.shift, self.width)
+    }
+}
+
 impl Marginal {
     /// Of a series; `fit` is what the fit has for it, value and standard error.
     pub fn new(series: Series, fit: Option<(f64, f64)>) -> Self {

@@ -215,7 +215,6 @@ impl Fit {
     /// (`contrast_0` …), σ, and what follows from parameters. `None` where the fit has no such quantity or no error for it.
     pub fn estimate(&self, experiment: &Experiment, name: &str) -> Option<(f64, f64)> {
         let (scaling, errors) = (&self.projected.scaling, &self.covariance);
-        let mean = |of: fn(&(f64, f64)) -> f64| scaling.iter().map(of).sum::<f64>() / scaling.len() as f64;
         let angle = |prefix: &str| name.strip_prefix(prefix)?.parse::<usize>().ok().filter(|&a| a < scaling.len());
         let found = if let Some(k) = PHYSICAL.iter().position(|p| p.name == name) {
             (*self.physical.get(k)?, errors.physical[k])
@@ -227,8 +226,8 @@ impl Fit {
             (scaling[a].1, errors.scaling[a].1)
         } else {
             match name {
-                "contrast" => (mean(|s| s.0), errors.mean_scaling.0),
-                "offset" => (mean(|s| s.1), errors.mean_scaling.1),
+                "contrast" => (self.projected.mean_scaling().0, errors.mean_scaling.0),
+                "offset" => (self.projected.mean_scaling().1, errors.mean_scaling.1),
                 "sigma" => (errors.s2.sqrt(), (0.5 * errors.s2 / self.degrees_of_freedom).sqrt()),
                 _ => return None,
             }

@@ -54,6 +54,12 @@ impl Projected {
         self.pairs_per_angle.iter().sum()
     }
 
+    /// Contrast and offset averaged over the angles.
+    pub fn mean_scaling(&self) -> (f64, f64) {
+        let mean = |f: fn(&(f64, f64)) -> f64| self.scaling.iter().map(f).sum::<f64>() / self.scaling.len() as f64;
+        (mean(|s| s.0), mean(|s| s.1))
+    }
+
     /// Scaling parameters that were free.
     pub fn n_free_scaling(&self) -> usize {
         self.groups.iter().map(|g| g.optimum.n_free).sum()

@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
+use super::frames_over_ln;
 use crate::config::ColorScale;
 use crate::gram::overview::{Cells, Overview, SHIFTS, View};
 use crate::model::{Block, CONTRAST, Experiment, OFFSET, PHYSICAL, ScalingMode};
@@ -141,10 +142,7 @@ fn map(cells: &Cells, of: impl Fn(crate::gram::overview::Mean) -> f64) -> (Strin
 /// D and γ̇ over time with their standard errors, at frames spread evenly over the logarithm of the time.
 fn rates(report: &Report) -> Value {
     let (e, fit) = (report.experiment, report.fit);
-    let last = (e.n_frames - 1).max(2);
-    let mut frames: Vec<usize> =
-        (0..TIMES).map(|k| (last as f64).powf(k as f64 / (TIMES - 1) as f64).round() as usize).collect();
-    frames.dedup();
+    let frames = frames_over_ln(e.n_frames, TIMES);
     let of_block = |block: usize| {
         let own = Block::from_slice(&fit.physical[3 * block..]);
         let rate = |i: usize| own.amplitude * e.tau(i).powf(own.exponent) + own.offset;

@@ -13,6 +13,14 @@ use crate::gram::overview::{Overview, View};
 use crate::output::Report;
 use crate::{Result, files};
 
+/// At most so many of the fitted frames, spread evenly over the logarithm of the time.
+fn frames_over_ln(n_frames: usize, most: usize) -> Vec<usize> {
+    let last = (n_frames - 1).max(2) as f64;
+    let mut frames: Vec<usize> = (0..most).map(|k| last.powf(k as f64 / (most - 1) as f64).round() as usize).collect();
+    frames.dedup();
+    frames
+}
+
 /// Writes the page into a folder; returns its path. `seen` is empty where the data couldn't be looked at.
 ///
 /// # Errors

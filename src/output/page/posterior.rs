@@ -4,11 +4,12 @@ use std::fmt::Write;
 
 use maud::{Markup, PreEscaped, html};
 
+use super::frames_over_ln;
 use crate::model::{Block, PHYSICAL, RATE_FLOOR};
 use crate::output::Report;
 use crate::output::console::{rounded, with_error};
 use crate::sampler::diagnostics::{quantile, rank_histogram};
-use crate::sampler::summary::{Kind, Marginal, Series, Summary};
+use crate::sampler::summary::{Agreement, Kind, Marginal, QUANTILES, Series, Summary};
 use crate::text::grouped;
 
 /// Colours of chains, told apart by people who see fewer of them (Okabe and Ito).
@@ -130,10 +131,8 @@ fn band(report: &Report, summary: &Summary, block: usize) -> Option<Markup> {
         (Some(draws), _) => draws[draw],
         (None, fixed) => fixed.unwrap_or_default(),
     };
-    let last = (e.n_frames - 1).max(2);
-    let mut frames: Vec<usize> =
-        (0..TIMES).map(|k| (last as f64).powf(k as f64 / (TIMES - 1) as f64).round() as usize).collect();
-    frames.dedup();
+    let frames = frames_over_ln(e.n_frames, TIMES);
+    let last = *frames.last()?;
     let bands: Vec<[f64; 5]> = frames
         .iter()
         .map(|&frame| {
@@ -145,7 +144,7 @@ fn band(report: &Report, summary: &Summary, block: usize) -> Option<Markup> {
                 })
                 .collect();
             rates.sort_by(f64::total_cmp);
-            crate::sampler::summary::QUANTILES.map(|p| quantile(&rates, p))
+            QUANTILES.map(|p| quantile(&rates, p))
         })
         .collect();
     let limits = range(bands.iter().flatten().copied());
@@ -176,10 +175,7 @@ fn band(report: &Report, summary: &Summary, block: usize) -> Option<Markup> {
 
 fn row(marginal: &Marginal) -> Markup {
     let (series, d) = (&marginal.series, &marginal.diagnosis);
-    let agreement = marginal.agreement.as_ref().map_or(String::new(), |a| {
-        let word = if a.agrees { "agrees" } else { "differs" };
-        format!("{word}: {:+.2} σ, {:.2} × as wide", a.shift, a.width)
-    });
+    let agreement = marginal.agreement.as_ref().map_or(String::new(), Agreement::words);
     html! {
         tr {
             td { (series.name) }

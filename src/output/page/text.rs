@@ -130,8 +130,8 @@ fn parameters(report: &Report) -> Markup {
                         (row(&name, with_error(at.value, at.value_error), at.unit, html! {}, "derived"))
                         (row("its slope in ln t", with_error(at.slope, at.slope_error), at.unit, html! {}, "derived"))
                     }
-                    @for (derived, error) in report.derived().iter().filter(|(derived, _)| !derived.name.contains("at_t_ref")) {
-                        (row(derived.name, with_error(derived.value, *error), derived.unit, html! {}, "derived"))
+                    @for (derived, error) in report.derived_elsewhere() {
+                        (row(derived.name, with_error(derived.value, error), derived.unit, html! {}, "derived"))
                     }
                 }
             }
