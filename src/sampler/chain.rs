@@ -109,34 +109,23 @@ impl Chain {
     }
 
     /// Looks for a start around the centre, the farthest first; it stays without one where the density is zero everywhere.
-    ///
-    /// # Errors
-    /// What looking fails with.
-    pub fn begin<E>(&mut self, plan: &Plan, look: &mut impl FnMut(&[f64]) -> Result<Option<Seen>, E>) -> Result<(), E> {
+    pub async fn begin(&mut self, plan: &Plan<'_>, look: &mut impl AsyncFnMut(&[f64]) -> Option<Seen>) {
         let away: Vec<f64> = plan.centre.iter().map(|_| StandardNormal.sample(&mut self.rng)).collect();
         for k in 0..TRIES {
             let scale = if k + 1 == TRIES { 0.0 } else { WIDER * 0.5f64.powi(k as i32) };
             let x = self.metric.x(&away.iter().map(|z| scale * z).collect::<Vec<_>>());
-            if let Some(seen) = look(&x)? {
+            if let Some(seen) = look(&x).await {
                 self.at = Some((x, seen));
                 break;
             }
         }
-        Ok(())
     }
 
     /// Makes a transition.
     ///
-    /// # Errors
-    /// What looking fails with.
-    ///
     /// # Panics
     /// Where the chain has no place.
-    pub fn go_on<E>(
-        mut self,
-        plan: &Plan,
-        look: &mut impl FnMut(&[f64]) -> Result<Option<Seen>, E>,
-    ) -> Result<Told, E> {
+    pub async fn go_on(mut self, plan: &Plan<'_>, look: &mut impl AsyncFnMut(&[f64]) -> Option<Seen>) -> Told {
         let (config, step) = (plan.config, self.step.get());
         let (x, seen) = self.at.take().expect("a chain that has begun");
         let metric = &self.metric;
@@ -150,8 +139,8 @@ impl Chain {
         let from = position(&metric.z(&x), Some(seen));
         // it stays exactly where it was unless it moves
         let stays = from.z.clone();
-        let done =
-            transition(&from, step, config.max_tree_depth, &mut self.rng, |z| Ok(position(z, look(&metric.x(z))?)))?;
+        let look_there = async |z: &[f64]| position(z, look(&metric.x(z)).await);
+        let done = transition(&from, step, config.max_tree_depth, &mut self.rng, look_there).await;
         let x = if done.to.z == stays { x } else { metric.x(&done.to.z) };
         let seen = done.to.what.expect("a place with density");
         self.made += 1;
@@ -171,7 +160,7 @@ impl Chain {
             self.learn(plan, done.acceptance, &x);
         }
         self.at = Some((x, seen));
-        Ok(Told { chain: self, draw, n_steps: done.n_steps })
+        Told { chain: self, draw, n_steps: done.n_steps }
     }
 
     /// Warms up by a transition.

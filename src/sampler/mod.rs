@@ -2,9 +2,9 @@
 //!
 //! The sampler sees the data as the solver does, through [`Objective`]: it asks for Gram matrices at points. Contrast and offset are
 //! integrated out and drawn afterwards ([`posterior`]), the physical parameters move in coordinates without bounds
-//! ([`coordinates`]), a few chains side by side, each in a thread of its own. Whatever place a chain wants to know next, all of them
-//! share one pass. A chain's way depends on the answers to it alone, so neither ranks nor threads nor the other chains change a
-//! bit of it.
+//! ([`coordinates`]). A few chains go side by side, each a future that is pending while it waits for a pass: whatever they want to
+//! know next, all of them share one. A chain's way depends on the answers to it alone, so neither ranks nor threads nor the other
+//! chains change a bit of it.
 //!
 //! What and how, with references and figures: `docs/sampling.md`.
 

@@ -105,17 +105,14 @@ fn run_together<T>(left: &Stretch<T>, right: &Stretch<T>) -> bool {
 }
 
 /// Moves from a position by steps of this length, along at most 2^`most_doublings` of them. `density` gives the position at
-/// coordinates, or the error that ends the transition.
-///
-/// # Errors
-/// What `density` fails with.
-pub fn transition<T: Clone, E, R: Rng>(
+/// coordinates.
+pub async fn transition<T: Clone, R: Rng>(
     from: &Position<T>,
     step: f64,
     most_doublings: u32,
     rng: &mut R,
-    density: impl FnMut(&[f64]) -> Result<Position<T>, E>,
-) -> Result<Transition<T>, E> {
+    density: impl AsyncFnMut(&[f64]) -> Position<T>,
+) -> Transition<T> {
     let momentum = from.z.iter().map(|_| StandardNormal.sample(rng)).collect();
     let start = Moving { at: from.clone(), momentum };
     let begin = start.energy();
@@ -132,7 +129,7 @@ pub fn transition<T: Clone, E, R: Rng>(
     while depth < most_doublings {
         let forward = walk.rng.random::<bool>();
         let edge = if forward { &all.last } else { &all.first };
-        let Some(more) = walk.stretch(edge, depth, forward)? else { break };
+        let Some(more) = walk.stretch(edge, depth, forward).await else { break };
         depth += 1;
         // the new half is preferred by its weight against the old one's, which moves farther than a fair draw from both
         let share = (more.ln_weight - all.ln_weight).exp();
@@ -154,33 +151,33 @@ pub fn transition<T: Clone, E, R: Rng>(
         }
     }
     let (to, energy) = all.chosen;
-    Ok(Transition {
+    Transition {
         to,
         energy,
         acceptance: walk.acceptance / f64::from(walk.n_steps.max(1)),
         depth,
         n_steps: walk.n_steps,
         diverged: walk.diverged,
-    })
+    }
 }
 
-impl<T: Clone, E, R: Rng, F: FnMut(&[f64]) -> Result<Position<T>, E>> Walk<'_, T, R, F> {
+impl<T: Clone, R: Rng, F: AsyncFnMut(&[f64]) -> Position<T>> Walk<'_, T, R, F> {
     /// One step of the leapfrog.
-    fn leap(&mut self, from: &Moving<T>, forward: bool) -> Result<Moving<T>, E> {
+    async fn leap(&mut self, from: &Moving<T>, forward: bool) -> Moving<T> {
         let step = if forward { self.step } else { -self.step };
         let kick = |momentum: &[f64], gradient: &[f64]| -> Vec<f64> {
             momentum.iter().zip(gradient).map(|(p, g)| p + 0.5 * step * g).collect()
         };
         let half = kick(&from.momentum, &from.at.gradient);
         let z: Vec<f64> = from.at.z.iter().zip(&half).map(|(z, p)| z + step * p).collect();
-        let at = (self.density)(&z)?;
-        Ok(Moving { momentum: kick(&half, &at.gradient), at })
+        let at = (self.density)(&z).await;
+        Moving { momentum: kick(&half, &at.gradient), at }
     }
 
     /// 2^`depth` steps on from `edge`; `None` where they turn back or leave the support.
-    fn stretch(&mut self, edge: &Moving<T>, depth: u32, forward: bool) -> Result<Option<Stretch<T>>, E> {
+    async fn stretch(&mut self, edge: &Moving<T>, depth: u32, forward: bool) -> Option<Stretch<T>> {
         if depth == 0 {
-            let to = self.leap(edge, forward)?;
+            let to = self.leap(edge, forward).await;
             self.n_steps += 1;
             let energy = to.energy();
             let rise = if energy.is_finite() { energy - self.begin } else { f64::INFINITY };
@@ -188,36 +185,35 @@ impl<T: Clone, E, R: Rng, F: FnMut(&[f64]) -> Result<Position<T>, E>> Walk<'_, T
             if rise > DIVERGENT {
                 // a wall is no fault of the integration
                 self.diverged |= to.at.ln_density > f64::NEG_INFINITY;
-                return Ok(None);
+                return None;
             }
-            return Ok(Some(Stretch {
+            return Some(Stretch {
                 sum: to.momentum.clone(),
                 chosen: (to.at.clone(), energy),
                 ln_weight: -rise,
                 first: to.clone(),
                 last: to,
-            }));
+            });
         }
-        let Some(near) = self.stretch(edge, depth - 1, forward)? else { return Ok(None) };
-        let Some(far) = self.stretch(if forward { &near.last } else { &near.first }, depth - 1, forward)? else {
-            return Ok(None);
-        };
+        let near = Box::pin(self.stretch(edge, depth - 1, forward)).await?;
+        let edge = if forward { &near.last } else { &near.first };
+        let far = Box::pin(self.stretch(edge, depth - 1, forward)).await?;
         let ln_weight = ln_sum(near.ln_weight, far.ln_weight);
         let takes_far = self.rng.random::<f64>() < (far.ln_weight - ln_weight).exp();
         let (left, right) = if forward { (near, far) } else { (far, near) };
         let ahead = run_together(&left, &right);
         let sum = sum(&left.sum, &right.sum);
         let chosen = if takes_far == forward { right.chosen } else { left.chosen };
-        Ok(ahead.then_some(Stretch { sum, chosen, ln_weight, first: left.first, last: right.last }))
+        ahead.then_some(Stretch { sum, chosen, ln_weight, first: left.first, last: right.last })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::run::at_once;
     use super::*;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
-    use std::convert::Infallible;
 
     /// Draws from a density on the line given by ln and its derivative.
     fn draws(
@@ -228,14 +224,14 @@ mod tests {
         density: impl Fn(&[f64]) -> (f64, Vec<f64>),
     ) -> (Vec<Vec<f64>>, f64) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut at = |z: &[f64]| {
+        let at = |z: &[f64]| {
             let (ln_density, gradient) = density(z);
-            Ok::<_, Infallible>(Position { z: z.to_vec(), ln_density, gradient, what: () })
+            Position { z: z.to_vec(), ln_density, gradient, what: () }
         };
-        let mut position = at(&vec![0.1; d]).unwrap_or_else(|e| match e {});
+        let mut position = at(&vec![0.1; d]);
         let (mut out, mut acceptance) = (Vec::new(), 0.0);
         for _ in 0..n {
-            let done = transition(&position, step, 10, &mut rng, &mut at).unwrap_or_else(|e| match e {});
+            let done = at_once(transition(&position, step, 10, &mut rng, async |z: &[f64]| at(z)));
             acceptance += done.acceptance;
             position = done.to;
             out.push(position.z.clone());
@@ -284,12 +280,12 @@ mod tests {
     fn an_energy_that_runs_away_is_told() {
         let steep = |z: &[f64]| (-1e6 * z[0] * z[0], vec![-2e6 * z[0]]);
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let mut at = |z: &[f64]| {
+        let at = |z: &[f64]| {
             let (ln_density, gradient) = steep(z);
-            Ok::<_, Infallible>(Position { z: z.to_vec(), ln_density, gradient, what: () })
+            Position { z: z.to_vec(), ln_density, gradient, what: () }
         };
-        let from = at(&[1e-3]).unwrap_or_else(|e| match e {});
-        let done = transition(&from, 1.0, 10, &mut rng, &mut at).unwrap_or_else(|e| match e {});
+        let from = at(&[1e-3]);
+        let done = at_once(transition(&from, 1.0, 10, &mut rng, async |z: &[f64]| at(z)));
         assert!(done.diverged && done.to.z == from.z && done.n_steps == 1);
     }
 }

@@ -1,12 +1,12 @@
 //! All chains side by side: every pass answers all of them.
 
-use std::cell::RefCell;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::task::{Context, Poll, Waker};
 
 use serde::{Deserialize, Serialize};
 
 use super::chain::{Chain, Plan, Told};
-use super::posterior::Seen;
 use super::{Draw, SamplerConfig};
 use crate::gram::{Gram, Objective, Pass, Point};
 use crate::{Error, Result};
@@ -79,45 +79,48 @@ impl Record {
     }
 }
 
-/// What a chain says.
-enum Said {
-    /// It wants to know a place.
-    Asks(Point),
-    /// It has made a transition.
-    Went(Box<Told>),
-    /// It has made them all.
-    Done,
-    /// Nowhere near the fit is there any density.
-    Nowhere,
+/// Between a chain and the passes that answer it.
+#[derive(Default)]
+struct Line {
+    /// The place that the chain wants to know,
+    asked: Cell<Option<Point>>,
+    /// and what was found there.
+    answer: Cell<Option<Vec<Gram>>>,
 }
 
-/// A chain's line to the others is cut.
-struct Cut;
+impl Line {
+    /// The Gram matrices at a point: pending until they are there.
+    async fn ask(&self, point: Point) -> Vec<Gram> {
+        self.asked.set(Some(point));
+        poll_fn(|_| self.answer.take().map_or(Poll::Pending, Poll::Ready)).await
+    }
+}
 
-/// The life of one chain in its thread.
-fn live(plan: &Plan, mut chain: Chain, say: impl Fn(Said) -> std::result::Result<(), Cut>, hear: &Receiver<Vec<Gram>>) {
-    let mut look = |x: &[f64]| -> std::result::Result<Option<Seen>, Cut> {
-        let Some(point) = plan.posterior.point(x) else { return Ok(None) };
-        say(Said::Asks(point))?;
-        let grams = hear.recv().map_err(|_| Cut)?;
-        Ok(plan.posterior.see(x, &grams))
+/// The life of one chain, as a future that is pending wherever it waits for a pass. It tells every transition; false where there is
+/// no density near the fit.
+async fn live(plan: &Plan<'_>, mut chain: Chain, line: &Line, tell: impl Fn(Told)) -> bool {
+    let mut look = async |x: &[f64]| {
+        let point = plan.posterior.point(x)?;
+        plan.posterior.see(x, &line.ask(point).await)
     };
-    let mut all = || {
-        if !chain.has_begun() {
-            chain.begin(plan, &mut look)?;
-            if !chain.has_begun() {
-                return say(Said::Nowhere);
-            }
-        }
-        while chain.made() < plan.length() {
-            let told = chain.clone().go_on(plan, &mut look)?;
-            chain.clone_from(&told.chain);
-            say(Said::Went(Box::new(told)))?;
-        }
-        say(Said::Done)
-    };
-    // a line that is cut means that nobody wants to hear of it any more
-    let _ = all();
+    if !chain.has_begun() {
+        chain.begin(plan, &mut look).await;
+    }
+    while chain.has_begun() && chain.made() < plan.length() {
+        let told = chain.go_on(plan, &mut look).await;
+        chain = told.chain.clone();
+        tell(told);
+    }
+    chain.has_begun()
+}
+
+/// What a future comes to that needn't wait.
+#[cfg(test)]
+pub(super) fn at_once<T>(future: impl Future<Output = T>) -> T {
+    match std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => done,
+        Poll::Pending => panic!("it waits"),
+    }
 }
 
 fn packed(grams: &[Gram]) -> Vec<f64> {
@@ -151,56 +154,48 @@ pub fn sample(
         let kept = |chain| Kept { chain, answers: Vec::new(), draws: Vec::new(), n_steps: 0 };
         record.borrow_mut().chains = begun.into_iter().map(kept).collect();
     }
-    let (to_us, from_chains) = channel::<(usize, Said)>();
-    std::thread::scope(|scope| {
-        let mut lines: Vec<Option<Sender<Vec<Gram>>>> = Vec::new();
-        for (number, kept) in record.borrow().chains.iter().enumerate() {
-            let (answer, hear) = channel();
-            lines.push(Some(answer));
-            let (chain, to_us) = (kept.chain.clone(), to_us.clone());
-            scope.spawn(move || live(plan, chain, |said| to_us.send((number, said)).map_err(|_| Cut), &hear));
-        }
-        drop(to_us);
-        let mut known: Vec<std::vec::IntoIter<Vec<f64>>> =
-            record.borrow().chains.iter().map(|kept| kept.answers.clone().into_iter()).collect();
-        let mut asked: Vec<Option<Point>> = vec![None; lines.len()];
-        // `lines` goes with an error, and with it all chains
-        loop {
-            // until every chain waits for an answer or is done
-            while lines.iter().zip(&asked).any(|(line, asked)| line.is_some() && asked.is_none()) {
-                let Ok((number, said)) = from_chains.recv() else {
-                    return Err(nowhere("a chain has ended before its time"));
-                };
-                match said {
-                    Said::Asks(point) => match known[number].next() {
-                        Some(sums) => answer(&mut lines[number], unpacked(&sums)),
-                        None => asked[number] = Some(point),
+    let begun: Vec<Chain> = record.borrow().chains.iter().map(|kept| kept.chain.clone()).collect();
+    let mut known: Vec<std::vec::IntoIter<Vec<f64>>> =
+        record.borrow().chains.iter().map(|kept| kept.answers.clone().into_iter()).collect();
+    let lines: Vec<Line> = begun.iter().map(|_| Line::default()).collect();
+    let mut lives: Vec<_> = begun
+        .into_iter()
+        .zip(&lines)
+        .enumerate()
+        .map(|(number, (chain, line))| {
+            Some(Box::pin(live(plan, chain, line, move |told| record.borrow_mut().went(number, told))))
+        })
+        .collect();
+    // nobody is woken: every chain is asked again when its answer is there
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        let mut asked = Vec::new();
+        for (number, (life, line)) in lives.iter_mut().zip(&lines).enumerate() {
+            while let Some(chain) = life {
+                match chain.as_mut().poll(&mut context) {
+                    Poll::Ready(true) => *life = None,
+                    Poll::Ready(false) => return Err(nowhere("there is no density around the fit")),
+                    Poll::Pending => match known[number].next() {
+                        Some(sums) => line.answer.set(Some(unpacked(&sums))),
+                        None => {
+                            asked.extend(line.asked.take().map(|point| (number, point)));
+                            break;
+                        }
                     },
-                    Said::Went(told) => record.borrow_mut().went(number, *told),
-                    Said::Done => lines[number] = None,
-                    Said::Nowhere => return Err(nowhere("there is no density around the fit")),
                 }
             }
-            let (numbers, points): (Vec<usize>, Vec<Point>) =
-                asked.iter_mut().enumerate().filter_map(|(k, point)| Some((k, point.take()?))).unzip();
-            if points.is_empty() {
-                return Ok(());
-            }
-            let sums = objective.evaluate(0, &points, Pass::Gram)?;
-            record.borrow_mut().n_points += points.len() as u64;
-            for (number, grams) in numbers.into_iter().zip(sums) {
-                record.borrow_mut().chains[number].answers.push(packed(&grams));
-                answer(&mut lines[number], grams);
-            }
-            observe();
         }
-    })
-}
-
-fn answer(line: &mut Option<Sender<Vec<Gram>>>, grams: Vec<Gram>) {
-    // a chain that hears no more ends, which is seen when it says no more
-    if let Some(line) = line {
-        let _ = line.send(grams);
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let (numbers, points): (Vec<usize>, Vec<Point>) = asked.into_iter().unzip();
+        let sums = objective.evaluate(0, &points, Pass::Gram)?;
+        record.borrow_mut().n_points += points.len() as u64;
+        for (number, grams) in numbers.into_iter().zip(sums) {
+            record.borrow_mut().chains[number].answers.push(packed(&grams));
+            lines[number].answer.set(Some(grams));
+        }
+        observe();
     }
 }
 
