@@ -210,10 +210,18 @@ impl<T: Clone, R: Rng, F: AsyncFnMut(&[f64]) -> Position<T>> Walk<'_, T, R, F> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::run::at_once;
     use super::*;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
+    use std::task::{Context, Poll, Waker};
+
+    /// What a future comes to that needn't wait.
+    fn at_once<T>(future: impl Future<Output = T>) -> T {
+        match std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(done) => done,
+            Poll::Pending => panic!("it waits"),
+        }
+    }
 
     /// Draws from a density on the line given by ln and its derivative.
     fn draws(

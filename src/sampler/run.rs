@@ -114,15 +114,6 @@ async fn live(plan: &Plan<'_>, mut chain: Chain, line: &Line, tell: impl Fn(Told
     chain.has_begun()
 }
 
-/// What a future comes to that needn't wait.
-#[cfg(test)]
-pub(super) fn at_once<T>(future: impl Future<Output = T>) -> T {
-    match std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(done) => done,
-        Poll::Pending => panic!("it waits"),
-    }
-}
-
 fn packed(grams: &[Gram]) -> Vec<f64> {
     grams.iter().flat_map(|gram| gram.0[Pass::Gram.filled()].iter().copied()).collect()
 }
