@@ -131,6 +131,8 @@ fn a_dry_run_tells_the_plan_and_writes_nothing() {
         assert!(!outcome.stdout.contains("NaN") && !outcome.stdout.contains("inf "), "{outcome}");
         assert_eq!(tree(folder), before, "a dry run wrote something");
     }
+    let sampled = alone(folder, &["--config", "config.yaml", "--dry-run", "--method", "nuts"]).success();
+    assert!(sampled.stdout.contains("sampling            about"), "{sampled}");
     let quiet = alone(folder, &["--config", "config.yaml", "--dry-run", "-q"]).success();
     assert_eq!((quiet.stdout.as_str(), quiet.stderr.as_str()), ("", ""), "{quiet}");
 }

@@ -26,6 +26,9 @@ const MOST_LINES: usize = 16;
 const FINE_PASSES: f64 = 5.0;
 /// Passes on a level between the coarsest and the finest.
 const MIDDLE_PASSES: f64 = 4.0;
+/// Evaluations of a transition of the sampler where the parameters are well determined, and more than were seen where they aren't
+/// (figures in docs/sampling.md).
+const STEPS: (f64, f64) = (7.0, 30.0);
 /// Passes of one start that is refined on the coarsest level.
 const START_PASSES: f64 = 25.0;
 
@@ -199,6 +202,16 @@ impl Printed<'_> {
         alone(Pass::Gram, gram) + alone(Pass::Chi2, chi2)
     }
 
+    /// The least and the most that sampling is expected to take. The chains share a pass and its collective calls, not its
+    /// arithmetic.
+    fn sampling_seconds(&self) -> (f64, f64) {
+        let sampler = &self.config.sampler;
+        let shared = self.survey.exchange_seconds();
+        let pass = sampler.n_chains as f64 * (self.survey.pass_seconds(0, Pass::Gram) - shared) + shared;
+        let transitions = (sampler.n_warmup + sampler.n_draws) as f64;
+        (transitions * STEPS.0 * pass, transitions * STEPS.1 * pass)
+    }
+
     fn print_levels(&self, out: &mut impl Write) -> std::io::Result<()> {
         writeln!(out, "\n  Levels")?;
         let columns = ["level", "frames", "tiles", "pairs", "a pass", "passes", "together"];
@@ -264,6 +277,11 @@ impl Printed<'_> {
         line("  tables", format!("{} of it, on every rank", about(tables)))?;
         line("  collective calls", format!("{} of it, with {gathered} bytes gathered", about(exchange)))?;
         let fitting: f64 = (0..self.survey.levels.len()).map(|level| self.level_seconds(level)).sum();
+        if self.config.method.samples() {
+            let (least, most) = self.sampling_seconds();
+            let steps = format!("{} to {} evaluations a draw", STEPS.0, STEPS.1);
+            line("sampling", format!("about {} to {} beside the fit, for {steps}", about(least), about(most)))?;
+        }
         match self.reading {
             Some(reading) => {
                 line("reading", format!("about {}, from the time for the first matrix", about(reading)))?;
