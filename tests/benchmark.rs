@@ -60,6 +60,9 @@ fn assert_promised(report: &Value, threads: &[u64]) {
     let of = |name: &str| rows.iter().filter(|r| r["name"] == name).collect::<Vec<_>>();
     assert_eq!(of("read").len(), 2);
     assert!(of("read").iter().all(|r| r["raw_bytes_per_second"].is_number()));
+    let drawn = of("draws");
+    assert!(drawn.len() == 2 && drawn.iter().all(|r| r["ess_per_second"].as_f64() > Some(1.0)), "{drawn:?}");
+    assert!(drawn.iter().all(|r| r["r_hat"].as_f64() < Some(1.1)), "{drawn:?}");
     assert!(of("fit").len() == 2 && of("fit").iter().all(|r| r["converged"] == true));
 }
 
@@ -69,7 +72,7 @@ fn a_quick_benchmark_has_the_promised_fields() {
     let arguments = ["benchmark", "--quick", "--json", "b.json", "--threads", "2,1"];
     let outcome = alone(folder.path(), &arguments).success();
     assert_promised(&json(&folder.path().join("b.json")), &[1, 2]);
-    for part in ["Machine", "FMA portable", "Passes", "×70/peak", "Reading", "Reduction", "Whole fits"] {
+    for part in ["Machine", "FMA portable", "Passes", "×70/peak", "Reading", "Reduction", "Whole fits", "Draws"] {
         assert!(outcome.stdout.contains(part), "{part}: {outcome}");
     }
     assert_eq!(tree(folder.path()).len(), 1, "more than the file asked for was left");

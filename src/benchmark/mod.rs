@@ -6,6 +6,7 @@
 
 mod check;
 mod device;
+mod draws;
 mod fit;
 mod machine;
 mod passes;
@@ -16,6 +17,7 @@ mod sample;
 
 pub use check::{Compared, Open, Speed, check, speeds};
 pub use device::{Comparison, Extent, compare};
+pub use draws::draws;
 pub use fit::fit;
 pub use machine::{Machine, cores, processor};
 pub use passes::passes;
@@ -38,6 +40,10 @@ pub struct Plan {
     pub portable_shape: (usize, usize),
     /// The same for files.
     pub file_shape: (usize, usize),
+    /// Frames and angles of the data that are drawn from.
+    pub drawn_shape: (usize, usize),
+    /// Draws of every chain.
+    pub n_draws: usize,
     /// Repetitions of a pass.
     pub passes: usize,
     /// Repetitions of reading a file and of a fit.
@@ -54,6 +60,8 @@ impl Plan {
             shape: (3000, 11),
             portable_shape: (500, 2),
             file_shape: (1500, 6),
+            drawn_shape: (300, 3),
+            n_draws: 1000,
             passes: 5,
             long: 2,
             memory: 1 << 30,
@@ -67,6 +75,8 @@ impl Plan {
             shape: (600, 3),
             portable_shape: (200, 1),
             file_shape: (300, 2),
+            drawn_shape: (60, 3),
+            n_draws: 200,
             passes: 3,
             long: 1,
             memory: 64 << 20,

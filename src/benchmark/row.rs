@@ -36,7 +36,7 @@ impl Timings {
 /// One figure.
 #[derive(Debug, Clone)]
 pub struct Row {
-    /// What was measured: `gram`, `chi2`, `read`, `reduce` or `fit`.
+    /// What was measured: `gram`, `chi2`, `read`, `reduce`, `fit` or `draws`.
     pub name: &'static str,
     /// Model of the data.
     pub model: &'static str,

@@ -39,7 +39,7 @@ pub fn benchmark(world: &World, plan: &Plan, json: Option<&Path>, out: &mut impl
 fn measure(plan: &Plan) -> Result<(Machine, Vec<Row>)> {
     let machine = Machine::measure(plan)?;
     let all = *plan.threads.last().unwrap_or(&1);
-    let (mut passes, mut fits, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut passes, mut fits, mut drawn, mut others) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for mode in [AnalysisMode::LaminarFlow, AnalysisMode::Static] {
         for slow in [false, true] {
             let sample = Sample::new(mode, if slow { plan.portable_shape } else { plan.shape });
@@ -52,6 +52,9 @@ fn measure(plan: &Plan) -> Result<(Machine, Vec<Row>)> {
             }
             if let Some(engine) = Engine::all().into_iter().next().filter(|engine| engine.is_slow() == slow) {
                 fits.push(benchmark::fit(&sample, &mut objective, engine, all, plan.long)?);
+                if !slow {
+                    drawn.push(benchmark::draws(&Sample::new(mode, plan.drawn_shape), engine, all, plan.n_draws)?);
+                }
             }
             if mode.has_shear() && !slow {
                 others.extend(RANKS.map(|ranks| benchmark::reduce_alone(&sample.experiment, ranks, COMPLETIONS)));
@@ -60,7 +63,7 @@ fn measure(plan: &Plan) -> Result<(Machine, Vec<Row>)> {
     }
     let file = Sample::new(AnalysisMode::LaminarFlow, plan.file_shape);
     let read = benchmark::read(&file, plan.long)?;
-    Ok((machine, passes.into_iter().chain(read).chain(others).chain(fits).collect()))
+    Ok((machine, passes.into_iter().chain(read).chain(others).chain(fits).chain(drawn).collect()))
 }
 
 fn text_of(machine: &Machine, rows: &[Row], ranks: usize) -> String {
@@ -178,6 +181,26 @@ fn print(machine: &Machine, rows: &[Row], out: &mut impl Write) -> std::io::Resu
         ]);
     }
     table.print(out)?;
+
+    writeln!(out, "\nDraws from the posterior, with the warm-up")?;
+    let columns = ["model", "isa", "threads", "frames", "angles", "draws", "evaluations", "time", "R̂", "ESS", "ESS/s"];
+    let mut table = Table::new(&columns, &[0, 1]);
+    for row in of(&["draws"]) {
+        table.row([
+            row.model.to_owned(),
+            some(row.isa),
+            row.threads.to_string(),
+            row.more["frames"].to_string(),
+            row.more["angles"].to_string(),
+            row.more["draws"].to_string(),
+            row.more["evaluations"].to_string(),
+            time(row.seconds.best()),
+            format!("{:.3}", row.number("r_hat")),
+            format!("{:.0}", row.number("ess")),
+            format!("{:.0}", row.number("ess_per_second")),
+        ]);
+    }
+    table.print(out)?;
     writeln!(out, "\n{LEGEND}")
 }
 
@@ -187,7 +210,8 @@ best, median: of several repetitions; other work on the machine makes them diffe
   instruction set, measured in turns. 70 is what a plain pass would count for a pair under shear: 45 products of the
   columns of z with each other and 25 to form them.
 idle: share of the pass in which threads had nothing to do.
-full: passes at full resolution; the others are on coarser levels.";
+full: passes at full resolution; the others are on coarser levels.
+R̂, ESS: the greatest and the least of all parameters; ESS counts the draws as if they were independent of each other.";
 
 fn print_machine(machine: &Machine, out: &mut impl Write) -> std::io::Result<()> {
     writeln!(out, "Machine")?;

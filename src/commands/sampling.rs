@@ -9,9 +9,8 @@ use crate::cluster::Driver;
 use crate::config::{Config, Method};
 use crate::gram::Objective;
 use crate::model::{Experiment, ParameterSpace, ScalingMode};
-use crate::sampler::diagnostics::e_bfmi;
 use crate::sampler::summary::{Marginal, Summary, series};
-use crate::sampler::{Draw, Noise, Plan, Posterior, Record, sample};
+use crate::sampler::{Noise, Plan, Posterior, Record, sample};
 use crate::solver::design::Scaling;
 use crate::solver::{Fit, Sigma, Weighted};
 use crate::telemetry::Progress;
@@ -129,7 +128,6 @@ impl Sampling<'_> {
 
     fn summary(&self, record: &Record, experiment: &Experiment, sigma_is_sampled: bool, seconds: f64) -> Summary {
         let draws = record.draws();
-        let config = self.config.sampler.clone();
         let compare = self.config.method == Method::Both;
         let marginals = series(&draws, experiment, self.space, self.mode, sigma_is_sampled)
             .into_iter()
@@ -138,22 +136,6 @@ impl Sampling<'_> {
                 Marginal::new(series, fit)
             })
             .collect();
-        let count = |f: fn(&Draw, u32) -> bool| {
-            draws.iter().copied().flatten().filter(|draw| f(draw, config.max_tree_depth)).count()
-        };
-        let energies = |chain: &[Draw]| chain.iter().map(|draw| draw.energy).collect::<Vec<_>>();
-        let acceptance = |chain: &[Draw]| chain.iter().map(|d| d.acceptance).sum::<f64>() / chain.len() as f64;
-        Summary {
-            diverged: count(|draw, _| draw.diverged),
-            deepest: count(|draw, most| draw.depth >= most),
-            e_bfmi: draws.iter().map(|chain| e_bfmi(&energies(chain))).collect(),
-            steps: draws.iter().filter_map(|chain| chain.last()).map(|draw| draw.step).collect(),
-            acceptance: draws.iter().map(|chain| acceptance(chain)).collect(),
-            n_points: record.n_points(),
-            config,
-            marginals,
-            sigma_is_sampled,
-            seconds,
-        }
+        Summary::new(record, self.config.sampler.clone(), marginals, sigma_is_sampled, seconds)
     }
 }

@@ -26,4 +26,4 @@ pub use scaling_mode::{ScalingMode, directions};
 pub(crate) use sinc::{SINC_DERIVATIVE_SERIES, SINC_SERIES};
 pub use sinc::{SINC_SERIES_LIMIT, sinc, sinc_and_derivative};
 pub use time_axis::{Basis, BlockAxis, RATE_FLOOR, TimeAxis};
-pub use valley::{Block, psi};
+pub use valley::{Block, psi, to_valley};

@@ -33,6 +33,16 @@ pub fn psi(z: f64) -> f64 {
     }
 }
 
+/// Natural parameters with every block (f0, a, f_off) replaced by its (A, B, κ); phi0 stays.
+pub fn to_valley(physical: &[f64], t_ref: f64) -> Vec<f64> {
+    let mut out = physical.to_vec();
+    for block in out.chunks_exact_mut(3) {
+        let valley = Block::from_slice(block).to_valley(t_ref);
+        block.copy_from_slice(&valley);
+    }
+    out
+}
+
 impl Block {
     /// From natural parameters (f0, a, f_off).
     pub fn from_slice(p: &[f64]) -> Self {

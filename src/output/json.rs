@@ -227,6 +227,7 @@ fn convergence(report: &Report) -> Value {
         "other_minima": fit.other_minima.iter().map(|o| json!({
             "level": o.level,
             "excess_chi_squared": number(o.excess),
+            "distance": number(fit.distance(o)),
             "parameters": PHYSICAL.iter().zip(&o.physical)
                 .map(|(p, v)| (p.name.to_string(), number(*v))).collect::<Map<_, _>>(),
         })).collect::<Vec<_>>(),

@@ -386,8 +386,9 @@ impl Report<'_> {
             let values: Vec<String> =
                 PHYSICAL.iter().zip(&other.physical).map(|(p, v)| format!("{} = {v:.4e}", p.name)).collect();
             out.push(format!(
-                "another minimum lies only {:.1} above in χ² (units of the residual variance): {}",
+                "another minimum lies only {:.1} above in χ² (units of the residual variance) and {:.0} standard errors away: {}",
                 other.excess,
+                self.fit.distance(other),
                 values.join(", ")
             ));
         }

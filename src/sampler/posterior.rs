@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::coordinates::{Coordinates, Place};
 use super::truncated::{Bivariate, Rectangle};
 use crate::gram::{G, Gram, ONE, Point, R};
-use crate::model::{Block, ParameterSpace, Prior};
+use crate::model::{ParameterSpace, Prior, to_valley};
 use crate::solver::design::{Group, Scaling};
 
 /// A uniform prior of contrast or offset is a normal one of so many times the range of its bounds: flat to 10⁻⁶ between them, and
@@ -155,16 +155,6 @@ impl<'a> Posterior<'a> {
         own + place.ln_jacobian
     }
 
-    /// (A, B, κ, …, phi0).
-    fn valley(&self, physical: &[f64]) -> Vec<f64> {
-        let mut out = physical.to_vec();
-        for block in 0..physical.len() / 3 {
-            let first = 3 * block;
-            out[first..first + 3].copy_from_slice(&Block::from_slice(&physical[first..]).to_valley(self.t_ref));
-        }
-        out
-    }
-
     fn step(&self, x: &[f64], k: usize) -> f64 {
         if self.steps[k] > 0.0 { self.steps[k] } else { FIRST_STEP * x[k].abs().max(SMALL) }
     }
@@ -173,14 +163,14 @@ impl<'a> Posterior<'a> {
         let (n, d) = (place.physical.len(), self.coordinates.len());
         let mut out = Slopes { valley: DMatrix::zeros(n, d), ln_prior: vec![0.0; d] };
         let mut moved = x.to_vec();
-        let here = (self.valley(&place.physical), self.ln_prior(place));
+        let here = (to_valley(&place.physical, self.t_ref), self.ln_prior(place));
         for k in 0..d {
             let h = self.step(x, k);
             let mut at = |by: f64| {
                 moved[k] = x[k] + by;
                 let place = self.coordinates.place(&moved);
                 moved[k] = x[k];
-                place.map(|place| (self.valley(&place.physical), self.ln_prior(&place)))
+                place.map(|place| (to_valley(&place.physical, self.t_ref), self.ln_prior(&place)))
             };
             // beside an edge one side has to do
             let (up, down) = (at(h), at(-h));

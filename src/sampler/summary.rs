@@ -1,7 +1,7 @@
 //! What the draws say: one marginal distribution per quantity, how far it can be trusted, and whether the fit agrees.
 
-use super::diagnostics::{Diagnosis, E_BFMI_LIMIT, ESS_LIMIT, RHAT_LIMIT, diagnose, quantile};
-use super::{Draw, SamplerConfig};
+use super::diagnostics::{Diagnosis, E_BFMI_LIMIT, ESS_LIMIT, RHAT_LIMIT, diagnose, e_bfmi, quantile};
+use super::{Draw, Record, SamplerConfig};
 use crate::model::{CONTRAST, Experiment, OFFSET, PHYSICAL, ParameterSpace, ScalingMode, derived};
 
 /// Probabilities of the quantiles that are given: the middle, and the ends of intervals with 68.27 % and 95.45 %.
@@ -203,6 +203,34 @@ fn ess_limit(n_chains: usize) -> f64 {
 const MOST_NAMED: usize = 5;
 
 impl Summary {
+    /// Of what was recorded with these settings in so many seconds, and the distributions that it has.
+    pub fn new(
+        record: &Record,
+        config: SamplerConfig,
+        marginals: Vec<Marginal>,
+        sigma_is_sampled: bool,
+        seconds: f64,
+    ) -> Self {
+        let draws = record.draws();
+        let count = |f: fn(&Draw, u32) -> bool| {
+            draws.iter().copied().flatten().filter(|draw| f(draw, config.max_tree_depth)).count()
+        };
+        let energies = |chain: &[Draw]| chain.iter().map(|draw| draw.energy).collect::<Vec<_>>();
+        let acceptance = |chain: &[Draw]| chain.iter().map(|d| d.acceptance).sum::<f64>() / chain.len() as f64;
+        Self {
+            diverged: count(|draw, _| draw.diverged),
+            deepest: count(|draw, most| draw.depth >= most),
+            e_bfmi: draws.iter().map(|chain| e_bfmi(&energies(chain))).collect(),
+            steps: draws.iter().filter_map(|chain| chain.last()).map(|draw| draw.step).collect(),
+            acceptance: draws.iter().map(|chain| acceptance(chain)).collect(),
+            n_points: record.n_points(),
+            config,
+            marginals,
+            sigma_is_sampled,
+            seconds,
+        }
+    }
+
     /// Draws of all chains.
     pub fn n_draws(&self) -> usize {
         self.config.n_chains * self.config.n_draws
@@ -257,10 +285,22 @@ impl Summary {
         self.doubts().is_empty()
     }
 
-    /// Least effective sample size of all parameters, per second.
+    fn parameters(&self) -> impl Iterator<Item = &Diagnosis> {
+        self.marginals.iter().filter(|m| m.series.kind == Kind::Parameter).map(|m| &m.diagnosis)
+    }
+
+    /// Least effective sample size of all parameters, bulk or tail.
+    pub fn least_ess(&self) -> f64 {
+        self.parameters().map(|d| d.ess_bulk.min(d.ess_tail)).fold(f64::INFINITY, f64::min)
+    }
+
+    /// Greatest R̂ of all parameters.
+    pub fn worst_rhat(&self) -> f64 {
+        self.parameters().map(|d| d.rhat).fold(f64::NEG_INFINITY, f64::max)
+    }
+
+    /// The least effective sample size, per second.
     pub fn ess_per_second(&self) -> f64 {
-        let parameters = self.marginals.iter().filter(|m| m.series.kind == Kind::Parameter);
-        let least = parameters.map(|m| m.diagnosis.ess_bulk.min(m.diagnosis.ess_tail)).fold(f64::INFINITY, f64::min);
-        least / self.seconds
+        self.least_ess() / self.seconds
     }
 }

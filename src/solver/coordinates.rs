@@ -15,7 +15,7 @@
 
 use nalgebra::{DMatrix, DVector};
 
-use crate::model::{Block, MAX_PHYSICAL, ParameterSpace};
+use crate::model::{Block, MAX_PHYSICAL, ParameterSpace, to_valley};
 
 /// What a step can change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -308,12 +308,7 @@ impl Chart {
 
     /// (A, B, κ, …, phi0).
     pub fn valley(&self, physical: &[f64]) -> DVector<f64> {
-        let mut out = physical.to_vec();
-        for block in 0..self.blocks() {
-            let valley = Block::from_slice(&physical[3 * block..]).to_valley(self.t_ref);
-            out[3 * block..3 * block + 3].copy_from_slice(&valley);
-        }
-        DVector::from_vec(out)
+        DVector::from_vec(to_valley(physical, self.t_ref))
     }
 
     /// Whether a parameter lies on one of its bounds, to rounding.

@@ -234,6 +234,13 @@ impl Fit {
         };
         (found.1 > 0.0).then_some(found)
     }
+
+    /// How far another minimum lies from the answer, in standard errors of the answer along the way there. A parabola alone would
+    /// raise χ² by the square of it.
+    pub fn distance(&self, other: &OtherMinimum) -> f64 {
+        let Some(t_ref) = self.covariance.at_reference.first().map(|at| at.t_ref) else { return f64::NAN };
+        self.projected.distance(&self.physical, &other.physical, t_ref) / self.covariance.s2.sqrt()
+    }
 }
 
 struct Solver<'a, 'o> {
@@ -476,12 +483,9 @@ impl Solver<'_, '_> {
     /// Whether two answers are the same minimum, by the metric of the better one.
     fn same(&self, best: &Trust, other: &Trust) -> bool {
         let Some(projected) = best.projected() else { return false };
-        let chart = &self.problem.chart;
-        let valley = |p: &[f64]| chart.valley(p);
-        let difference = valley(best.physical()) - valley(other.physical());
-        let distance2 = difference.dot(&(&projected.normal * &difference)) / best.noise_variance();
-        let excess = (other.chi2() - best.chi2()).abs() / best.noise_variance();
-        excess < SAME_MINIMUM && distance2.max(0.0).sqrt() < SAME_MINIMUM
+        let s2 = best.noise_variance();
+        let distance = projected.distance(best.physical(), other.physical(), self.problem.chart.t_ref()) / s2.sqrt();
+        (other.chi2() - best.chi2()).abs() / s2 < SAME_MINIMUM && distance < SAME_MINIMUM
     }
 
     /// `plain`: sums without weights, of a robust fit.

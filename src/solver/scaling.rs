@@ -12,7 +12,7 @@ use nalgebra::{DMatrix, DVector};
 use super::design::{Group, Scaling};
 use super::optimum::{Optimum, Quadratic, optimum};
 use crate::gram::{G, Gram, ONE, R};
-use crate::model::AngleBounds;
+use crate::model::{AngleBounds, to_valley};
 
 /// Optimal contrasts and offsets of one group of angles and what they do to the normal equations.
 #[derive(Debug, Clone)]
@@ -52,6 +52,14 @@ impl Projected {
     /// Pairs in all.
     pub fn n_pairs(&self) -> f64 {
         self.pairs_per_angle.iter().sum()
+    }
+
+    /// √(d·N·d), with the difference d of two points of natural parameters in (A, B, κ, …, phi0) and the normal matrix N at the first,
+    /// contrast and offset free: in standard errors, where it is divided by that of the noise.
+    pub fn distance(&self, here: &[f64], there: &[f64], t_ref: f64) -> f64 {
+        let valley = |physical: &[f64]| DVector::from_vec(to_valley(physical, t_ref));
+        let difference = valley(there) - valley(here);
+        difference.dot(&(&self.normal * &difference)).max(0.0).sqrt()
     }
 
     /// Contrast and offset averaged over the angles.

@@ -219,6 +219,29 @@ fn every_scaling_mode_and_start_reaches_the_same_static_minimum() {
 }
 
 #[test]
+fn the_distance_of_another_minimum_is_what_chi2_rises_by_nearby() {
+    let set = static_set(90, vec![0.0, 40.0], [1e4, -0.5, 100.0], 0.01, 3);
+    let mode = ScalingMode::Individual;
+    let fit = solve(&set, &ParameterSpace::for_mode(AnalysisMode::Static), mode);
+    let mut objective = set.objective();
+    let least = set.chi2_at(&mut objective, &fit.physical, mode);
+    for (k, by) in [(0, 0.01), (1, 0.01), (2, 0.2)] {
+        for sign in [-1.0, 1.0] {
+            let mut physical = fit.physical.clone();
+            physical[k] *= 1.0 + sign * by;
+            let rise = (set.chi2_at(&mut objective, &physical, mode) - least) / fit.covariance.s2;
+            let other = OtherMinimum { physical, excess: rise, level: 0, refined: true };
+            let distance = fit.distance(&other);
+            assert!(
+                rise > 0.1 && (distance / rise.sqrt() - 1.0).abs() < 0.1,
+                "{k} {sign}: {distance}, {}",
+                rise.sqrt()
+            );
+        }
+    }
+}
+
+#[test]
 fn fixed_parameters_keep_their_bits_and_have_no_error() {
     let set = static_set(120, vec![0.0], [1e4, -0.5, 300.0], 0.01, 6);
     for fixed in
