@@ -2,6 +2,8 @@
 //! registers than there are.
 
 mod common;
+#[path = "common/draws.rs"]
+mod draws;
 #[path = "gpu/ptx.rs"]
 mod ptx;
 
@@ -13,6 +15,7 @@ use std::sync::OnceLock;
 use common::files::Sample;
 use common::kernels::built;
 use common::{Run, alone, json, parameters, scratch, summary, with_ranks};
+use draws::{FEW, said};
 use homodyne_mpi::gram::gpu::{COUNTS, Count};
 use libloading::{Library, Symbol};
 use serde_json::Value;
@@ -104,6 +107,30 @@ fn the_whole_program_fits_on_the_kernels() {
     let metrics = json(&results.join("nlsq/convergence_metrics.json"));
     assert_eq!(metrics["device_info"]["kind"], "cpu");
     assert_eq!(metrics["device_info"]["ranks"][0]["gpu"], Value::Null);
+}
+
+#[test]
+fn draws_on_the_kernels_are_distributed_as_those_on_the_cpu() {
+    let folder = scratch();
+    let folder = folder.path();
+    Sample::STILL.make(folder);
+    let own = ["--config", "config.yaml", "--device", "cpu", "--output-dir", "cpu"];
+    let cpu = alone(folder, &[&own[..], &FEW].concat()).outcome();
+    assert!(matches!(cpu.code, Some(0 | 4)), "{cpu}");
+    for (ranks, output) in [(0, "gpu"), (2, "two")] {
+        let outcome = on_gpu(folder, ranks, &[&["--output-dir", output], &FEW[..]].concat()).outcome();
+        assert!(matches!(outcome.code, Some(0 | 4)), "{outcome}");
+        assert_eq!(summary(&folder.join(output))["device"], "cuda");
+        assert_eq!(said(folder, output), said(folder, "gpu"), "{ranks} ranks");
+    }
+    // sums that are rounded otherwise lead chains elsewhere in the end, but not to another distribution
+    let (gpu, cpu) = (said(folder, "gpu"), said(folder, "cpu"));
+    for name in ["D0", "alpha", "D_offset", "sigma", "D_at_t_ref"] {
+        let (gpu, cpu) = (&gpu["quantities"][name], &cpu["quantities"][name]);
+        let both = |key: &str| (gpu[key].as_f64().unwrap(), cpu[key].as_f64().unwrap());
+        let (means, errors) = (both("mean"), both("mcse_mean"));
+        assert!((means.0 - means.1).abs() < 5.0 * errors.0.hypot(errors.1), "{name}: {gpu} {cpu}");
+    }
 }
 
 #[test]

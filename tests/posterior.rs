@@ -1,6 +1,8 @@
 //! Draws from the posterior by the real program: the same on any ranks and after any stop, and as the fit has them.
 
 mod common;
+#[path = "common/draws.rs"]
+mod draws;
 #[path = "common/python.rs"]
 mod python;
 
@@ -9,6 +11,7 @@ use std::path::Path;
 use common::files::Sample;
 use common::kept::assert_resumed;
 use common::{alone, json, scratch, with_ranks};
+use draws::said;
 use serde_json::Value;
 
 const SETTINGS: [&str; 8] = [
@@ -27,16 +30,6 @@ fn run(folder: &Path, ranks: usize, output: &str, method: &str) -> common::Run {
     let arguments = ["--config", "config.yaml", "--threads", "1", "--method", method, "--output-dir", output];
     let arguments = [&arguments[..], &SETTINGS].concat();
     if ranks == 0 { alone(folder, &arguments) } else { with_ranks(ranks, folder, &arguments) }
-}
-
-/// What the draws of a run say, but for times.
-fn said(folder: &Path, output: &str) -> Value {
-    let mut value = json(&folder.join(output).join("nuts/posterior_summary.json"));
-    value.as_object_mut().unwrap().remove("timestamp");
-    let sampler = value["sampler"].as_object_mut().unwrap();
-    sampler.remove("seconds");
-    sampler.remove("ess_per_second");
-    value
 }
 
 #[test]

@@ -3,6 +3,8 @@
 #[path = "slurm/cluster.rs"]
 mod cluster;
 mod common;
+#[path = "common/draws.rs"]
+mod draws;
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use cluster::{Cluster, Job, parent, ranks_in, signal};
 use common::files::Sample;
-use common::{PROGRAM, parameters, scratch, srun_plugin, summary};
+use common::{Outcome, PROGRAM, parameters, scratch, srun_plugin, summary};
+use draws::{FEW, said};
 
 /// What a job has written.
 fn log(folder: &Path, job: impl std::fmt::Display) -> String {
@@ -24,6 +27,16 @@ fn prepared(folder: &Path) -> serde_json::Value {
     parameters(&folder.join("alone"))
 }
 
+/// The program under srun with one of its plugins.
+#[track_caller]
+fn under_srun(cluster: &Cluster, folder: &Path, (plugin, srun): (&str, &[&str]), own: &[&str]) -> Outcome {
+    let plugin = format!("--mpi={plugin}");
+    let arguments = [&[plugin.as_str()], srun, &[PROGRAM, "--config", "config.yaml"], own].concat();
+    let run = || cluster.command(folder, "srun", &arguments).outcome();
+    let first = run();
+    if has_raced(&first.stderr) { run() } else { first }
+}
+
 #[test]
 fn two_nodes_give_the_bits_of_one_process() {
     let Some(cluster) = Cluster::start() else { return };
@@ -31,13 +44,7 @@ fn two_nodes_give_the_bits_of_one_process() {
     let folder = folder.path();
     let expected = prepared(folder);
     let plugin = srun_plugin();
-    let fit = |plugin: &str, srun: &[&str], own: &[&str]| {
-        let plugin = format!("--mpi={plugin}");
-        let arguments = [&[plugin.as_str()], srun, &[PROGRAM, "--config", "config.yaml"], own].concat();
-        let run = || cluster.command(folder, "srun", &arguments).outcome();
-        let first = run();
-        if has_raced(&first.stderr) { run() } else { first }
-    };
+    let fit = |plugin: &str, srun: &[&str], own: &[&str]| under_srun(&cluster, folder, (plugin, srun), own);
     for (nodes, tasks) in [("-N1", "-n2"), ("-N2", "-n2"), ("-N2", "-n4")] {
         let outcome = fit(plugin, &[nodes, tasks], &[]);
         assert_eq!(outcome.code, Some(0), "{nodes} {tasks}: {outcome}");
@@ -59,6 +66,21 @@ fn two_nodes_give_the_bits_of_one_process() {
     // the plugin of others: some know it, some end by themselves, some don't see it
     let other = fit(if plugin == "pmix" { "pmi2" } else { "pmix" }, &["-N2", "-n2"], &[]);
     assert!(other.code == Some(0) || other.stderr.contains(&cure), "{other}");
+}
+
+#[test]
+fn draws_in_slurm_are_the_bits_of_one_process() {
+    let Some(cluster) = Cluster::start() else { return };
+    let folder = scratch();
+    let folder = folder.path();
+    Sample::STILL.make(folder);
+    let own = ["--config", "config.yaml", "--output-dir", "alone"];
+    let alone = common::alone(folder, &[&own[..], &FEW].concat()).outcome();
+    assert!(matches!(alone.code, Some(0 | 4)), "{alone}");
+    let nodes = under_srun(&cluster, folder, (srun_plugin(), &["-N2", "-n4"]), &FEW);
+    assert_eq!(nodes.code, alone.code, "{nodes}");
+    assert_eq!(said(folder, "homodyne_results"), said(folder, "alone"));
+    assert_eq!(summary(&folder.join("homodyne_results"))["ranks"], 4);
 }
 
 #[test]

@@ -1,12 +1,15 @@
 //! Data that aren't held in memory: the same bits, within the limit, and what becomes of failing reads.
 
 mod common;
+#[path = "common/draws.rs"]
+mod draws;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::files::Sample;
 use common::{Run, alone, json, parameters, scratch, summary, tree, with_ranks};
+use draws::{FEW, said};
 use serde_json::Value;
 
 /// The program on so many ranks, 0 = alone.
@@ -43,6 +46,26 @@ fn streaming_changes_no_bit() {
             assert_eq!(summary(&folder.join("homodyne_results"))["strategy"], "STREAMING");
             assert!(!folder.join("checkpoints").exists(), "nothing is left of a finished run");
         }
+    }
+}
+
+#[test]
+fn draws_from_streamed_data_are_the_same_bits() {
+    let folder = scratch();
+    let folder = folder.path();
+    // 13 MB, of which every rank keeps 4 MB
+    Sample { frames: 1800, ..Sample::STILL }.make(folder);
+    let expected = run(folder, 0, &[&["--output-dir", "memory"], &FEW[..]].concat()).outcome();
+    assert!(matches!(expected.code, Some(0 | 4)), "{expected}");
+    for ranks in [0, 2] {
+        let streaming = [&["--strategy", "streaming"], &FEW[..]].concat();
+        // a pass reads 50 tiles or more, so what fails are reads among the draws
+        let streamed = run(folder, ranks, &streaming).env("HOMODYNE_READ_FAULT", "4000:2").outcome();
+        assert_eq!(streamed.code, expected.code, "{streamed}");
+        assert_eq!(said(folder, "homodyne_results"), said(folder, "memory"), "{ranks} ranks");
+        let own = summary(&folder.join("homodyne_results"));
+        assert_eq!(own["strategy"], "STREAMING");
+        assert!(own["read_retries"].as_u64().unwrap() >= 2, "{own}");
     }
 }
 

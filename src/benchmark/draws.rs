@@ -33,9 +33,9 @@ pub fn draws(sample: &Sample, engine: Engine, threads: usize, n_draws: usize) ->
     let begin = Instant::now();
     let scaling = Scaling::new(mode, &e.phi, &space)?;
     let noise = Noise::Sampled(fit.covariance.s2.sqrt());
-    let mut posterior = Posterior::new(&space, &scaling, fit.projected.scaling.clone(), noise, e.t_ref());
+    let mut posterior = Posterior::around(&space, &scaling, &fit, noise, e);
     let centre = posterior.coordinates_of(&fit.physical);
-    let covariance = posterior.laplace(&centre, &fit.projected.normal, fit.projected.n_pairs());
+    let covariance = posterior.laplace(&centre, &fit.projected);
     let plan = Plan::new(&config, &posterior, centre, covariance);
     let record = RefCell::new(Record::default());
     draw(&plan, &mut objective, &record, &mut || {})?;
@@ -44,7 +44,7 @@ pub fn draws(sample: &Sample, engine: Engine, threads: usize, n_draws: usize) ->
     let record = record.into_inner();
     let marginals =
         series(&record.draws(), e, &space, mode, true).into_iter().map(|s| Marginal::new(s, None)).collect();
-    let summary = Summary::new(&record, config, marginals, true, seconds);
+    let summary = Summary::new(&record, e, config, marginals, true, seconds);
     let pairs = objective.levels()[0].plan.n_pairs() as f64 * record.n_points() as f64;
     Ok(Row {
         name: "draws",

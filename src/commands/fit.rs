@@ -269,7 +269,7 @@ impl Run<'_> {
             lost: self.lost(driver),
             keeping: keeper.record(),
             posterior,
-            structure: None,
+            seen: Vec::new(),
             phases: phases.all(),
             seconds: phases.total().as_secs_f64(),
             timestamp: jiff::Zoned::now().timestamp().to_string(),

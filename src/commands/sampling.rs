@@ -92,10 +92,9 @@ impl Sampling<'_> {
         let experiment = driver.experiment().clone();
         let scaling = Scaling::new(self.mode, &experiment.phi, self.space)?;
         let noise = self.noise();
-        let reference = fit.projected.scaling.clone();
-        let mut posterior = Posterior::new(self.space, &scaling, reference, noise, experiment.t_ref());
+        let mut posterior = Posterior::around(self.space, &scaling, fit, noise, &experiment);
         let centre = posterior.coordinates_of(&fit.physical);
-        let covariance = posterior.laplace(&centre, &fit.projected.normal, fit.projected.n_pairs());
+        let covariance = posterior.laplace(&centre, &fit.projected);
         let plan = Plan::new(config, &posterior, centre, covariance);
         loop {
             let done = self.sample(&plan, driver, keeper, stops);
@@ -136,6 +135,6 @@ impl Sampling<'_> {
                 Marginal::new(series, fit)
             })
             .collect();
-        Summary::new(record, self.config.sampler.clone(), marginals, sigma_is_sampled, seconds)
+        Summary::new(record, experiment, self.config.sampler.clone(), marginals, sigma_is_sampled, seconds)
     }
 }

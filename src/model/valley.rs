@@ -54,6 +54,11 @@ impl Block {
         [self.amplitude, self.exponent, self.offset]
     }
 
+    /// f(t) = f0·t^a + f_off, without its floor.
+    pub fn rate(self, t: f64) -> f64 {
+        self.amplitude * t.powf(self.exponent) + self.offset
+    }
+
     /// f_ref = f0·t_ref^a.
     pub fn at_reference(self, t_ref: f64) -> f64 {
         self.amplitude * t_ref.powf(self.exponent)

@@ -235,9 +235,9 @@ fn parameters(page: &mut Page, report: &Report, truth: Option<&Truth>) {
     let fit = report.fit;
     page.heading("Parameters");
     let title = if truth.is_some() { "truth" } else { "" };
-    page.line(&format!("  {:<22}{:<29} {:<9} {title}", "", "value ± standard error", "unit"));
+    page.line(&format!("  {:<25} {:<26} {:<9} {title}", "", "value ± standard error", "unit"));
     let mut row = |name: &str, value: String, unit: &str, note: &str| {
-        page.line(&format!("  {name:<22}{value:<29} {unit:<9} {note}"));
+        page.line(&format!("  {name:<25} {value:<26} {unit:<9} {note}"));
     };
     for (i, info) in PHYSICAL.iter().enumerate().take(report.space.len()) {
         let mut note = truth.and_then(|t| t.params.get(info.name)).map_or(String::new(), |v| v.to_string());
@@ -328,8 +328,8 @@ fn posterior(page: &mut Page, summary: &Summary, truth: Option<&Truth>) {
             d.ess_bulk.min(d.ess_tail)
         ));
     }
-    for doubt in summary.doubts() {
-        page.hang("  !", 4, &doubt);
+    for word in summary.doubts().into_iter().chain(summary.remarks()) {
+        page.hang("  !", 4, &word);
     }
 }
 

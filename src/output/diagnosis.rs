@@ -1,5 +1,5 @@
-//! What a fit says about itself in words, beside its numbers: angles that don't go with the others, a shear that the angles don't
-//! show, structure that is left in the residuals.
+//! What a fit says about itself in words, beside its numbers: angles and frames that don't go with the others, a shear that the
+//! angles don't show, structure that is left in the residuals.
 
 use super::Report;
 use crate::gram::overview::{Overview, SHIFTS};
@@ -79,8 +79,48 @@ pub(super) fn shear_unseen(report: &Report) -> Option<String> {
     ))
 }
 
+/// Frames, as the file counts them, whose residuals are larger than those of most at their angle.
+fn frames_out_of_line(report: &Report, seen: &[Overview]) -> Option<String> {
+    let mut found = Vec::new();
+    for (angle, overview) in seen.iter().enumerate() {
+        let means: Vec<f64> = overview.frames.iter().map(|frame| frame.mean()).collect();
+        let usual = median(&means.iter().copied().filter(|mean| mean.is_finite()).collect::<Vec<_>>());
+        let is_out = |position: usize| {
+            let clear = 1.0 + CLEARLY * (2.0 / overview.frames[position].count.max(1) as f64).sqrt();
+            means[position] > OUT_OF_LINE.max(clear) * usual
+        };
+        // neighbours together
+        let mut position = 0;
+        while position < means.len() {
+            let run = (position..means.len()).take_while(|&k| is_out(k)).count();
+            if run > 0 {
+                let number = |position: usize| report.data.first_frame + position + 1;
+                let worst = means[position..position + run].iter().copied().fold(0.0, f64::max);
+                let frames = match run {
+                    1 => format!("frame {}", number(position)),
+                    _ => format!("frames {}–{}", number(position), number(position + run - 1)),
+                };
+                let times = (worst / usual).sqrt();
+                found.push((worst / usual, format!("{frames} at φ = {}° ({times:.2})", report.experiment.phi[angle])));
+            }
+            position += run + 1;
+        }
+    }
+    named(found).map(|frames| {
+        format!(
+            "residuals are larger in some frames than in most, in units of the usual: {frames}; look at these frames, \
+             data_filtering.exclude_frames leaves them out; where they are many at the beginning the model misses something"
+        )
+    })
+}
+
+/// What looking at the residuals says.
+pub(super) fn seen(report: &Report, seen: &[Overview]) -> Vec<String> {
+    frames_out_of_line(report, seen).into_iter().chain(structure(report, seen)).collect()
+}
+
 /// Residuals that are correlated from frame to frame, at angles that have been looked at.
-pub(super) fn structure(report: &Report, seen: &[Overview]) -> Option<String> {
+fn structure(report: &Report, seen: &[Overview]) -> Option<String> {
     let mut found = Vec::new();
     for (angle, overview) in seen.iter().enumerate() {
         let counts = [overview.along_lag[0].count, overview.along_age[0].count];

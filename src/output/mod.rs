@@ -72,8 +72,8 @@ fn numbers(report: &Report, folder: &Folder) -> Result<Vec<PathBuf>> {
 /// # Errors
 /// [`crate::Error::Io`] when a file can't be written.
 pub fn write_again(report: &mut Report, seen: &[Overview], folder: &Folder) -> Result<()> {
-    report.structure = diagnosis::structure(report, seen);
-    if report.structure.is_some() {
+    report.seen = diagnosis::seen(report, seen);
+    if !report.seen.is_empty() {
         numbers(report, folder)?;
     }
     Ok(())

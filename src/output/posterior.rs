@@ -58,6 +58,7 @@ pub(super) fn summary(report: &Report, summary: &Summary) -> Value {
     out.insert("scaling_mode".into(), report.scaling.name().into());
     out.insert("verdict".into(), if summary.is_trusted() { "converged" } else { "not converged" }.into());
     out.insert("doubts".into(), summary.doubts().into());
+    out.insert("remarks".into(), summary.remarks().into());
     let marginals: Map<String, Value> =
         summary.marginals.iter().map(|m| (m.series.name.clone(), marginal(m))).collect();
     out.insert("quantities".into(), marginals.into());

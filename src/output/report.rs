@@ -133,8 +133,8 @@ pub struct Report<'a> {
     pub keeping: Keeping,
     /// What draws from the posterior say, where there are any.
     pub posterior: Option<Summary>,
-    /// Structure that was seen in the residuals.
-    pub structure: Option<String>,
+    /// What looking at the residuals has said.
+    pub seen: Vec<String>,
     /// Time by phase.
     pub phases: Vec<Phase>,
     /// Wall time of the run, s.
@@ -360,7 +360,7 @@ impl Report<'_> {
         }
         out.extend(diagnosis::angles_out_of_line(self));
         out.extend(diagnosis::shear_unseen(self));
-        out.extend(self.structure.clone());
+        out.extend(self.seen.iter().cloned());
         for (name, share) in self.floored() {
             out.push(format!(
                 "{name} is at its floor of {RATE_FLOOR:e} in {:.0} % of the frames: the power law with its offset is negative there",

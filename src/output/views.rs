@@ -108,23 +108,32 @@ pub fn curves(experiment: &Experiment, view: &View, angle: usize, seen: &Overvie
     let sums =
         seen.lags.iter().map(|(data, residual, pairs)| (data.value(), data.value() - residual.value(), *pairs as f64));
     let mut out = vec![Curve { t1: None, points: binned(sums, dt, sigma) }];
-    let axis = TimeAxis::without_derivatives(experiment, &view.point.physical);
-    let model = ShapeRows::new(experiment, &axis, angle);
-    let (contrast, offset) = view.point.scaling[angle];
-    let mut g = vec![0.0; experiment.n_frames];
-    for (&position, row) in view.rows.iter().zip(&seen.rows) {
-        // position 0 is frame 1
-        let frame = position + 1;
-        model.fill(frame, frame + 1..experiment.n_frames, &mut g);
-        let sums = row[frame..].iter().zip(&g).map(|(&data, g)| match data.is_finite() {
-            true => (f64::from(data), offset + contrast * g, 1.0),
-            false => (0.0, 0.0, 0.0),
-        });
-        let points = binned(sums, dt, sigma);
-        out.push(Curve { t1: Some(experiment.time(frame)), points });
-    }
+    out.extend((0..view.rows.len()).map(|row| row_curve(experiment, view, angle, row, seen, &view.point)));
     out.retain(|curve| !curve.points.is_empty());
     out
+}
+
+/// The curve of one row of the view, with the model of any point.
+pub(super) fn row_curve(
+    experiment: &Experiment,
+    view: &View,
+    angle: usize,
+    row: usize,
+    seen: &Overview,
+    point: &Point,
+) -> Curve {
+    let axis = TimeAxis::without_derivatives(experiment, &point.physical);
+    let model = ShapeRows::new(experiment, &axis, angle);
+    let (contrast, offset) = point.scaling[angle];
+    // position 0 is frame 1
+    let frame = view.rows[row] + 1;
+    let mut g = vec![0.0; experiment.n_frames];
+    model.fill(frame, frame + 1..experiment.n_frames, &mut g);
+    let sums = seen.rows[row][frame..].iter().zip(&g).map(|(&data, g)| match data.is_finite() {
+        true => (f64::from(data), offset + contrast * g, 1.0),
+        false => (0.0, 0.0, 0.0),
+    });
+    Curve { t1: Some(experiment.time(frame)), points: binned(sums, experiment.dt, view.sigma[angle]) }
 }
 
 /// Between which values colours run.

@@ -15,16 +15,19 @@
 //! All derivatives by the physical parameters are sums that the Gram matrix holds. Those of priors and of the map from the chains'
 //! coordinates are central differences: they cost no pass, and what a gradient lacks in digits costs acceptance, never exactness.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use nalgebra::{DMatrix, DVector};
 use serde::{Deserialize, Serialize};
 
-use super::coordinates::{Coordinates, Place};
+use super::coordinates::{Coordinates, Place, Shape};
 use super::truncated::{Bivariate, Rectangle};
 use crate::gram::{G, Gram, ONE, Point, R};
-use crate::model::{ParameterSpace, Prior, to_valley};
+use crate::model::{Experiment, ParameterSpace, Prior, to_valley};
+use crate::solver::Fit;
 use crate::solver::design::{Group, Scaling};
+use crate::solver::scaling::Projected;
 
 /// A uniform prior of contrast or offset is a normal one of so many times the range of its bounds: flat to 10⁻⁶ between them, and
 /// proper where the data say nothing.
@@ -99,17 +102,31 @@ struct Change {
 }
 
 impl<'a> Posterior<'a> {
-    /// Of the parameters of a fit that ended at this scaling.
-    pub fn new(
+    /// Around a fit of these parameters.
+    pub fn around(
+        space: &'a ParameterSpace,
+        scaling: &Scaling,
+        fit: &Fit,
+        noise: Noise,
+        experiment: &Experiment,
+    ) -> Self {
+        let (Noise::Known(sigma) | Noise::Sampled(sigma)) = noise;
+        let shapes = shapes(&fit.projected, &fit.physical, sigma, experiment.t_ref());
+        Self::new(space, scaling, fit.projected.scaling.clone(), &shapes, noise, experiment)
+    }
+
+    /// With residuals taken against this scaling and coordinates for these shapes.
+    pub(super) fn new(
         space: &'a ParameterSpace,
         scaling: &Scaling,
         reference: Vec<(f64, f64)>,
+        shapes: &[Shape],
         noise: Noise,
-        t_ref: f64,
+        experiment: &Experiment,
     ) -> Self {
-        let coordinates = Coordinates::new(space, t_ref);
+        let coordinates = Coordinates::new(space, experiment, shapes);
         let dim = coordinates.len() + usize::from(matches!(noise, Noise::Sampled(_)));
-        let groups = scaling.groups.clone();
+        let (groups, t_ref) = (scaling.groups.clone(), experiment.t_ref());
         Self { space, coordinates, t_ref, noise, groups, reference, steps: vec![0.0; dim] }
     }
 
@@ -149,45 +166,54 @@ impl<'a> Posterior<'a> {
         Some(Point { physical, scaling: self.reference.clone() })
     }
 
-    fn ln_prior(&self, place: &Place) -> f64 {
-        let free = self.space.priors.iter().zip(&place.physical).zip(&self.space.fixed);
-        let own: f64 = free.filter(|(_, f)| f.is_none()).map(|((prior, &value), _)| prior.ln_density(value)).sum();
-        own + place.ln_jacobian
+    /// ln of the prior of some parameters, from the first of `range` on.
+    fn ln_prior(&self, range: Range<usize>, values: &[f64]) -> f64 {
+        range
+            .zip(values)
+            .filter(|(k, _)| self.space.fixed[*k].is_none())
+            .map(|(k, &x)| self.space.priors[k].ln_density(x))
+            .sum()
     }
 
     fn step(&self, x: &[f64], k: usize) -> f64 {
         if self.steps[k] > 0.0 { self.steps[k] } else { FIRST_STEP * x[k].abs().max(SMALL) }
     }
 
-    fn slopes(&self, x: &[f64], place: &Place) -> Slopes {
-        let (n, d) = (place.physical.len(), self.coordinates.len());
+    fn slopes(&self, x: &[f64]) -> Option<Slopes> {
+        let (n, d) = (self.space.len(), self.coordinates.len());
         let mut out = Slopes { valley: DMatrix::zeros(n, d), ln_prior: vec![0.0; d] };
-        let mut moved = x.to_vec();
-        let here = (to_valley(&place.physical, self.t_ref), self.ln_prior(place));
-        for k in 0..d {
-            let h = self.step(x, k);
-            let mut at = |by: f64| {
-                moved[k] = x[k] + by;
-                let place = self.coordinates.place(&moved);
-                moved[k] = x[k];
-                place.map(|place| (to_valley(&place.physical, self.t_ref), self.ln_prior(&place)))
+        for part in self.coordinates.parts() {
+            let mut own = x[part.coordinates.clone()].to_vec();
+            let look = |own: &[f64]| {
+                let (values, ln_jacobian) = part.place(own)?;
+                Some((part.valley(values, self.t_ref), self.ln_prior(part.parameters.clone(), &values) + ln_jacobian))
             };
-            // beside an edge one side has to do
-            let (up, down) = (at(h), at(-h));
-            let width = if up.is_some() && down.is_some() { 2.0 * h } else { h };
-            let (up, down) = (up.as_ref().unwrap_or(&here), down.as_ref().unwrap_or(&here));
-            for i in 0..n {
-                out.valley[(i, k)] = (up.0[i] - down.0[i]) / width;
+            let here = look(&own)?;
+            for (position, k) in part.coordinates.clone().enumerate() {
+                let h = self.step(x, k);
+                let mut at = |by: f64| {
+                    own[position] = x[k] + by;
+                    let seen = look(&own);
+                    own[position] = x[k];
+                    seen
+                };
+                // beside an edge one side has to do
+                let (up, down) = (at(h), at(-h));
+                let width = if up.is_some() && down.is_some() { 2.0 * h } else { h };
+                let (up, down) = (up.unwrap_or(here), down.unwrap_or(here));
+                for (i, (up, down)) in part.parameters.clone().zip(up.0.into_iter().zip(down.0)) {
+                    out.valley[(i, k)] = (up - down) / width;
+                }
+                out.ln_prior[k] = (up.1 - down.1) / width;
             }
-            out.ln_prior[k] = (up.1 - down.1) / width;
         }
-        out
+        Some(out)
     }
 
     /// The density at a point from the Gram matrices there; `None` where it is zero or a sum isn't finite.
     pub fn see(&self, x: &[f64], grams: &[Gram]) -> Option<Seen> {
         let place = self.coordinates.place(x)?;
-        let slopes = self.slopes(x, &place);
+        let slopes = self.slopes(x)?;
         let (n, d) = (place.physical.len(), self.coordinates.len());
         let sigma = self.sigma(x);
         let precision = 1.0 / (sigma * sigma);
@@ -213,7 +239,7 @@ impl<'a> Posterior<'a> {
             by += changes;
             conditional.push(given);
         }
-        let ln_density = ln + self.ln_prior(&place);
+        let ln_density = ln + self.ln_prior(0..n, &place.physical) + place.ln_jacobian;
         let valley = by.rows(0, n);
         let mut gradient: Vec<f64> =
             (0..d).map(|k| slopes.valley.column(k).dot(&valley) + slopes.ln_prior[k]).collect();
@@ -230,17 +256,16 @@ impl<'a> Posterior<'a> {
 
     /// Covariance of the chains' coordinates as the fit's normal matrix has it (contrast and offset eliminated, not divided by
     /// σ²; valley coordinates), and where the data say nothing as the bounds have it. The steps of differences follow from it.
-    pub fn laplace(&mut self, x: &[f64], normal: &DMatrix<f64>, n_pairs: f64) -> DMatrix<f64> {
+    pub fn laplace(&mut self, x: &[f64], fit: &Projected) -> DMatrix<f64> {
         let (d, dim) = (self.coordinates.len(), self.dim());
         let mut hessian = DMatrix::zeros(dim, dim);
-        if let Some(place) = self.coordinates.place(x) {
-            let slopes = self.slopes(x, &place);
+        if let Some(slopes) = self.slopes(x) {
             let sigma = self.sigma(x);
-            let own = slopes.valley.transpose() * normal * &slopes.valley / (sigma * sigma);
+            let own = slopes.valley.transpose() * &fit.normal * &slopes.valley / (sigma * sigma);
             hessian.view_mut((0, 0), (d, d)).copy_from(&own);
         }
         if dim > d {
-            hessian[(d, d)] = 2.0 * n_pairs;
+            hessian[(d, d)] = 2.0 * fit.n_pairs();
         }
         for k in 0..dim {
             // a logistic coordinate alone has a variance of 3.3, one in units of its own is as wide as it is large
@@ -258,6 +283,26 @@ impl<'a> Posterior<'a> {
         self.steps = (0..dim).map(|k| STEP * covariance[(k, k)].sqrt()).collect();
         covariance
     }
+}
+
+/// What a fit knows of each block: widths with all that is more certain free, contrast and offset, too.
+fn shapes(fit: &Projected, physical: &[f64], sigma: f64, t_ref: f64) -> Vec<Shape> {
+    let valley = to_valley(physical, t_ref);
+    (0..physical.len() / 3)
+        .map(|block| {
+            let own = fit.normal.view((3 * block, 3 * block), (3, 3));
+            // what is left of the precision of one coordinate when those before it are eliminated
+            let pivot = |k: usize| {
+                let corner = own.view((0, 0), (k, k)).into_owned().cholesky();
+                let cross = own.view((0, k), (k, 1)).into_owned();
+                own[(k, k)] - corner.map_or(f64::NAN, |corner| (cross.transpose() * corner.solve(&cross))[(0, 0)])
+            };
+            let open = |precision: f64| if precision > 0.0 { sigma / precision.sqrt() } else { f64::INFINITY };
+            // the curvature is B²·κ
+            let slope = valley[3 * block + 1];
+            Shape { slope, slope_width: open(pivot(1)), curvature_width: open(pivot(2)) * slope * slope }
+        })
+        .collect()
 }
 
 /// Sums of one group through its design, and their derivatives by the valley coordinates.

@@ -2,7 +2,7 @@
 
 use super::diagnostics::{Diagnosis, E_BFMI_LIMIT, ESS_LIMIT, RHAT_LIMIT, diagnose, e_bfmi, quantile};
 use super::{Draw, Record, SamplerConfig};
-use crate::model::{CONTRAST, Experiment, OFFSET, PHYSICAL, ParameterSpace, ScalingMode, derived};
+use crate::model::{Block, CONTRAST, Experiment, OFFSET, PHYSICAL, ParameterSpace, RATE_FLOOR, ScalingMode, derived};
 
 /// Probabilities of the quantiles that are given: the middle, and the ends of intervals with 68.27 % and 95.45 %.
 pub const QUANTILES: [f64; 5] = [0.022_75, 0.158_655, 0.5, 0.841_345, 0.977_25];
@@ -92,7 +92,16 @@ pub struct Summary {
     pub sigma_is_sampled: bool,
     /// Time that it took, s.
     pub seconds: f64,
+    /// Draws of all chains, spread evenly, to show what follows from them; at most [`SHOWN`].
+    pub shown: Vec<Draw>,
+    /// Share of these in which a rate is at its floor in some frames: of D, then of γ̇.
+    pub floored: Vec<f64>,
 }
+
+/// Most draws kept to show what follows from them.
+pub const SHOWN: usize = 400;
+/// Share of draws with a rate at its floor that is worth a word.
+const OFTEN_FLOORED: f64 = 0.01;
 
 /// The quantities in these draws, `draws` chain by chain.
 pub fn series(
@@ -194,6 +203,20 @@ impl Marginal {
     }
 }
 
+/// Share of draws in which each rate is at its floor in some frames. A power law is monotonic: its least value is at an end.
+fn floored(experiment: &Experiment, draws: &[Draw]) -> Vec<f64> {
+    let ends = [1, experiment.n_frames - 1].map(|frame| experiment.tau(frame));
+    (0..experiment.mode.n_physical() / 3)
+        .map(|block| {
+            let is_floored = |draw: &&Draw| {
+                let own = Block::from_slice(&draw.physical[3 * block..]);
+                ends.iter().any(|&tau| own.rate(tau) <= RATE_FLOOR)
+            };
+            draws.iter().filter(is_floored).count() as f64 / draws.len().max(1) as f64
+        })
+        .collect()
+}
+
 /// Fewest effective draws of so many chains.
 fn ess_limit(n_chains: usize) -> f64 {
     ESS_LIMIT * n_chains as f64 / 4.0
@@ -206,12 +229,16 @@ impl Summary {
     /// Of what was recorded with these settings in so many seconds, and the distributions that it has.
     pub fn new(
         record: &Record,
+        experiment: &Experiment,
         config: SamplerConfig,
         marginals: Vec<Marginal>,
         sigma_is_sampled: bool,
         seconds: f64,
     ) -> Self {
         let draws = record.draws();
+        let all: Vec<&Draw> = draws.iter().copied().flatten().collect();
+        let n = all.len().min(SHOWN);
+        let shown: Vec<Draw> = (0..n).map(|k| all[k * all.len() / n].clone()).collect();
         let count = |f: fn(&Draw, u32) -> bool| {
             draws.iter().copied().flatten().filter(|draw| f(draw, config.max_tree_depth)).count()
         };
@@ -228,7 +255,24 @@ impl Summary {
             marginals,
             sigma_is_sampled,
             seconds,
+            floored: floored(experiment, &shown),
+            shown,
         }
+    }
+
+    /// What is to be known of the draws although it casts no doubt on them, a sentence each.
+    pub fn remarks(&self) -> Vec<String> {
+        let often = self.floored.iter().enumerate().filter(|(_, share)| **share > OFTEN_FLOORED);
+        often
+            .map(|(block, share)| {
+                let (rate, offset) = [("D", "D_offset"), ("gamma_dot", "gamma_dot_t_offset")][block];
+                format!(
+                    "in {:.0} % of the draws {rate} is at its floor of {RATE_FLOOR:e} in some frames, the power law with its offset \
+                     being negative there; where that can't be, bound {offset} from below (parameter_space.bounds)",
+                    100.0 * share
+                )
+            })
+            .collect()
     }
 
     /// Draws of all chains.

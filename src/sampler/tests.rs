@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use super::coordinates::{Coordinates, Shape};
 use super::run::Record;
 use super::{Noise, Plan, Posterior, SamplerConfig, sample};
 use crate::gram::{Gram, Level, Local, Objective, Pass, Point};
@@ -13,6 +14,11 @@ use crate::solver::{Fit, FitConfig, Task, fit};
 use crate::{Error, Result};
 
 const NOISE: f64 = 0.02;
+/// What a fit of these tests' data knows, roughly.
+const SHAPES: [Shape; 2] = [
+    Shape { slope: -3e3, slope_width: 500.0, curvature_width: 2000.0 },
+    Shape { slope: 1e-3, slope_width: 1e-3, curvature_width: 3e-3 },
+];
 
 /// A measurement with its pairs at hand.
 struct Measured {
@@ -96,7 +102,6 @@ fn the_gradient_is_the_finite_difference() {
     space.priors[1] = Prior::Normal { mean: 0.0, sd: 0.3 };
     space.priors[3] = Prior::LogNormal { mean: -6.0, sd: 0.5 };
     space.offset_prior = Prior::Normal { mean: 1.0, sd: 0.001 };
-    let t_ref = measured.experiment.t_ref();
     let truth = [8.8e3, -0.41, 310.0, 2.1e-3, 0.28, 1.2e-4, 4.0];
     let cut = |space: &ParameterSpace| {
         let mut space = space.clone();
@@ -115,7 +120,7 @@ fn the_gradient_is_the_finite_difference() {
             let mut space = space;
             space.held_scaling = vec![(0.3, 1.0); 5];
             let scaling = Scaling::new(mode, &measured.experiment.phi, &space).unwrap();
-            let posterior = Posterior::new(&space, &scaling, vec![(0.3, 1.0); 5], noise, t_ref);
+            let posterior = Posterior::new(&space, &scaling, vec![(0.3, 1.0); 5], &SHAPES, noise, &measured.experiment);
             let mut x = posterior.coordinates_of(&truth);
             if x.len() > 7 {
                 x[7] = 0.03;
@@ -152,13 +157,13 @@ fn contrast_and_offset_are_integrated_over_their_bounds() {
     space.contrast = (0.0, 0.05);
     space.offset = (0.995, 1.002);
     let scaling = Scaling::new(ScalingMode::Individual, &measured.experiment.phi, &space).unwrap();
-    let t_ref = measured.experiment.t_ref();
-    let posterior = Posterior::new(&space, &scaling, vec![(0.03, 1.0)], Noise::Known(NOISE), t_ref);
+    let posterior =
+        Posterior::new(&space, &scaling, vec![(0.03, 1.0)], &SHAPES, Noise::Known(NOISE), &measured.experiment);
     let points = [[9e3, -0.4, 300.0], [3e3, 0.2, 1000.0], [4e4, -0.9, 500.0], [2e3, 1.0, 100.0]];
     let mut differences = Vec::new();
     for physical in points {
         let x = posterior.coordinates_of(&physical);
-        let place = super::coordinates::Coordinates::new(&space, t_ref).place(&x).unwrap();
+        let place = Coordinates::new(&space, &measured.experiment, &SHAPES).place(&x).unwrap();
         let sums = grams(&mut objective, &posterior, &x);
         let seen = posterior.see(&x, &sums).unwrap();
         // midpoint rule over the box
@@ -230,11 +235,10 @@ fn draws_of_a_well_determined_set_are_those_of_the_fit_and_go_on_to_the_same_bit
     let mode = ScalingMode::Individual;
     let fit = measured.fit(&space, mode, Some(NOISE));
     let scaling = Scaling::new(mode, &measured.experiment.phi, &space).unwrap();
-    let reference = fit.projected.scaling.clone();
     let t_ref = measured.experiment.t_ref();
-    let mut posterior = Posterior::new(&space, &scaling, reference, Noise::Known(NOISE), t_ref);
+    let mut posterior = Posterior::around(&space, &scaling, &fit, Noise::Known(NOISE), &measured.experiment);
     let centre = posterior.coordinates_of(&fit.physical);
-    let covariance = posterior.laplace(&centre, &fit.projected.normal, fit.projected.n_pairs());
+    let covariance = posterior.laplace(&centre, &fit.projected);
     let config = SamplerConfig { n_warmup: 150, n_draws: 500, n_chains: 3, ..SamplerConfig::default() };
     let plan = Plan::new(&config, &posterior, centre, covariance);
     let mut objective = measured.objective();

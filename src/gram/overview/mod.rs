@@ -1,7 +1,7 @@
 //! What people look at: data, model and residuals of every angle, averaged until they fit on a screen.
 //!
 //! One more pass over the finest level, after the fit. What comes in: packed tiles, held or read, a point and σ. What goes out, angle
-//! by angle: block averages, averages over all ages at every lag, a few rows c2(t1 = const, t2), the histogram of r/σ and its
+//! by angle: block averages, averages over all ages at every lag, the squares of residuals by frame, a few rows c2(t1 = const, t2), the histogram of r/σ and its
 //! autocorrelation along the lag and along the age. All of it is sums in whole numbers, so ranks and threads don't change a bit
 //! of it. It takes some 12 ns a pair and thread; nothing is held but the averages.
 
@@ -54,7 +54,8 @@ pub struct Product {
 }
 
 impl Product {
-    fn mean(self) -> f64 {
+    /// Σz·z′ over the number of products.
+    pub fn mean(self) -> f64 {
         self.sum.value() / self.count as f64
     }
 
@@ -75,7 +76,9 @@ pub struct Overview {
     pub rows: Vec<Vec<f32>>,
     /// Pairs by r/σ: below −[`SPAN`], [`BINS`] bins, above.
     pub histogram: Vec<u64>,
-    /// Of the residuals with themselves.
+    /// By fitted frame: the residuals of all pairs that it takes part in with themselves.
+    pub frames: Vec<Product>,
+    /// Of the residuals with themselves, in the tiles that the autocorrelation is taken from.
     pub square: Product,
     /// Along the lag: (t1, t2) with (t1, t2 + shift).
     pub along_lag: [Product; SHIFTS.len()],
@@ -91,6 +94,7 @@ impl Overview {
             lags: vec![(Sum::default(), Sum::default(), 0); n.saturating_sub(1)],
             rows: vec![vec![f32::NAN; n]; view.rows.len()],
             histogram: vec![0; BINS + 2],
+            frames: vec![Product::default(); n],
             square: Product::default(),
             along_lag: Default::default(),
             along_age: Default::default(),
@@ -109,6 +113,7 @@ impl Overview {
             *a = if b.is_nan() { *a } else { *b };
         }
         self.histogram.iter_mut().zip(&other.histogram).for_each(|(a, b)| *a += b);
+        self.frames.iter_mut().zip(&other.frames).for_each(|(a, b)| a.merge(*b));
         self.square.merge(other.square);
         self.along_lag.iter_mut().zip(other.along_lag).for_each(|(a, b)| a.merge(b));
         self.along_age.iter_mut().zip(other.along_age).for_each(|(a, b)| a.merge(b));

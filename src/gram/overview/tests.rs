@@ -43,6 +43,7 @@ proptest! {
             let mut cells = Cells::new(n - 1, side);
             let mut lags = vec![(0.0, 0.0, 0); n - 2];
             let mut histogram = vec![0u64; BINS + 2];
+            let mut frames = vec![(0.0, 0u64); n - 1];
             for i in 1..n {
                 let row = matrices[angle].row_after(i);
                 let model = |j: usize| offset + contrast * reference::shape(&e, &axis, angle, i, j);
@@ -52,6 +53,10 @@ proptest! {
                     let (sum, sum_r, count) = &mut lags[j - i - 1];
                     (*sum, *sum_r, *count) = (*sum + f64::from(value), *sum_r + r, *count + 1);
                     histogram[tile::bin((r / 0.1) as f32)] += 1;
+                    for frame in [i, j] {
+                        let (sum, count) = &mut frames[frame - 1];
+                        (*sum, *count) = (*sum + (r / 0.1).powi(2), *count + 1);
+                    }
                 }
             }
             for (found, expected) in found.cells.means().zip(cells.means()) {
@@ -65,6 +70,10 @@ proptest! {
                 prop_assert_eq!(found.2, expected.2);
                 prop_assert!((found.0.value() - expected.0).abs() < 1e-7, "{} {}", found.0.value(), expected.0);
                 prop_assert!((found.1.value() - expected.1).abs() < 1e-7);
+            }
+            for (found, expected) in found.frames.iter().zip(&frames) {
+                prop_assert_eq!(found.count, expected.1);
+                prop_assert!((found.sum.value() - expected.0).abs() < 1e-6 * (1.0 + expected.0));
             }
             // a value on the edge of two bins may fall into either
             let moved: u64 = found.histogram.iter().zip(&histogram).map(|(a, b)| a.abs_diff(*b)).sum();

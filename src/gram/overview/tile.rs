@@ -117,6 +117,7 @@ impl Sheet {
     pub fn add_to(&self, seen: &mut Overview, view: &View) {
         self.cells(seen);
         self.lags(seen);
+        self.frames(seen);
         for (k, _) in view.rows.iter().enumerate().filter(|(_, row)| (self.row..self.row + self.n_rows).contains(row)) {
             let data = self.of(&self.data, view.rows[k] - self.row);
             for (out, &value) in seen.rows[k][self.column..].iter_mut().zip(data).filter(|(_, v)| v.is_finite()) {
@@ -189,12 +190,24 @@ impl Sheet {
         }
     }
 
+    /// Every pair counts for both of its frames.
+    fn frames(&self, seen: &mut Overview) {
+        let (mut squares, mut counts) = (vec![0.0f64; self.n_columns], vec![0.0f32; self.n_columns]);
+        for row in 0..self.n_rows {
+            let (z, there) = (self.of(&self.scaled, row), self.of(&self.present, row));
+            seen.frames[self.row + row].merge(product((z, z), (there, there)));
+            for ((square, count), (z, there)) in squares.iter_mut().zip(&mut counts).zip(z.iter().zip(there)) {
+                *square += f64::from(z * z);
+                *count += there;
+            }
+        }
+        for ((frame, square), count) in seen.frames[self.column..].iter_mut().zip(squares).zip(counts) {
+            frame.sum.add(square);
+            frame.count += count as u64;
+        }
+    }
+
     fn products(&self, seen: &mut Overview) {
-        let product = |(a, b): (&[f32], &[f32]), (there, here): (&[f32], &[f32])| {
-            let mut out = Product { count: dot(there, here) as u64, ..Product::default() };
-            out.sum.add(dot(a, b));
-            out
-        };
         for row in 0..self.n_rows {
             let (z, there) = (self.of(&self.scaled, row), self.of(&self.present, row));
             seen.square.merge(product((z, z), (there, there)));
@@ -208,6 +221,13 @@ impl Sheet {
             }
         }
     }
+}
+
+/// Σ a·b and the number of its terms, from numbers and from what is 1 where there is one.
+fn product((a, b): (&[f32], &[f32]), (there, here): (&[f32], &[f32])) -> Product {
+    let mut out = Product { count: dot(there, here) as u64, ..Product::default() };
+    out.sum.add(dot(a, b));
+    out
 }
 
 /// Where z belongs in the histogram.

@@ -145,7 +145,7 @@ fn rates(report: &Report) -> Value {
     let frames = frames_over_ln(e.n_frames, TIMES);
     let of_block = |block: usize| {
         let own = Block::from_slice(&fit.physical[3 * block..]);
-        let rate = |i: usize| own.amplitude * e.tau(i).powf(own.exponent) + own.offset;
+        let rate = |i: usize| own.rate(e.tau(i));
         let error = |i: usize| fit.covariance.rate_error(block, own.gradient(e.tau(i), e.t_ref()));
         let (name, label) = [("D", "D(t)"), ("gamma_dot", "γ̇(t)")][block];
         json!({

@@ -4,7 +4,9 @@
 //! page (`data`) by `charts.js` and `report.js`, those of draws (`posterior`) as they are.
 
 mod data;
+mod drawing;
 mod posterior;
+mod predictive;
 mod text;
 
 use std::path::{Path, PathBuf};
@@ -29,7 +31,7 @@ pub fn write(report: &Report, view: &View, seen: &[Overview], folder: &Path) -> 
     let path = folder.join("report.html");
     // `</` could end the script that holds it
     let data = data::data(report, view, seen).to_string().replace("</", "<\\/");
-    let page = text::page(report, &data).into_string();
+    let page = text::page(report, &data, predictive::checks(report, view, seen)).into_string();
     files::replace(&path, |temporary| std::fs::write(temporary, page))?;
     Ok(path)
 }

@@ -11,8 +11,8 @@ use crate::text::grouped;
 const STYLE: &str = include_str!("report.css");
 const SCRIPTS: [&str; 2] = [include_str!("charts.js"), include_str!("report.js")];
 
-/// The whole page; `data` is the JSON behind its figures.
-pub(super) fn page(report: &Report, data: &str) -> Markup {
+/// The whole page; `data` is the JSON behind its figures, `checks` what draws predict of the data.
+pub(super) fn page(report: &Report, data: &str, checks: Markup) -> Markup {
     let name = report.data.file.file_name().unwrap_or_default().to_string_lossy();
     html! {
         (DOCTYPE)
@@ -28,7 +28,7 @@ pub(super) fn page(report: &Report, data: &str) -> Markup {
                 noscript { p { "Figures are drawn by scripts, which this viewer doesn't run; text and tables are complete." } }
                 main {
                     (parameters(report))
-                    (posterior::section(report))
+                    (posterior::section(report, checks))
                     (angles())
                     (figures("over-phi", "Over φ", &["contrast", "offset", "chi-squared"]))
                     (per_angle(report))
