@@ -28,7 +28,7 @@ const FINE_PASSES: f64 = 5.0;
 const MIDDLE_PASSES: f64 = 4.0;
 /// Evaluations of a transition of the sampler where the parameters are well determined, and more than were seen where they aren't
 /// (figures in docs/sampling.md).
-const STEPS: (f64, f64) = (7.0, 30.0);
+const STEPS: (f64, f64) = (7.0, 15.0);
 /// Passes of one start that is refined on the coarsest level.
 const START_PASSES: f64 = 25.0;
 
