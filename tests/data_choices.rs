@@ -421,3 +421,40 @@ fn pairs_without_a_sigma_are_left_out_and_told() {
     let told = about.to_string();
     assert!(told.contains("8 pair(s) left out") && told.contains("/sigma"), "{told}");
 }
+
+/// The warnings of a fit of the data in a folder.
+fn warnings(folder: &Path) -> Vec<String> {
+    let outcome = alone(folder, &["--config", "config.yaml", "--set", "plotting.save_plots=false"]).outcome();
+    assert!(outcome.code == Some(0) || outcome.code == Some(4), "{outcome}");
+    let metrics = json(&folder.join("homodyne_results/nlsq/convergence_metrics.json"));
+    metrics["quality_warnings"].as_array().unwrap().iter().map(|w| w.as_str().unwrap().to_string()).collect()
+}
+
+#[test]
+fn frames_that_stand_out_are_named() {
+    let folder = scratch();
+    let folder = folder.path();
+    Sample::STILL.make(folder);
+    let says = |words: &str| warnings(folder).iter().any(|w| w.contains(words));
+    assert!(!says("in some frames"), "{:?}", warnings(folder));
+    // as much noise again and more, of no effect on the mean
+    let is_bad = |f: usize| (19..=23).contains(&f) || f == 6;
+    let more = |i: usize, j: usize| if (i + j).is_multiple_of(2) { 0.06 } else { -0.06 };
+    change_pairs(folder, 1, |i, j, v| if is_bad(i) || is_bad(j) { v + more(i, j) } else { v });
+    let phi = "at φ = 90°";
+    for words in [format!("frame 7 {phi}"), format!("frames 20–24 {phi}")] {
+        assert!(says(&words), "{words}: {:?}", warnings(folder));
+    }
+}
+
+#[test]
+fn an_angle_that_stands_out_is_named() {
+    let folder = scratch();
+    let folder = folder.path();
+    Sample { angles: &[0.0, 45.0, 90.0], ..Sample::STILL }.make(folder);
+    let says = |words: &str| warnings(folder).iter().any(|w| w.contains(words));
+    assert!(!says("at some angles only"), "{:?}", warnings(folder));
+    // nothing that the model knows, and too smooth to be noise
+    change_pairs(folder, 1, |_, j, v| v + 0.03 * (0.4 * j as f32).cos());
+    assert!(says("in units of it: φ = 45°"), "{:?}", warnings(folder));
+}
