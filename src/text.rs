@@ -13,6 +13,11 @@ pub fn grouped(n: u64) -> String {
     out
 }
 
+/// "1 rank", "2 ranks".
+pub fn counted(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
 /// Text broken at blanks to lines of at most `width` columns, later lines indented.
 pub fn wrapped(text: &str, width: usize, indent: &str) -> String {
     let mut out = String::new();
@@ -42,6 +47,11 @@ mod tests {
         assert_eq!(grouped(0), "0");
         assert_eq!(grouped(999), "999");
         assert_eq!(grouped(1_234_567), "1,234,567");
+    }
+
+    #[test]
+    fn one_is_singular() {
+        assert_eq!([counted(1, "rank"), counted(0, "rank"), counted(2, "rank")], ["1 rank", "0 ranks", "2 ranks"]);
     }
 
     #[test]

@@ -92,6 +92,26 @@ fn both_say_whether_fit_and_draws_agree() {
 }
 
 #[test]
+fn one_chain_alone_is_not_trusted_and_undetermined_parameters_are_said_to_have_no_error() {
+    let folder = scratch();
+    let folder = folder.path();
+    // a constant D: amplitude and offset can't be told apart
+    Sample { parameters: &[8e3, 0.0, 500.0], ..Sample::STILL }.make(folder);
+    let arguments = ["--config", "config.yaml", "--method", "both", "--output-dir", "out"];
+    let outcome =
+        alone(folder, &[&arguments[..], &SETTINGS, &["--set", "optimization.nuts.num_chains=1"]].concat()).outcome();
+    assert_eq!(outcome.code, Some(4), "{outcome}");
+    assert!(outcome.stdout.contains("1 chain of 100 draws"), "{outcome}");
+    let of = |name: &str| outcome.stdout.lines().filter(|l| l.trim().starts_with(name)).any(|l| l.contains("no error"));
+    assert!(of("D0 ") && of("alpha ") && !of("D_at_t_ref "), "{outcome}");
+    let summary = said(folder, "out");
+    let doubts = summary["doubts"].as_array().unwrap();
+    assert!(doubts.iter().any(|d| d.as_str().unwrap().starts_with("one chain alone")), "{doubts:?}");
+    assert!(doubts.iter().all(|d| !d.as_str().unwrap().contains("NaN")), "{doubts:?}");
+    assert!(summary["quantities"]["D0"]["fit"].is_null() && summary["quantities"]["D_at_t_ref"]["fit"].is_object());
+}
+
+#[test]
 fn arviz_reads_the_draws_and_comes_to_the_same_diagnostics() {
     // before any HDF5 file is open in this process
     let Some(mut arviz) = python::with_sampling_packages() else { return };

@@ -4,6 +4,7 @@ use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
 
 use super::{World, launch};
+use crate::text::counted;
 use crate::{Error, Result};
 
 /// Words of an affinity mask that ranks exchange: 1024 cores.
@@ -38,18 +39,18 @@ impl ThreadPlan {
             let room = room.min(allocated);
             return (threads > room).then(|| {
                 format!(
-                    "{threads} threads a rank, but Slurm has {room} processor{} for each: ask for `--cpus-per-task={threads}`, of \
+                    "{threads} threads a rank, but Slurm has {} for each: ask for `--cpus-per-task={threads}`, of \
                      srun too where sbatch was asked, or for fewer threads or ranks",
-                    if room == 1 { "" } else { "s" },
+                    counted(room, "processor"),
                 )
             });
         }
         (threads > room).then(|| {
             format!(
-                "{threads} threads on {cores} core{} shared by {sharing} rank{}: mpirun binds ranks to cores unless told otherwise; \
+                "{threads} threads on {} shared by {}: mpirun binds ranks to cores unless told otherwise; \
                  try `mpirun --bind-to none`, or fewer threads or ranks",
-                if cores == 1 { "" } else { "s" },
-                if sharing == 1 { "" } else { "s" },
+                counted(cores, "core"),
+                counted(sharing, "rank"),
             )
         })
     }

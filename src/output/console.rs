@@ -7,9 +7,9 @@ use super::{Report, Truth};
 use crate::cluster::GB;
 use crate::config::TimeOrigin;
 use crate::model::PHYSICAL;
-use crate::sampler::summary::{Agreement, Summary};
+use crate::sampler::summary::Summary;
 use crate::telemetry::Phase;
-use crate::text::{grouped, wrapped};
+use crate::text::{counted, grouped, wrapped};
 
 const MB: f64 = (1u64 << 20) as f64;
 /// Numbers from here …
@@ -288,8 +288,11 @@ fn posterior(page: &mut Page, summary: &Summary, truth: Option<&Truth>) {
     page.entry(
         "draws",
         &format!(
-            "{} chains of {} draws after a warm-up of {}, {} of them diverged",
-            config.n_chains, config.n_draws, config.n_warmup, summary.diverged
+            "{} of {} draws after a warm-up of {}, {} of them diverged",
+            counted(config.n_chains, "chain"),
+            config.n_draws,
+            config.n_warmup,
+            summary.diverged
         ),
     );
     let number = |values: &[f64]| values.iter().map(|v| format!("{v:.2}")).collect::<Vec<_>>().join(" ");
@@ -302,7 +305,7 @@ fn posterior(page: &mut Page, summary: &Summary, truth: Option<&Truth>) {
             summary.ess_per_second()
         ),
     );
-    let compares = summary.marginals.iter().any(|m| m.agreement.is_some());
+    let compares = summary.marginals.iter().any(|m| summary.beside_the_fit(m).is_some());
     let last = if compares {
         "against the fit"
     } else if truth.is_some() {
@@ -318,13 +321,13 @@ fn posterior(page: &mut Page, summary: &Summary, truth: Option<&Truth>) {
         let (series, d) = (&marginal.series, &marginal.diagnosis);
         let interval = format!("{} … {}", rounded(marginal.quantiles[1], d.sd), rounded(marginal.quantiles[3], d.sd));
         let known = truth.and_then(|t| t.params.get(series.name.as_str())).map_or(String::new(), |v| v.to_string());
-        let note = marginal.agreement.as_ref().map_or(known, Agreement::words);
+        let note = summary.beside_the_fit(marginal).unwrap_or(known);
+        let rhat = if d.rhat.is_nan() { "–".into() } else { format!("{:.3}", d.rhat) };
         page.line(&format!(
-            "  {:<26}{:<29} {:<27} {:>6.3} {:>6.0}  {note}",
+            "  {:<26}{:<29} {:<27} {rhat:>6} {:>6.0}  {note}",
             series.name,
             with_error(d.mean, d.sd),
             interval,
-            d.rhat,
             d.ess_bulk.min(d.ess_tail)
         ));
     }

@@ -3,6 +3,7 @@
 use super::diagnostics::{Diagnosis, E_BFMI_LIMIT, ESS_LIMIT, RHAT_LIMIT, diagnose, e_bfmi, quantile};
 use super::{Draw, Record, SamplerConfig};
 use crate::model::{Block, CONTRAST, Experiment, OFFSET, PHYSICAL, ParameterSpace, RATE_FLOOR, ScalingMode, derived};
+use crate::text::counted;
 
 /// Probabilities of the quantiles that are given: the middle, and the ends of intervals with 68.27 % and 95.45 %.
 pub const QUANTILES: [f64; 5] = [0.022_75, 0.158_655, 0.5, 0.841_345, 0.977_25];
@@ -169,7 +170,7 @@ pub fn series(
 
 impl Agreement {
     /// The same for people.
-    pub fn words(&self) -> String {
+    fn words(&self) -> String {
         let word = if self.agrees { "agrees" } else { "differs" };
         format!("{word}: {:+.2} σ, {:.2} × as wide", self.shift, self.width)
     }
@@ -195,7 +196,8 @@ impl Marginal {
     fn doubt(&self, n_chains: usize) -> Option<String> {
         let Diagnosis { rhat, ess_bulk, ess_tail, .. } = self.diagnosis;
         let least = ess_limit(n_chains);
-        if rhat.is_nan() || rhat > RHAT_LIMIT {
+        // of a single chain there is none
+        if n_chains > 1 && (rhat.is_nan() || rhat > RHAT_LIMIT) {
             return Some(format!("{}: R̂ = {rhat:.3}", self.series.name));
         }
         let ess = ess_bulk.min(ess_tail);
@@ -283,6 +285,13 @@ impl Summary {
     /// What keeps the draws from being believed, a sentence each; none where nothing does.
     pub fn doubts(&self) -> Vec<String> {
         let mut out = Vec::new();
+        if self.config.n_chains == 1 {
+            out.push(
+                "one chain alone can't show whether it has come to the posterior: R̂ compares at least two \
+                 (optimization.nuts.num_chains)"
+                    .into(),
+            );
+        }
         let mut doubts: Vec<String> =
             self.marginals.iter().filter_map(|marginal| marginal.doubt(self.config.n_chains)).collect();
         if !doubts.is_empty() {
@@ -307,9 +316,9 @@ impl Summary {
         let low: Vec<String> = self.e_bfmi.iter().filter(|&&e| e < E_BFMI_LIMIT).map(|e| format!("{e:.2}")).collect();
         if !low.is_empty() {
             out.push(format!(
-                "E-BFMI of {} chain(s) is below {E_BFMI_LIMIT} ({}): chains wander slowly through the energies; tighter bounds or \
+                "E-BFMI of {} is below {E_BFMI_LIMIT} ({}): chains wander slowly through the energies; tighter bounds or \
                  priors would help",
-                low.len(),
+                counted(low.len(), "chain"),
                 low.join(", ")
             ));
         }
@@ -327,6 +336,12 @@ impl Summary {
     /// Whether the draws can be believed.
     pub fn is_trusted(&self) -> bool {
         self.doubts().is_empty()
+    }
+
+    /// Whether draws are compared with the fit, for people: nothing where they aren't.
+    pub fn beside_the_fit(&self, marginal: &Marginal) -> Option<String> {
+        let compares = self.marginals.iter().any(|m| m.agreement.is_some());
+        compares.then(|| marginal.agreement.as_ref().map_or("the fit gives no error".into(), Agreement::words))
     }
 
     fn parameters(&self) -> impl Iterator<Item = &Diagnosis> {

@@ -9,8 +9,8 @@ use crate::output::Report;
 use crate::output::console::{rounded, with_error};
 use crate::sampler::Draw;
 use crate::sampler::diagnostics::{quantile, rank_histogram};
-use crate::sampler::summary::{Agreement, Kind, Marginal, QUANTILES, Series, Summary};
-use crate::text::grouped;
+use crate::sampler::summary::{Kind, Marginal, QUANTILES, Series, Summary};
+use crate::text::{counted, grouped};
 
 /// Points of a trace, of a cloud, and bins.
 const TRACE: usize = 250;
@@ -104,9 +104,9 @@ fn band(report: &Report, summary: &Summary, block: usize) -> Option<Markup> {
     Some(picture(&title, (WIDTH, HEIGHT), &format!("{}{}{middle}", between(0, 4, 0.15), between(1, 3, 0.3))))
 }
 
-fn row(marginal: &Marginal) -> Markup {
+fn row(summary: &Summary, marginal: &Marginal) -> Markup {
     let (series, d) = (&marginal.series, &marginal.diagnosis);
-    let agreement = marginal.agreement.as_ref().map_or(String::new(), Agreement::words);
+    let agreement = summary.beside_the_fit(marginal).unwrap_or_default();
     html! {
         tr {
             td { (series.name) }
@@ -140,12 +140,12 @@ pub(super) fn section(report: &Report, checks: Markup) -> Markup {
             @if !doubts.is_empty() { ul.warnings { @for doubt in &doubts { li { (doubt) } } } }
             @for remark in summary.remarks() { p.note { (remark) } }
             p {
-                (config.n_chains) " chains of " (config.n_draws) " draws after a warm-up of " (config.n_warmup) ", "
+                (counted(config.n_chains, "chain")) " of " (config.n_draws) " draws after a warm-up of " (config.n_warmup) ", "
                 (summary.diverged) " diverged; " (grouped(summary.n_points)) " evaluations"
             }
             table {
                 thead { tr { th { "quantity" } th.number { "mean ± deviation" } th { "unit" } th.number { "68 % interval" } th.number { "R̂" } th.number { "ESS" } th { "against the fit" } } }
-                tbody { @for marginal in of_all() { (row(marginal)) } }
+                tbody { @for marginal in of_all() { (row(summary, marginal)) } }
             }
             div.drawings {
                 @for block in 0..report.space.len() / 3 {

@@ -6,7 +6,7 @@ use super::posterior;
 use crate::model::{CONTRAST, OFFSET, PHYSICAL};
 use crate::output::console::{plain, with_error};
 use crate::output::{Report, quality};
-use crate::text::grouped;
+use crate::text::{counted, grouped};
 
 const STYLE: &str = include_str!("report.css");
 const SCRIPTS: [&str; 2] = [include_str!("charts.js"), include_str!("report.js")];
@@ -96,11 +96,7 @@ fn model(report: &Report) -> String {
 fn machines(report: &Report) -> String {
     let threads: usize = report.ranks.iter().map(|rank| rank.plan.threads).sum();
     let ranks = report.ranks.len();
-    format!("{ranks} rank{}, {threads} thread{}, {}", plural(ranks), plural(threads), report.engine())
-}
-
-fn plural(n: usize) -> &'static str {
-    if n == 1 { "" } else { "s" }
+    format!("{}, {}, {}", counted(ranks, "rank"), counted(threads, "thread"), report.engine())
 }
 
 fn parameters(report: &Report) -> Markup {

@@ -7,6 +7,8 @@ use crate::model::Prior;
 pub(super) const STEPS: usize = 60;
 /// A step from which on the next would be rounding.
 pub(super) const LAST: f64 = 1e-8;
+/// Least ln(t/t_ref) at an end: in runs of a few frames t_ref may be one.
+const LEAST: f64 = 1e-3;
 /// Standard errors by which the slope differs from 0 from which on the curvature ends f_ref below.
 const CLEARLY: f64 = 2.0;
 
@@ -74,7 +76,11 @@ impl Bend {
         }
         let steepness = (high - low) * share * (1.0 - share);
         let least = prior.moments().map_or(1.0, |(_, sd)| (steepness / sd).max(1.0));
-        let (slope, curvature) = (1.0 / shape.slope_width, 1.0 / shape.curvature_width);
+        // where nothing is known, or something that is none, it plays no part
+        let of = |width: f64| if width.is_finite() && width > 0.0 { 1.0 / width } else { 0.0 };
+        let (slope, curvature) = (of(shape.slope_width), of(shape.curvature_width));
+        let away = |l: f64| if l.abs() < LEAST { LEAST } else { l };
+        let ends = (away(ends.0), away(ends.1));
         let wall = curvature * (shape.slope.powi(2) - (CLEARLY * shape.slope_width).powi(2)).max(0.0);
         let wall = if wall.is_finite() { wall } else { 0.0 };
         Self { bounds, zero: (share / (1.0 - share)).ln(), least, slope, curvature, ends, wall }
@@ -160,6 +166,8 @@ mod tests {
             Bend::new((-2.0, 2.0), Prior::Uniform, shape(0.0, 300.0, f64::INFINITY), ends),
             Bend::new((-2.0, 2.0), Prior::Uniform, shape(0.0, f64::INFINITY, f64::INFINITY), ends),
             Bend::new((0.2, 2.0), Prior::Uniform, shape(500.0, 300.0, 1500.0), ends),
+            Bend::new((-2.0, 2.0), Prior::Uniform, shape(0.0, 300.0, f64::NAN), ends),
+            Bend::new((-2.0, 2.0), Prior::Uniform, shape(900.0, 300.0, 1500.0), (0.0, 0.7)),
             // so high a wall that Newton's steps alone go to and fro
             Bend::new((-2.0, 2.0), Prior::Uniform, shape(-1929.0, 38.0, 10.0), ends),
         ]
