@@ -33,10 +33,8 @@ pub fn draws(sample: &Sample, engine: Engine, threads: usize, n_draws: usize) ->
     let begin = Instant::now();
     let scaling = Scaling::new(mode, &e.phi, &space)?;
     let noise = Noise::Sampled(fit.covariance.s2.sqrt());
-    let mut posterior = Posterior::around(&space, &scaling, &fit, noise, e);
-    let centre = posterior.coordinates_of(&fit.physical);
-    let covariance = posterior.laplace(&centre, &fit.projected);
-    let plan = Plan::new(&config, &posterior, centre, covariance);
+    let (posterior, start) = Posterior::around(&space, &scaling, &fit, noise, e);
+    let plan = Plan::new(&config, &posterior, start);
     let record = RefCell::new(Record::default());
     draw(&plan, &mut objective, &record, &mut || {})?;
     let seconds = begin.elapsed().as_secs_f64();

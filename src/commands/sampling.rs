@@ -92,10 +92,8 @@ impl Sampling<'_> {
         let experiment = driver.experiment().clone();
         let scaling = Scaling::new(self.mode, &experiment.phi, self.space)?;
         let noise = self.noise();
-        let mut posterior = Posterior::around(self.space, &scaling, fit, noise, &experiment);
-        let centre = posterior.coordinates_of(&fit.physical);
-        let covariance = posterior.laplace(&centre, &fit.projected);
-        let plan = Plan::new(config, &posterior, centre, covariance);
+        let (posterior, start) = Posterior::around(self.space, &scaling, fit, noise, &experiment);
+        let plan = Plan::new(config, &posterior, start);
         loop {
             let done = self.sample(&plan, driver, keeper, stops);
             match done {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::adaptation::{Metric, Schedule, StepSize, Window};
 use super::nuts::{Position, transition};
-use super::posterior::{Posterior, Seen, rectangle};
+use super::posterior::{Posterior, Seen, Start, rectangle};
 use super::truncated::Bivariate;
 use super::{Draw, SamplerConfig};
 
@@ -52,23 +52,16 @@ pub struct Plan<'a> {
     pub config: &'a SamplerConfig,
     /// The density.
     pub posterior: &'a Posterior<'a>,
-    /// Coordinates of the fit.
-    pub centre: Vec<f64>,
-    /// Their covariance as the fit has it.
-    pub covariance: DMatrix<f64>,
+    /// Where it begins.
+    pub start: Start,
     /// When windows end.
     pub schedule: Schedule,
 }
 
 impl<'a> Plan<'a> {
-    /// From a fit.
-    pub fn new(
-        config: &'a SamplerConfig,
-        posterior: &'a Posterior<'a>,
-        centre: Vec<f64>,
-        covariance: DMatrix<f64>,
-    ) -> Self {
-        Self { config, posterior, centre, covariance, schedule: Schedule::new(config.n_warmup) }
+    /// From a start.
+    pub fn new(config: &'a SamplerConfig, posterior: &'a Posterior<'a>, start: Start) -> Self {
+        Self { config, posterior, start, schedule: Schedule::new(config.n_warmup) }
     }
 
     /// Transitions of a chain.
@@ -80,11 +73,11 @@ impl<'a> Plan<'a> {
     pub fn chain(&self, number: usize) -> Option<Chain> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.config.seed);
         rng.set_stream(number as u64);
-        let step = FIRST_STEP * (self.centre.len().max(1) as f64).powf(-0.25);
+        let step = FIRST_STEP * (self.start.centre.len().max(1) as f64).powf(-0.25);
         Some(Chain {
             made: 0,
             rng,
-            metric: Metric::new(self.centre.clone(), &self.covariance)?,
+            metric: Metric::new(self.start.centre.clone(), &self.start.covariance)?,
             step: StepSize::new(step, self.config.target_accept),
             window: Window::default(),
             at: None,
@@ -110,7 +103,7 @@ impl Chain {
 
     /// Looks for a start around the centre, the farthest first; it stays without one where the density is zero everywhere.
     pub async fn begin(&mut self, plan: &Plan<'_>, look: &mut impl AsyncFnMut(&[f64]) -> Option<Seen>) {
-        let away: Vec<f64> = plan.centre.iter().map(|_| StandardNormal.sample(&mut self.rng)).collect();
+        let away: Vec<f64> = plan.start.centre.iter().map(|_| StandardNormal.sample(&mut self.rng)).collect();
         for k in 0..TRIES {
             let scale = if k + 1 == TRIES { 0.0 } else { WIDER * 0.5f64.powi(k as i32) };
             let x = self.metric.x(&away.iter().map(|z| scale * z).collect::<Vec<_>>());
@@ -170,7 +163,7 @@ impl Chain {
             self.window.push(x);
         }
         if plan.schedule.ends(self.made) {
-            if let Some(metric) = std::mem::take(&mut self.window).metric(plan.covariance.as_slice()) {
+            if let Some(metric) = std::mem::take(&mut self.window).metric(plan.start.covariance.as_slice()) {
                 self.metric = metric;
             }
             self.step.restart();

@@ -86,6 +86,15 @@ pub struct Posterior<'a> {
     steps: Vec<f64>,
 }
 
+/// Where chains begin.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// Coordinates of the fit.
+    pub centre: Vec<f64>,
+    /// Their covariance as the fit has it.
+    pub covariance: DMatrix<f64>,
+}
+
 /// Derivatives of a place by the chains' coordinates.
 struct Slopes {
     /// ∂(A, B, κ, …, phi0)/∂x; n × d.
@@ -102,17 +111,20 @@ struct Change {
 }
 
 impl<'a> Posterior<'a> {
-    /// Around a fit of these parameters.
+    /// Around a fit of these parameters, and where to begin.
     pub fn around(
         space: &'a ParameterSpace,
         scaling: &Scaling,
         fit: &Fit,
         noise: Noise,
         experiment: &Experiment,
-    ) -> Self {
+    ) -> (Self, Start) {
         let (Noise::Known(sigma) | Noise::Sampled(sigma)) = noise;
         let shapes = shapes(&fit.projected, &fit.physical, sigma, experiment.t_ref());
-        Self::new(space, scaling, fit.projected.scaling.clone(), &shapes, noise, experiment)
+        let mut out = Self::new(space, scaling, fit.projected.scaling.clone(), &shapes, noise, experiment);
+        let centre = out.coordinates_of(&fit.physical);
+        let covariance = out.laplace(&centre, &fit.projected);
+        (out, Start { centre, covariance })
     }
 
     /// With residuals taken against this scaling and coordinates for these shapes.
@@ -146,7 +158,7 @@ impl<'a> Posterior<'a> {
     }
 
     /// Coordinates of physical parameters, with the noise to begin with.
-    pub fn coordinates_of(&self, physical: &[f64]) -> Vec<f64> {
+    pub(super) fn coordinates_of(&self, physical: &[f64]) -> Vec<f64> {
         let mut x = self.coordinates.of(physical);
         x.resize(self.dim(), 0.0);
         x
@@ -256,7 +268,7 @@ impl<'a> Posterior<'a> {
 
     /// Covariance of the chains' coordinates as the fit's normal matrix has it (contrast and offset eliminated, not divided by
     /// σ²; valley coordinates), and where the data say nothing as the bounds have it. The steps of differences follow from it.
-    pub fn laplace(&mut self, x: &[f64], fit: &Projected) -> DMatrix<f64> {
+    fn laplace(&mut self, x: &[f64], fit: &Projected) -> DMatrix<f64> {
         let (d, dim) = (self.coordinates.len(), self.dim());
         let mut hessian = DMatrix::zeros(dim, dim);
         if let Some(slopes) = self.slopes(x) {

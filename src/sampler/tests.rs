@@ -236,11 +236,9 @@ fn draws_of_a_well_determined_set_are_those_of_the_fit_and_go_on_to_the_same_bit
     let fit = measured.fit(&space, mode, Some(NOISE));
     let scaling = Scaling::new(mode, &measured.experiment.phi, &space).unwrap();
     let t_ref = measured.experiment.t_ref();
-    let mut posterior = Posterior::around(&space, &scaling, &fit, Noise::Known(NOISE), &measured.experiment);
-    let centre = posterior.coordinates_of(&fit.physical);
-    let covariance = posterior.laplace(&centre, &fit.projected);
+    let (posterior, start) = Posterior::around(&space, &scaling, &fit, Noise::Known(NOISE), &measured.experiment);
     let config = SamplerConfig { n_warmup: 150, n_draws: 500, n_chains: 3, ..SamplerConfig::default() };
-    let plan = Plan::new(&config, &posterior, centre, covariance);
+    let plan = Plan::new(&config, &posterior, start);
     let mut objective = measured.objective();
     let whole = RefCell::new(Record::default());
     sample(&plan, &mut objective, &whole, &mut || ()).unwrap();
