@@ -376,7 +376,7 @@ fn a_model_that_overflows_is_named_as_such() {
 #[test]
 fn one_angle_leaves_phi0_open_and_the_rest_determined() {
     let experiment = measurement(AnalysisMode::LaminarFlow, 200, vec![0.0]);
-    let set = Synthetic::new(experiment, vec![1e4, -0.5, 300.0, 2e-3, -0.3, 2e-4, -2.0], (0.3, 1.0), 0.003, 4);
+    let set = Synthetic::new(experiment, vec![1e4, -0.5, 300.0, 2e-3, -0.3, 2e-4, -2.0], (0.3, 1.0), 0.002, 4);
     let space = ParameterSpace::for_mode(AnalysisMode::LaminarFlow);
     let fit = solve(&set, &space, ScalingMode::Individual);
     let c = &fit.covariance;
