@@ -70,7 +70,8 @@ def derived(values, frames):
 
 
 def replicate(program, number, method, valley, draws):
-    """One set: name of its kind, and for every quantity (inside 68 %, inside 95 %) or None where no interval was given."""
+    """One set: name of its kind, for every quantity (inside 68 %, inside 95 %) or None where no interval was given, the verdict, and of
+    draws ESS, divergences and evaluations."""
     rng = random.Random(1000 * number + 17 + (500_000_000 if valley else 0))
     laminar, individual, known = number % 2 == 0, number // 2 % 2 == 0, number // 4 % 2 == 0
     values, frames = truth_of(rng, laminar, valley)
@@ -116,7 +117,7 @@ def replicate(program, number, method, valley, draws):
         if done.returncode not in (0, 4):
             raise RuntimeError(f"set {number}: exit {done.returncode}: {done.stderr}")
         found = intervals(folder / "homodyne_results", method)
-    quality = found.pop("quality")
+    quality, sampled = found.pop("quality"), found.pop("sampled", None)
     truth = dict(values, **derived(values, frames))
     # of one angle alone: those of one set aren't independent
     a = number % len(angles)
@@ -127,7 +128,7 @@ def replicate(program, number, method, valley, draws):
     for name, given in found.items():
         if name in truth:
             out[name] = None if given is None else tuple(low <= truth[name] <= high for low, high in given)
-    return kind, out, quality
+    return kind, out, quality, sampled
 
 
 def intervals(results, method):
@@ -141,6 +142,9 @@ def intervals(results, method):
             q = one["quantiles"]
             out[name] = ((q["q15.9"], q["q84.1"]), (q["q2.3"], q["q97.7"]))
         out["quality"] = summary["verdict"]
+        parameters = [one for one in summary["quantities"].values() if one["kind"] == "parameter"]
+        least = min(min(one["ess_bulk"], one["ess_tail"]) for one in parameters)
+        out["sampled"] = (least, summary["sampler"]["divergent"], summary["sampler"]["evaluations"])
         return out
     parameters = json.loads((results / "nlsq/parameters.json").read_text())
     analysis = json.loads((results / "nlsq/analysis_results_nlsq.json").read_text())
@@ -176,11 +180,12 @@ def main():
     parser.add_argument("--jobs", type=int, default=2)
     asked = parser.parse_args()
     program = str(pathlib.Path(asked.program).resolve())
-    counts, kinds, flags = {}, {}, {}
+    counts, kinds, flags, draws = {}, {}, {}, []
     with concurrent.futures.ThreadPoolExecutor(asked.jobs) as pool:
         work = [pool.submit(replicate, program, n, asked.method, asked.valley, asked.draws) for n in range(asked.replicates)]
         for done in concurrent.futures.as_completed(work):
-            kind, found, quality = done.result()
+            kind, found, quality, sampled = done.result()
+            draws += [sampled] if sampled else []
             flags[quality] = flags.get(quality, 0) + 1
             for name, inside in found.items():
                 name = name.split("_")[0] if name.startswith(("contrast_", "offset_")) else name
@@ -203,6 +208,12 @@ def main():
                 cells.append(f"{100 * hits / given:.1f} % | {off:+.1f}" if given else "– | –")
             print(f"| {name} | {given} of {all_sets} | {' | '.join(cells)} |")
     print(f"\nverdicts: {', '.join(f'{n} {flag}' for flag, n in sorted(flags.items()))}; farthest off: {worst:.1f}")
+    if draws:
+        ess, divergent, evaluations = (sorted(column) for column in zip(*draws))
+        print(
+            f"ESS of a set's worst parameter: {ess[0]:.0f} at least, {ess[len(ess) // 2]:.0f} in the middle; {sum(divergent)} divergent in "
+            f"all; {evaluations[0]} to {evaluations[-1]} evaluations"
+        )
     sys.exit(0)
 
 
