@@ -95,7 +95,7 @@ pub struct Summary {
     pub seconds: f64,
     /// Draws of all chains, spread evenly, to show what follows from them; at most [`SHOWN`].
     pub shown: Vec<Draw>,
-    /// Share of these in which a rate is at its floor in some frames: of D, then of γ̇.
+    /// Share of all draws in which a rate is at its floor in some frames: of D, then of γ̇.
     pub floored: Vec<f64>,
 }
 
@@ -206,11 +206,11 @@ impl Marginal {
 }
 
 /// Share of draws in which each rate is at its floor in some frames. A power law is monotonic: its least value is at an end.
-fn floored(experiment: &Experiment, draws: &[Draw]) -> Vec<f64> {
+fn floored(experiment: &Experiment, draws: &[&Draw]) -> Vec<f64> {
     let ends = [1, experiment.n_frames - 1].map(|frame| experiment.tau(frame));
     (0..experiment.mode.n_physical() / 3)
         .map(|block| {
-            let is_floored = |draw: &&Draw| {
+            let is_floored = |draw: &&&Draw| {
                 let own = Block::from_slice(&draw.physical[3 * block..]);
                 ends.iter().any(|&tau| own.rate(tau) <= RATE_FLOOR)
             };
@@ -257,7 +257,7 @@ impl Summary {
             marginals,
             sigma_is_sampled,
             seconds,
-            floored: floored(experiment, &shown),
+            floored: floored(experiment, &all),
             shown,
         }
     }
@@ -361,5 +361,35 @@ impl Summary {
     /// The least effective sample size, per second.
     pub fn ess_per_second(&self) -> f64 {
         self.least_ess() / self.seconds
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draws_with_a_rate_at_its_floor_at_either_end_are_counted() {
+        let experiment = Experiment::sheared(vec![0.0], 100);
+        let draw = |diffusion: [f64; 3], shear: [f64; 3]| Draw {
+            physical: [&diffusion[..], &shear, &[0.0]].concat(),
+            scaling: vec![(0.3, 1.0)],
+            sigma: 0.01,
+            ln_density: 0.0,
+            energy: 0.0,
+            acceptance: 1.0,
+            step: 1.0,
+            depth: 1,
+            n_steps: 1,
+            diverged: false,
+        };
+        let (moves, still) = ([1e3, 0.5, 10.0], [1e-3, -0.5, 1e-4]);
+        let draws = [
+            draw(moves, still),
+            draw([1e3, 0.5, -900.0], still),  // below 0 at the first frames
+            draw([1e3, -0.5, -900.0], still), // at the last
+            draw(moves, [1e-3, -0.5, -1e-2]), // everywhere
+        ];
+        assert_eq!(floored(&experiment, &draws.iter().collect::<Vec<_>>()), [0.5, 0.25]);
     }
 }
