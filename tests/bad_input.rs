@@ -1,17 +1,15 @@
 //! What is wrong is refused: with its exit code, with one line of error that names the culprit, and without a trace in
 //! the file system, so that an earlier run's results stay what they were.
 
-mod common;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use common::disk::on_small_disk;
-use common::files::{ApsU, MAP, Sample, c2, change, flow_config, put_matrix, static_config};
-use common::{Outcome, alone, alone_with_files, data, scratch, tree, with_ranks};
+use crate::common::disk::on_small_disk;
+use crate::common::files::{ApsU, MAP, Sample, c2, change, flow_config, put_matrix, static_config};
+use crate::common::{Outcome, alone, alone_with_files, data, scratch, tree, with_ranks};
 
 /// Longest time that a job of two ranks may need to refuse its input, starting and ending MPI included.
 const REFUSED_WITHIN: Duration = Duration::from_secs(15);

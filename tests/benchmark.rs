@@ -1,9 +1,7 @@
 //! `benchmark` and `--dry-run` from outside: what they say has the promised form, and nothing else is left behind.
 
-mod common;
-
-use common::files::Sample;
-use common::{Outcome, alone, json, scratch, tree, with_ranks};
+use crate::common::files::Sample;
+use crate::common::{Outcome, alone, json, scratch, tree, with_ranks};
 use serde_json::Value;
 
 /// Every number below a value, with its path.

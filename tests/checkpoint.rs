@@ -1,16 +1,12 @@
 //! Checkpoints as others see them: the commands, other readers of HDF5, full disks, killed owners of locks.
 
-mod common;
-#[path = "common/python.rs"]
-#[allow(dead_code)]
-mod python;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use common::disk::unshare;
-use common::{alone, alone_with_files, json, other, scratch, tree};
+use crate::common::python;
+use crate::common::disk::unshare;
+use crate::common::{alone, alone_with_files, json, other, scratch, tree};
 use homodyne_mpi::checkpoint::{Checkpoint, FolderLock, Purpose, Saver, Store, load};
 use serde_json::json;
 

@@ -1,11 +1,9 @@
 //! `config check` and `config init` by the real program, and fits with files of the Python package's users.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
-use common::{alone, data, json, scratch};
+use crate::common::{alone, data, json, scratch};
 
 /// A copy of a configuration of the test data in `folder`.
 fn user_file(folder: &Path, name: &str) {

@@ -1,12 +1,10 @@
 //! Files in which something is broken that libhdf5 can't cope with.
 
-mod common;
-
 use std::fs;
 use std::time::Duration;
 
-use common::files::ApsU;
-use common::{alone, scratch, with_ranks};
+use crate::common::files::ApsU;
+use crate::common::{alone, scratch, with_ranks};
 
 /// An APS-U file whose global heap, where names of its map are, has free space of no size: libhdf5 1.10 steps over it by that
 /// size for ever.

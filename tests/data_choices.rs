@@ -1,11 +1,9 @@
 //! What a configuration leaves out of the data, and the σ that a fit counts with, through the real program.
 
-mod common;
-
 use std::path::Path;
 
-use common::files::{MAP, Sample, change, static_config};
-use common::{alone, alone_with_files, data, json, scratch, with_ranks};
+use crate::common::files::{MAP, Sample, change, static_config};
+use crate::common::{alone, alone_with_files, data, json, scratch, with_ranks};
 use ndarray::{Array2, Array3};
 use serde_json::Value;
 

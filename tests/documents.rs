@@ -1,15 +1,12 @@
 //! What documents say works: every block of commands runs, every link leads somewhere, every message that is explained exists.
 
-mod common;
-#[path = "common/python.rs"]
-mod python;
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::Parser;
-use common::{PROGRAM, other, scratch};
+use crate::common::python;
+use crate::common::{PROGRAM, other, scratch};
 use homodyne_mpi::cli::Cli;
 
 /// Fences of commands that are run elsewhere, or not here: in a Slurm cluster (`tests/slurm` submits the templates), and what builds

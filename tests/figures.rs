@@ -1,11 +1,9 @@
 //! Figures of `docs/validation.md`, measured on the real program: `cargo test --release --test figures -- --ignored --nocapture
 //! --test-threads=1`.
 
-mod common;
-
 use std::fs;
 
-use common::{alone, json, scratch, with_ranks};
+use crate::common::{alone, json, scratch, with_ranks};
 use serde_json::Value;
 
 const GB: f64 = (1u64 << 30) as f64;

@@ -1,11 +1,9 @@
 //! Fits by the real program of files from outside, judged by the pointwise model and plain sums.
 
-mod common;
-
 use std::path::Path;
 
-use common::files::{MAP, Sample, flow_config, static_config};
-use common::{alone, data, json, scratch};
+use crate::common::files::{MAP, Sample, flow_config, static_config};
+use crate::common::{alone, data, json, scratch};
 use hdf5::types::VarLenUnicode;
 use homodyne_mpi::model::{AnalysisMode, CONTRAST, Experiment, OFFSET, PHYSICAL, ShearConvention, TimeAxis, reference};
 use serde_json::Value;

@@ -1,10 +1,6 @@
 //! The GPU kernels without a GPU: built for the host, the whole program fits on them; by NVIDIA's compiler they need no more
 //! registers than there are.
 
-mod common;
-#[path = "common/draws.rs"]
-mod draws;
-#[path = "gpu/ptx.rs"]
 mod ptx;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -12,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::OnceLock;
 
-use common::files::Sample;
-use common::kernels::built;
-use common::{Run, alone, json, parameters, scratch, summary, with_ranks};
-use draws::{FEW, said};
+use crate::common::files::Sample;
+use crate::common::kernels::built;
+use crate::common::{Run, alone, json, parameters, scratch, summary, with_ranks};
+use crate::common::draws::{FEW, said};
 use homodyne_mpi::gram::gpu::{COUNTS, Count};
 use libloading::{Library, Symbol};
 use serde_json::Value;

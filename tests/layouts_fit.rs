@@ -1,11 +1,8 @@
 //! Fits of the same measurement in several layouts give the same answer.
 
-mod common;
-#[path = "common/python.rs"]
-mod python;
-
-use common::files::{flow_config, static_config};
-use common::{alone, data, json, scratch};
+use crate::common::python;
+use crate::common::files::{flow_config, static_config};
+use crate::common::{alone, data, json, scratch};
 use serde_json::Value;
 
 /// parameters.json and the fingerprint of the data, by the real program.

@@ -1,15 +1,12 @@
 //! Robust losses from outside: SciPy's minimum, outliers, ranks.
 
-mod common;
-#[path = "common/python.rs"]
-mod python;
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use common::files::Sample;
-use common::{alone, json, scratch, with_ranks};
+use crate::common::python;
+use crate::common::files::Sample;
+use crate::common::{alone, json, scratch, with_ranks};
 use serde_json::Value;
 
 /// The script beside this file.

@@ -1,13 +1,11 @@
 //! Jobs of several ranks: the same numbers however many there are, and one clear end when one of them fails.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use common::files::Sample;
-use common::{Outcome, Run, alone, json, parameters, scratch, tree, with_ranks};
+use crate::common::files::Sample;
+use crate::common::{Outcome, Run, alone, json, parameters, scratch, tree, with_ranks};
 
 /// The job must end within 5 s of the fault; the rest is for starting several ranks on a busy machine.
 const ENDS_WITHIN: Duration = Duration::from_secs(15);

@@ -1,14 +1,11 @@
 //! The report in a browser: `page/drive.py` picks every angle, hovers, prints, and hears every complaint and request.
 
-mod common;
-#[path = "common/python.rs"]
-mod python;
-
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use common::{alone, other, scratch};
+use crate::common::python;
+use crate::common::{alone, other, scratch};
 
 /// A configuration for so many angles and frames.
 fn configuration(angles: usize, frames: usize) -> String {

@@ -1,12 +1,10 @@
 //! `distributed.io: parallel`: every rank reads its part of the file, and nothing else changes.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
-use common::files::Sample;
-use common::{Outcome, alone, alone_with_files, json, parameters, scratch, tree, with_ranks};
+use crate::common::files::Sample;
+use crate::common::{Outcome, alone, alone_with_files, json, parameters, scratch, tree, with_ranks};
 use serde_json::Value;
 
 const PARALLEL: [&str; 4] = ["--config", "config.yaml", "--set", "distributed.io=parallel"];

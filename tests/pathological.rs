@@ -1,10 +1,8 @@
 //! Data and settings on which a fit can't be right, or can't say all that it is asked for: none of them may carry small errors and
 //! a good flag, and each gets its words.
 
-mod common;
-
-use common::files::{flow_config, static_config};
-use common::{alone, json, scratch};
+use crate::common::files::{flow_config, static_config};
+use crate::common::{alone, json, scratch};
 use serde_json::Value;
 
 /// A set, made by `simulate` and fitted with something changed.

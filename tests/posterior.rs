@@ -1,17 +1,12 @@
 //! Draws from the posterior by the real program: the same on any ranks and after any stop, and as the fit has them.
 
-mod common;
-#[path = "common/draws.rs"]
-mod draws;
-#[path = "common/python.rs"]
-mod python;
-
 use std::path::Path;
 
-use common::files::Sample;
-use common::kept::assert_resumed;
-use common::{alone, json, scratch, with_ranks};
-use draws::said;
+use crate::common::python;
+use crate::common::files::Sample;
+use crate::common::kept::assert_resumed;
+use crate::common::{alone, json, scratch, with_ranks};
+use crate::common::draws::said;
 use serde_json::Value;
 
 const SETTINGS: [&str; 8] = [

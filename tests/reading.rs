@@ -1,12 +1,10 @@
 //! Reading on the real program: what isn't asked for isn't touched, and what is damaged is named.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
-use common::files::destroy;
-use common::{alone, json, scratch, with_ranks};
+use crate::common::files::destroy;
+use crate::common::{alone, json, scratch, with_ranks};
 
 const FIT: [&str; 4] = ["--config", "config.yaml", "--threads", "2"];
 

@@ -1,13 +1,11 @@
 //! Runs that are stopped or killed and started again: the same bits as one that was left alone.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
-use common::files::Sample;
-use common::kept::{assert_resumed, run, undisturbed};
-use common::{parameters, scratch, summary};
+use crate::common::files::Sample;
+use crate::common::kept::{assert_resumed, run, undisturbed};
+use crate::common::{parameters, scratch, summary};
 
 #[test]
 fn a_signal_to_any_rank_stops_the_job_and_another_goes_on_to_the_same_bits() {

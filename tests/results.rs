@@ -1,15 +1,11 @@
 //! Result files for scripts and spreadsheets, and results side by side.
 
-mod common;
-#[path = "common/python.rs"]
-#[allow(dead_code)]
-mod python;
-
 use std::path::Path;
 use std::process::Command;
 
-use common::files::{ApsU, Sample, c2, change, flow_config, put_matrix, static_config};
-use common::{Outcome, alone, data, json, other, scratch, with_ranks};
+use crate::common::python;
+use crate::common::files::{ApsU, Sample, c2, change, flow_config, put_matrix, static_config};
+use crate::common::{Outcome, alone, data, json, other, scratch, with_ranks};
 use homodyne_mpi::model::{AnalysisMode, Experiment, PHYSICAL, ShearConvention, TimeAxis, reference};
 use serde_json::{Value, json};
 

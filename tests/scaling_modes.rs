@@ -1,12 +1,10 @@
 //! Scaling modes from outside: what is held or fitted, what results say about it, and that ranks change nothing.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
-use common::files::flow_config;
-use common::{alone, json, scratch, with_ranks};
+use crate::common::files::flow_config;
+use crate::common::{alone, json, scratch, with_ranks};
 use serde_json::Value;
 
 const CONTRAST: [f64; 6] = [0.30, 0.26, 0.22, 0.25, 0.29, 0.33];

@@ -1,19 +1,15 @@
 //! The program in a real Slurm: two nodes, the templates of `slurm/`, jobs that are cut off.
 
-#[path = "slurm/cluster.rs"]
 mod cluster;
-mod common;
-#[path = "common/draws.rs"]
-mod draws;
 
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cluster::{Cluster, Job, parent, ranks_in, signal};
-use common::files::Sample;
-use common::{Outcome, PROGRAM, parameters, scratch, srun_plugin, summary};
-use draws::{FEW, said};
+use crate::common::files::Sample;
+use crate::common::{Outcome, PROGRAM, parameters, scratch, srun_plugin, summary};
+use crate::common::draws::{FEW, said};
 
 /// What a job has written.
 fn log(folder: &Path, job: impl std::fmt::Display) -> String {

@@ -1,14 +1,12 @@
 //! Runs that are stopped from outside while they work, or have their checkpoints taken away.
 
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::disk::on_small_disk;
-use common::files::Sample;
-use common::kept::{assert_resumed, run, undisturbed};
-use common::{Running, parameters, scratch, summary};
+use crate::common::disk::on_small_disk;
+use crate::common::files::Sample;
+use crate::common::kept::{assert_resumed, run, undisturbed};
+use crate::common::{Running, parameters, scratch, summary};
 use serde_json::Value;
 
 /// The checkpoints that are there.

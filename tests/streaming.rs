@@ -1,15 +1,11 @@
 //! Data that aren't held in memory: the same bits, within the limit, and what becomes of failing reads.
 
-mod common;
-#[path = "common/draws.rs"]
-mod draws;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::files::Sample;
-use common::{Run, alone, json, parameters, scratch, summary, tree, with_ranks};
-use draws::{FEW, said};
+use crate::common::files::Sample;
+use crate::common::{Run, alone, json, parameters, scratch, summary, tree, with_ranks};
+use crate::common::draws::{FEW, said};
 use serde_json::Value;
 
 /// The program on so many ranks, 0 = alone.

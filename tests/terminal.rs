@@ -1,13 +1,11 @@
 //! What a terminal shows: progress and closing report fit its width and leave nothing behind; elsewhere there are plain lines.
 
-mod common;
-
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::files::Sample;
-use common::{PROGRAM, alone, scratch, with_ranks};
+use crate::common::files::Sample;
+use crate::common::{PROGRAM, alone, scratch, with_ranks};
 
 /// Characters of the spinner.
 const SPINNER: &str = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏⠁⠂⠄⠈⠐⠠⠒⠚⠓⠛⠲⠳⠖⠞⠆";

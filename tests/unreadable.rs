@@ -1,12 +1,10 @@
 //! Packed data that can't be read any more: left out where the configuration allows it, named, and the fit is that of the rest.
 
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::files::Sample;
-use common::{Outcome, alone, json, parameters, scratch, summary, with_ranks};
+use crate::common::files::Sample;
+use crate::common::{Outcome, alone, json, parameters, scratch, summary, with_ranks};
 use serde_json::Value;
 
 /// More angles than are worked on together.

@@ -2,10 +2,8 @@
 //! `cargo test --release --no-default-features --test without_mpi`.
 #![cfg(not(feature = "mpi"))]
 
-mod common;
-
-use common::files::Sample;
-use common::{alone, json, parameters, scratch, summary};
+use crate::common::files::Sample;
+use crate::common::{alone, json, parameters, scratch, summary};
 
 #[test]
 fn one_process_fits_and_says_that_there_is_no_mpi() {

@@ -7,7 +7,6 @@ use serde_json::Value;
 use crate::common::json;
 
 /// Asks for a few draws; the verdict may be that they are too few, which is code 4.
-#[allow(dead_code)] // not every test program uses all
 pub const FEW: [&str; 4] =
     ["--method", "nuts", "--set", "optimization.nuts={num_warmup: 40, num_samples: 40, num_chains: 3}"];
 

@@ -1,12 +1,11 @@
 //! Runs the real program from outside, alone and under mpirun, and looks at what it leaves behind.
 
-// every test file uses its own part of this
-#![allow(dead_code)]
-
 pub mod disk;
+pub mod draws;
 pub mod files;
 pub mod kept;
 pub mod kernels;
+pub mod python;
 mod running;
 
 use std::collections::BTreeMap;

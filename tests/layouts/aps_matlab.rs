@@ -2,7 +2,7 @@
 
 use homodyne_mpi::dataset::{Dataset, Layout, Selection, TwoTime};
 
-use super::python::layouts;
+use crate::python::layouts;
 use super::support::{assert_data_error, assert_values, chosen, copy, shown};
 
 #[test]

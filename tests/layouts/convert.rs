@@ -7,7 +7,7 @@ use homodyne_mpi::commands::convert::Conversion;
 use homodyne_mpi::dataset::{Dataset, Layout, Selection, TwoTime, WriteSpec, write_file};
 use homodyne_mpi::{Error, Result};
 
-use super::python::layouts;
+use crate::python::layouts;
 use super::support::{assert_data_error, assert_values, chosen, shown, value};
 
 /// A conversion to the native layout.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use homodyne_mpi::dataset::{Dataset, Layout, Selection, TwoTime, Unsaid};
 
-use super::python::layouts;
+use crate::python::layouts;
 use super::support::{chosen, shown};
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use homodyne_mpi::dataset::{Baseline, Dataset, Layout, Selection, TwoTime, Unsaid};
 
-use super::python::layouts;
+use crate::python::layouts;
 use super::support::{assert_data_error, assert_values, chosen, copy, shown, value};
 
 fn open(folder: &Path, name: &str) -> homodyne_mpi::Result<Dataset> {

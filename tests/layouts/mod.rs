@@ -9,6 +9,4 @@ mod euxfel;
 mod golden;
 mod npz;
 mod nxxpcs;
-#[path = "../common/python.rs"]
-mod python;
 mod support;
