@@ -12,6 +12,7 @@ mod documents;
 mod figures;
 mod golden_fit;
 mod gpu;
+mod judgement;
 mod layouts_fit;
 mod losses;
 mod mixed_precision;

@@ -15,7 +15,7 @@ use crate::gram::rounds::{self, Known};
 use crate::gram::{Gram, Level, Objective, Pass, Point};
 use crate::model::Experiment;
 use crate::sampler::Record;
-use crate::solver::Stage;
+use crate::solver::{OneScaling, Stage};
 
 /// Passes on coarse levels that take less are cheaper made again than kept.
 const WORTH_KEEPING: Duration = Duration::from_millis(200);
@@ -44,6 +44,8 @@ pub struct State {
     passes: Vec<u64>,
     /// Level and global number of tiles that couldn't be read, and without which the answers are.
     lost: Vec<(usize, usize)>,
+    /// Why the stage at work fits a contrast and an offset for every angle, where one for all was refuted before it.
+    refuted: Option<OneScaling>,
     /// Draws from the posterior, after the fit.
     draws: Record,
 }
@@ -63,6 +65,11 @@ impl State {
     /// The stage at work.
     pub fn stage(&self) -> Option<&Stage> {
         self.stage.as_ref()
+    }
+
+    /// Why the stage at work fits a contrast and an offset for every angle, where one for all was refuted before it.
+    pub fn refuted(&self) -> Option<OneScaling> {
+        self.refuted
     }
 
     /// Level and global number of tiles that couldn't be read.
@@ -100,6 +107,10 @@ pub struct Journal {
     replayed_until: u64,
     /// Stages begun in this run.
     begun: Cell<u64>,
+    /// Number of the next answer in the stage at work.
+    next: Cell<u64>,
+    /// What the next stage to begin says of one scaling for all angles.
+    refuted: Cell<Option<OneScaling>>,
     /// Draws from the posterior; those of the state are none.
     draws: RefCell<Record>,
 }
@@ -113,7 +124,16 @@ impl Journal {
         let earlier = RefCell::new(std::mem::take(&mut state.answers).into());
         let replayed_until = u64::from(state.stage.is_some());
         let draws = RefCell::new(std::mem::take(&mut state.draws));
-        Self { state: RefCell::new(state), earlier, replayed_until, begun: Cell::new(0), draws }
+        let refuted = Cell::new(state.refuted);
+        Self {
+            state: RefCell::new(state),
+            earlier,
+            replayed_until,
+            begun: Cell::new(0),
+            next: Cell::new(0),
+            refuted,
+            draws,
+        }
     }
 
     /// Draws from the posterior so far.
@@ -133,11 +153,18 @@ impl Journal {
         self.draws.replace(Record::default());
     }
 
+    /// One contrast and offset for all angles are refuted: stages from now on are of a fit with own ones.
+    pub fn refute(&self, found: OneScaling) {
+        self.refuted.set(Some(found));
+    }
+
     /// A new stage begins: the answers to the one before have had their say.
     pub fn begin(&self, stage: &Stage) {
         let mut state = self.state.borrow_mut();
         state.stage = Some(stage.clone());
+        state.refuted = self.refuted.get();
         state.answers.clear();
+        self.next.set(0);
         self.begun.set(self.begun.get() + 1);
         if self.begun.get() > self.replayed_until {
             state.part = None;
@@ -219,10 +246,6 @@ pub trait Care {
 pub struct Recorded<'o> {
     inner: &'o mut dyn Objective,
     journal: &'o Journal,
-    /// The stage at work, by its number in this run.
-    stage: u64,
-    /// Number of the next answer in it.
-    next: u64,
     care: &'o mut dyn Care,
     /// Whether answers are those of a fit, which are kept.
     keeps: bool,
@@ -231,22 +254,12 @@ pub struct Recorded<'o> {
 impl<'o> Recorded<'o> {
     /// Writes into a journal; where that was made [of a state](Journal::of), its answers come first.
     pub fn new(inner: &'o mut dyn Objective, journal: &'o Journal, care: &'o mut dyn Care) -> Self {
-        Self { inner, journal, stage: 0, next: 0, care, keeps: true }
+        Self { inner, journal, care, keeps: true }
     }
 
     /// The same for a sampler, which keeps its answers itself: of a pass only what is finished in the middle of it is kept.
     pub fn of_draws(inner: &'o mut dyn Objective, journal: &'o Journal, care: &'o mut dyn Care) -> Self {
         Self { keeps: false, ..Self::new(inner, journal, care) }
-    }
-
-    /// The number of the next answer: from 0 again where another stage has begun.
-    fn number(&mut self) -> u64 {
-        let begun = self.journal.begun.get();
-        if begun != self.stage {
-            (self.stage, self.next) = (begun, 0);
-        }
-        self.next += 1;
-        self.next - 1
     }
 
     /// Makes a pass, from where an earlier run left it; between its rounds it can be written down.
@@ -288,7 +301,7 @@ impl Objective for Recorded<'_> {
             self.journal.count(level, points.len());
             return Ok(grams);
         }
-        let number = self.number();
+        let number = self.journal.next.replace(self.journal.next.get() + 1);
         let question = fingerprint(level, points, pass);
         let width = points.len() * self.inner.experiment().n_angles() * pass.filled().len();
         if let Some(sums) = self.journal.replay(number, question, width) {

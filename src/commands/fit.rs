@@ -22,13 +22,15 @@ use crate::cluster::{Driver, GB, Recorded, RoundPlan, Setup, Strategy, Streaming
 use crate::config::Config;
 use crate::dataset::{Dataset, LeftOut};
 use crate::gram::gpu::{self, DeviceChoice};
+use crate::gram::overview::{Overview, View};
 use crate::gram::{Level, Objective, Tolerance};
-use crate::model::Experiment;
+use crate::model::{Experiment, ScalingMode};
+use crate::output::quality::{SmoothPart, smoothness};
 use crate::output::{
-    DataSummary, Folder, LostBlock, Report, Truth, closing_report, draw, views, write, write_again, write_draws,
+    DataSummary, Folder, LostBlock, Report, Truth, closing_report, diagnosis, draw, views, write, write_draws,
 };
 use crate::sampler::summary::Summary;
-use crate::solver::{self, Event, Iteration, Robust, Sigma, Task, Weighted};
+use crate::solver::{self, Event, Fit, Iteration, OneScaling, Robust, Sigma, Task, Weighted};
 use crate::telemetry::{Phases, Progress, terminal_columns};
 use crate::{Error, Result};
 
@@ -173,7 +175,6 @@ impl Run<'_> {
         let (data, pairs, by_pair) = self
             .read(driver, &progress, &mut warnings, phases, &mut scaling, &mut || keeper.between(&mut stops))
             .and_then(|read| self.check_size(&read.0, &read.1, &scaling).map(|()| read))?;
-        let space = &scaling.space;
         let (sigma, about_sigma) = sigma(self.config, self.dataset, &data.noise, &pairs, by_pair.as_deref())?;
         about_sigma.iter().for_each(|warning| log::warn!("{warning}"));
         warnings.extend(about_sigma);
@@ -189,39 +190,24 @@ impl Run<'_> {
             driver.set_sigma(&vec![sigma.reference; data.noise.len()]);
         }
         let robust = self.robust(&data, &sigma, driver, &mut warnings);
-        let task = Task { space, config: &self.config.fit, mode: scaling.mode, sigma: sigma.for_errors(), robust };
         let level_pairs = level_pairs(driver.levels(), &self.dataset.left_out);
         let n_levels = useful_levels(&level_pairs, &self.dataset.left_out);
         keeper.tell(sigma.reference, json!({ "strategy": self.strategy.name(), "ranks": self.world.size() }));
-        let last = RefCell::new(None);
+        let fitting = Fitting { run: self, sigma: &sigma, noise: &data.noise, robust, n_levels, progress: &progress };
         let mut state = keeper.state();
-        let (fit, journal) = phases.time("fitting", || {
-            loop {
-                // what was left out and now is there again, or the other way round
-                let journal = Journal::of(state.without(driver.lost()));
-                let stage = journal.state().stage().cloned();
-                let mut watchman = Watchman { keeper, stops: &mut stops, last: &last, ask: Ask::Nothing };
-                let mut recorded = checkpoint::Recorded::new(driver, &journal, &mut watchman);
-                let mut objective = Weighted::new(&mut recorded, sigma.weights(), n_levels);
-                let fit = solver::fit_from(stage, &task, &mut objective, &mut |event| {
-                    match event {
-                        Event::Stage(stage) => journal.begin(stage),
-                        Event::Iteration(iteration) => *last.borrow_mut() = Some(iteration.clone()),
-                        _ => {}
-                    }
-                    progress.solver(event);
-                });
-                match fit {
-                    Err(Error::Lost(what)) => {
-                        log::warn!("{what}; they are left out, and the fit goes on from where this level began");
-                        state = journal.state();
-                    }
-                    fit => break (fit, journal),
+        let (answer, journal) = loop {
+            // what was left out and now is there again, or the other way round
+            let journal = Journal::of(state.without(driver.lost()));
+            match fitting.answer(driver, &journal, (&mut *keeper, &mut stops), &mut scaling, phases) {
+                Err(Error::Lost(what)) => {
+                    log::warn!("{what}; they are left out, and the fit goes on from where this level began");
+                    state = journal.state();
                 }
+                answer => break (answer?, journal),
             }
-        });
-        let mut fit = fit?;
-        sigma.count_pairs(&mut fit);
+        };
+        let Answer { fit, view, seen, one_scaling } = answer;
+        let space = &scaling.space;
         let sampling = Sampling {
             config: self.config,
             space,
@@ -270,26 +256,21 @@ impl Run<'_> {
             keeping: keeper.record(),
             posterior,
             seen: Vec::new(),
+            smooth: None,
+            one_scaling,
             phases: phases.all(),
             seconds: phases.total().as_secs_f64(),
             timestamp: jiff::Zoned::now().timestamp().to_string(),
             warnings,
         };
+        let parameters = report.space.n_free() + report.fit.projected.n_free_scaling();
+        report.smooth = SmoothPart::new(smoothness(&seen, view.loss), parameters);
+        report.seen = diagnosis::seen(&report, &seen, &self.dataset.left_out);
         let pool = driver.pool();
         progress.doing("writing results");
         let mut written = phases.time("writing", || pool.install(|| write(&report, self.dataset, folder)))?;
         written.extend(phases.time("writing", || write_draws(&report, &journal.draws().borrow().draws(), folder))?);
         if self.config.output.html || self.config.plotting.save {
-            let view = views::view(&report);
-            progress.doing("looking at the residuals");
-            let seen = phases.time("looking", || driver.overview(&view)).unwrap_or_else(|error| {
-                log::warn!("{error}; there will be no maps");
-                Vec::new()
-            });
-            if let Err(error) = phases.time("writing", || write_again(&mut report, &seen, folder)) {
-                // what was written before is whole
-                log::warn!("{error}; the results don't say what the residuals show");
-            }
             report.phases = phases.all();
             progress.doing("drawing the report and pictures");
             written.extend(phases.time("drawing", || pool.install(|| draw(&report, &view, &seen, folder)))?);
@@ -448,6 +429,87 @@ impl Run<'_> {
         }
         let sigma = found.sigma.iter().map(|own| (own.n as f64 / own.inverse).sqrt());
         Ok((data, pairs, dataset.has_sigma_by_pair().then(|| sigma.collect())))
+    }
+}
+
+/// What a fit has found, and what the residuals look like there.
+struct Answer {
+    fit: Fit,
+    view: View,
+    /// By angle; empty where the data couldn't be looked at.
+    seen: Vec<Overview>,
+    /// What own contrasts and offsets would bring, where one for all was tried.
+    one_scaling: Option<OneScaling>,
+}
+
+/// What stays the same from fit to fit of a run.
+struct Fitting<'a> {
+    run: &'a Run<'a>,
+    sigma: &'a Sigma,
+    noise: &'a [f64],
+    robust: Option<Robust>,
+    n_levels: usize,
+    progress: &'a Progress,
+}
+
+impl Fitting<'_> {
+    /// Fits, and looks at the residuals. Where `auto` has tried one contrast and offset for all angles and the data refute it, fits again
+    /// with own ones, which `scaling` then says.
+    fn answer(
+        &self,
+        driver: &mut Driver,
+        journal: &Journal,
+        (keeper, stops): (&mut Keeper, &mut Stops),
+        scaling: &mut Choice,
+        phases: &mut Phases,
+    ) -> Result<Answer> {
+        let state = journal.state();
+        let mut stage = state.stage().cloned();
+        let mut one_scaling = state.refuted();
+        if let Some(refuted) = one_scaling {
+            scaling.tested(&refuted);
+        }
+        let last = RefCell::new(None);
+        loop {
+            let config = &self.run.config.fit;
+            let (mode, sigma) = (scaling.mode, self.sigma.for_errors());
+            let task = Task { space: &scaling.space, config, mode, sigma, robust: self.robust };
+            let mut watchman = Watchman { keeper, stops, last: &last, ask: Ask::Nothing };
+            let mut recorded = checkpoint::Recorded::new(driver, journal, &mut watchman);
+            let mut objective = Weighted::new(&mut recorded, self.sigma.weights(), self.n_levels);
+            let mut fit = phases.time("fitting", || {
+                solver::fit_from(stage.take(), &task, &mut objective, &mut |event| {
+                    match event {
+                        Event::Stage(stage) => journal.begin(stage),
+                        Event::Iteration(iteration) => *last.borrow_mut() = Some(iteration.clone()),
+                        _ => {}
+                    }
+                    self.progress.solver(event);
+                })
+            })?;
+            self.sigma.count_pairs(&mut fit);
+            let view = views::view(&self.run.experiment, &fit, self.sigma, self.noise);
+            self.progress.doing("looking at the residuals");
+            let seen = phases.time("looking", || driver.overview(&view)).unwrap_or_else(|error| {
+                log::warn!("{error}; the residuals aren't judged, and there will be no maps");
+                Vec::new()
+            });
+            if mode != ScalingMode::Averaged || self.run.experiment.n_angles() < 2 {
+                return Ok(Answer { fit, view, seen, one_scaling });
+            }
+            let mut watchman = Watchman { keeper, stops, last: &last, ask: Ask::Nothing };
+            let mut recorded = checkpoint::Recorded::new(driver, journal, &mut watchman);
+            let mut objective = Weighted::new(&mut recorded, self.sigma.weights(), self.n_levels);
+            let smooth = smoothness(&seen, view.loss);
+            let found = phases.time("fitting", || solver::one_scaling(&task, &mut objective, &fit, smooth))?;
+            one_scaling = Some(found);
+            scaling.tested(&found);
+            if scaling.mode == mode {
+                return Ok(Answer { fit, view, seen, one_scaling });
+            }
+            log::info!("contrast or offset differs between the angles ({}); fitting own ones", found.text());
+            journal.refute(found);
+        }
     }
 }
 

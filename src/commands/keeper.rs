@@ -18,7 +18,7 @@ use crate::solver::Iteration;
 use crate::{Error, Result};
 
 /// Kind of state that a fit saves.
-const KIND: &str = "fit and draws";
+const KIND: &str = "fit, test of one scaling and draws";
 /// How the names of scratch folders begin.
 const SCRATCH: &str = "scratch-";
 /// Longest time between two checkpoints.

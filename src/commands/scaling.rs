@@ -3,6 +3,7 @@
 use crate::config::{Config, Given};
 use crate::dataset::{Dataset, Plateaus};
 use crate::model::{Experiment, ParameterSpace, ScalingMode, directions};
+use crate::solver::OneScaling;
 use crate::solver::design::Scaling;
 use crate::{Error, Result};
 
@@ -21,6 +22,8 @@ pub(super) struct Choice {
     /// The parameter space with the bounds of every angle.
     pub space: ParameterSpace,
     given: Given,
+    /// Whether the data decide.
+    is_automatic: bool,
 }
 
 impl Choice {
@@ -34,7 +37,7 @@ impl Choice {
         let threshold = config.scaling.averaged_from;
         let (mode, reason, warning) = match config.fit.scaling {
             None => {
-                (ScalingMode::automatic_from(k, threshold), format!("{k} angle(s), averaged from {threshold} on"), None)
+                (ScalingMode::automatic_from(k, threshold), format!("auto: averaged from {threshold} angles on"), None)
             }
             Some(asked) => match (asked.feasible(&experiment.phi), asked) {
                 (used, ScalingMode::Fourier { order }) if used != asked => {
@@ -64,7 +67,17 @@ impl Choice {
                 mode.name()
             );
         }
-        Ok(Self { mode, reason, warning, space, given })
+        Ok(Self { mode, reason, warning, space, given, is_automatic: config.fit.scaling.is_none() })
+    }
+
+    /// One contrast and offset for all angles have been tested: `auto` goes by that.
+    pub fn tested(&mut self, found: &OneScaling) {
+        let asked = if self.is_automatic { "auto" } else { "as configured" };
+        let finding = if found.is_refuted() { "differ between the angles" } else { "may be the same at all angles" };
+        self.reason = format!("{asked}: contrast and offset {finding}; {}", found.text());
+        if self.is_automatic && found.is_refuted() {
+            self.mode = ScalingMode::Individual;
+        }
     }
 
     /// Whether the data must be asked where c2 lies at short and long lags.

@@ -74,6 +74,15 @@ impl LeftOut {
         self.pairs_kept(&(1..self.out.len()).collect::<Vec<_>>())
     }
 
+    /// Whether a pair i < j of these selected frames (from 0) is kept.
+    pub fn keeps_any(&self, rows: std::ops::Range<usize>, columns: std::ops::Range<usize>) -> bool {
+        let kept = |frame: &usize| !self.out[*frame];
+        rows.filter(kept).any(|i| {
+            let lags = i + self.min_lag..(i + self.max_lag + 1).min(self.out.len());
+            (columns.start.max(lags.start)..columns.end.min(lags.end)).any(|j| kept(&j))
+        })
+    }
+
     /// Whether a selected frame (from 0) is left out.
     pub(super) fn has_frame(&self, frame: usize) -> bool {
         self.out[frame]

@@ -44,6 +44,15 @@ impl Loss {
         }
     }
 
+    /// How much a residual of f = r/σ pulls, ρ'(f²)·f.
+    pub fn influence(self, f: f64) -> f64 {
+        match self {
+            Self::SoftL1 => f / (1.0 + f * f).sqrt(),
+            Self::Huber => f.clamp(-1.0, 1.0),
+            Self::Cauchy => f / (1.0 + f * f),
+        }
+    }
+
     /// Mean weight of Gaussian residuals of variance `variance`·σ².
     pub fn mean_weight(self, variance: f64) -> f64 {
         let step = FARTHEST / STEPS as f64;
@@ -168,6 +177,7 @@ pub(super) mod tests {
         for loss in Loss::ALL {
             for z in [0.0, 0.3, 0.99, 1.5, 40.0] {
                 let [_, first, second] = rho(loss, z);
+                assert!((loss.influence(-z.sqrt()) + z.sqrt() * first).abs() < 1e-14, "{loss:?} {z}");
                 assert!((loss.weight(z) - (first + 2.0 * z * second).max(0.0)).abs() < 1e-14, "{loss:?} {z}");
             }
             for variance in [0.1, 1.0, 7.0] {

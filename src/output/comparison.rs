@@ -36,10 +36,11 @@ const SETTINGS: [(&str, &str); 14] = [
 ];
 
 /// Figures of the whole fit.
-const STATISTICS: [(&str, &str); 9] = [
+const STATISTICS: [(&str, &str); 10] = [
     ("chi squared", "chi_squared"),
     ("chi squared / DOF", "reduced_chi_squared"),
     ("the same against noise", "fit_quality.reduced_chi_squared_against_noise"),
+    ("smooth part", "fit_quality.smooth_part.ratio"),
     ("degrees of freedom", "fit_quality.degrees_of_freedom"),
     ("pairs fitted", "dataset_info.n_pairs"),
     ("noise estimate", "fit_quality.noise_estimate"),

@@ -354,6 +354,9 @@ fn statistics(page: &mut Page, report: &Report) {
     );
     page.entry("noise in the data", &format!("{:.4e} (from second differences along the lag)", report.noise()));
     page.entry("χ²/DOF against it", &plain(report.reduced_against_noise()));
+    if let Some(smooth) = report.smooth {
+        page.entry("smooth part", &smooth.text());
+    }
     if let (Some(robust), Some(reduced)) = (&report.fit.robust, report.reduced_without_outliers()) {
         page.entry("loss minimised", &format!("{:.8e} ({})", report.loss_value(), robust.loss.name()));
         page.entry("without outliers", &format!("χ²/DOF would be about {}, from the pairs' weights", plain(reduced)));

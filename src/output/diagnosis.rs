@@ -2,6 +2,8 @@
 //! angles don't show, structure that is left in the residuals.
 
 use super::Report;
+use super::quality::Finding;
+use crate::dataset::LeftOut;
 use crate::gram::overview::{Overview, SHIFTS};
 use crate::model::{TimeAxis, sinc};
 
@@ -114,9 +116,42 @@ fn frames_out_of_line(report: &Report, seen: &[Overview]) -> Option<String> {
     })
 }
 
+/// Whole pieces of the data that have no value, though the configuration keeps them.
+fn missing_pieces(report: &Report, seen: &[Overview], left_out: &LeftOut) -> Option<String> {
+    let mut found = Vec::new();
+    for (angle, overview) in seen.iter().enumerate() {
+        let grid = overview.blocks.grid;
+        // position 0 is frame 1 of the selection
+        let frames = |cell: usize| grid.edge(cell) + 1..grid.edge(cell + 1) + 1;
+        let pieces: Vec<(usize, usize)> =
+            overview.blocks.empty().filter(|&(i, j)| left_out.keeps_any(frames(i), frames(j))).collect();
+        let Some(&(i, j)) = pieces.first() else { continue };
+        let range = |cell: usize| {
+            let of = frames(cell);
+            format!("{}–{}", report.data.first_frame + of.start, report.data.first_frame + of.end - 1)
+        };
+        let share = pieces.len() as f64 / grid.count() as f64;
+        let text = format!(
+            "{:.0} % of the matrix at φ = {}°, frames {} with {} first",
+            100.0 * share,
+            report.experiment.phi[angle],
+            range(i),
+            range(j)
+        );
+        found.push((share, text));
+    }
+    named(found).map(|pieces| {
+        format!(
+            "data are missing in one piece: {pieces}; what is missing at random does no harm, but whole pieces may have been \
+             lost when the file was written or copied"
+        )
+    })
+}
+
 /// What looking at the residuals says.
-pub(super) fn seen(report: &Report, seen: &[Overview]) -> Vec<String> {
-    frames_out_of_line(report, seen).into_iter().chain(structure(report, seen)).collect()
+pub fn seen(report: &Report, seen: &[Overview], left_out: &LeftOut) -> Vec<Finding> {
+    let found = [missing_pieces(report, seen, left_out), frames_out_of_line(report, seen), structure(report, seen)];
+    found.into_iter().flatten().map(Finding::doubt).collect()
 }
 
 /// Residuals that are correlated from frame to frame, at angles that have been looked at.

@@ -252,6 +252,7 @@ impl Writer {
             ("chi_squared", report.chi_squared()),
             ("reduced_chi_squared", report.reduced_chi_squared()),
             ("reduced_chi_squared_against_noise", report.reduced_against_noise()),
+            ("smooth_part", report.smooth.map_or(f64::NAN, |smooth| smooth.ratio)),
             ("degrees_of_freedom", report.fit.degrees_of_freedom),
             ("sigma", report.sigma.reference),
             ("noise_estimate", report.noise()),

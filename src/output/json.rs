@@ -137,6 +137,17 @@ fn analysis(report: &Report) -> Value {
             "chi_squared": number(report.chi_squared()),
             "reduced_chi_squared": number(report.reduced_chi_squared()),
             "reduced_chi_squared_against_noise": number(report.reduced_against_noise()),
+            "smooth_part": report.smooth.map(|smooth| json!({
+                "ratio": number(smooth.ratio),
+                "agrees_below": number(smooth.limit()),
+                "degrees_of_freedom": smooth.degrees_of_freedom,
+            })),
+            "one_scaling": report.one_scaling.map(|found| json!({
+                "gain_in_chi_squared": number(found.gain),
+                "coefficients": found.coefficients,
+                "gain_by_noise": number(found.by_noise * found.coefficients as f64),
+                "probability": number(found.probability),
+            })),
             "degrees_of_freedom": fit.degrees_of_freedom as u64,
             "sigma": number(report.sigma.reference),
             "sigma_per_angle": report.sigma.per_angle.iter().map(|&s| number(s)).collect::<Vec<_>>(),

@@ -3,7 +3,7 @@
 mod comparison;
 mod console;
 mod csv_files;
-mod diagnosis;
+pub mod diagnosis;
 mod fitted_data;
 mod folder;
 mod hdf5_file;
@@ -12,7 +12,7 @@ mod json;
 mod page;
 pub mod pictures;
 mod posterior;
-mod quality;
+pub mod quality;
 mod report;
 mod results;
 mod table;
@@ -65,18 +65,6 @@ fn numbers(report: &Report, folder: &Folder) -> Result<Vec<PathBuf>> {
         written.extend(names.map(|name| folder.results().join(name)));
     }
     Ok(written)
-}
-
-/// What looking at the residuals says, which comes after the results are safe; they are written again with it, where it says anything.
-///
-/// # Errors
-/// [`crate::Error::Io`] when a file can't be written.
-pub fn write_again(report: &mut Report, seen: &[Overview], folder: &Folder) -> Result<()> {
-    report.seen = diagnosis::seen(report, seen);
-    if !report.seen.is_empty() {
-        numbers(report, folder)?;
-    }
-    Ok(())
 }
 
 /// Writes the draws from the posterior and what they say; returns the paths.

@@ -1,40 +1,54 @@
-//! Whether a fit is to be believed: the flag of the contract and the words behind it.
+//! Whether a fit is to be believed: what is found against it in words, and the flag of the contract that follows.
 
-/// χ² per degree of freedom, against the noise in use, below which a fit may be `good`.
+use crate::gram::Loss;
+use crate::gram::overview::{Overview, Smoothness};
+
+/// χ² per degree of freedom, against the noise in use, below which a fit may be `good`,
 pub(super) const GOOD: f64 = 2.0;
-/// The same for `marginal`.
-const MARGINAL: f64 = 5.0;
+/// below which it is still `marginal`,
+pub(super) const MARGINAL: f64 = 5.0;
+/// and below which σ is too large.
+pub(super) const TOO_SMALL: f64 = 0.5;
 /// Most parameters at bounds for `marginal`.
-const MARGINAL_AT_BOUNDS: usize = 2;
+pub(super) const MARGINAL_AT_BOUNDS: usize = 2;
+/// The smooth part may be larger than the noise explains by this many of its standard deviations,
+const CLEARLY: f64 = 6.0;
+/// and by this share, since noise needn't be quite independent.
+const AGREES: f64 = 1.5;
 
-/// What quality is judged by.
-#[derive(Debug, Clone, Copy)]
-pub struct Evidence {
-    /// Whether the solver reached a minimum.
-    pub converged: bool,
-    /// χ² per degree of freedom against the noise in use.
-    pub reduced: f64,
-    /// Parameters at a bound, contrast and offset included.
-    pub at_bounds: usize,
-    /// Directions that the data don't determine.
-    pub undetermined: usize,
-    /// Whether errors could be given at all.
-    pub has_errors: bool,
-    /// Whether all data could be read.
-    pub is_whole: bool,
+/// What a finding means for the use of the numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Weight {
+    /// To be known; nothing is wrong.
+    Remark,
+    /// Forbids `good`.
+    Doubt,
+    /// Forbids `marginal`, too.
+    Failure,
 }
 
-impl Evidence {
-    /// `good`, `marginal` or `poor`.
-    pub fn flag(&self) -> &'static str {
-        let described = self.reduced < MARGINAL;
-        if !self.converged || !self.has_errors || !described || self.at_bounds > MARGINAL_AT_BOUNDS {
-            "poor"
-        } else if self.reduced < GOOD && self.at_bounds == 0 && self.undetermined == 0 && self.is_whole {
-            "good"
-        } else {
-            "marginal"
-        }
+/// What a reader must know before using the numbers, a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How much it weighs.
+    pub weight: Weight,
+    /// In words.
+    pub text: String,
+}
+
+impl Finding {
+    /// One that forbids `good`.
+    pub fn doubt(text: String) -> Self {
+        Self { weight: Weight::Doubt, text }
+    }
+}
+
+/// `good`, `marginal` or `poor`: the worst that was found.
+pub(super) fn flag(findings: &[Finding]) -> &'static str {
+    match findings.iter().map(|finding| finding.weight).max() {
+        None | Some(Weight::Remark) => "good",
+        Some(Weight::Doubt) => "marginal",
+        Some(Weight::Failure) => "poor",
     }
 }
 
@@ -47,32 +61,83 @@ pub(super) fn words(flag: &str) -> &'static str {
     }
 }
 
+/// The smooth part of the residuals against the noise.
+///
+/// Residuals averaged over blocks of frames; Σ of their squares over what noise that is independent from pair to pair explains,
+/// per number of blocks less parameters. 1 where the model describes the data and pairs are independent; the number of
+/// pairs doesn't dilute it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SmoothPart {
+    /// That number.
+    pub ratio: f64,
+    /// Blocks less parameters.
+    pub degrees_of_freedom: usize,
+}
+
+impl SmoothPart {
+    /// Over all angles, of a fit of so many parameters; `None` where there are no more blocks than that.
+    pub fn new(seen: Smoothness, parameters: usize) -> Option<Self> {
+        let degrees_of_freedom = seen.blocks.checked_sub(parameters).filter(|&left| left > 0)?;
+        let ratio = seen.between / degrees_of_freedom as f64;
+        ratio.is_finite().then_some(Self { ratio, degrees_of_freedom })
+    }
+
+    /// Below this model and noise agree.
+    pub fn limit(self) -> f64 {
+        AGREES.max(1.0 + CLEARLY * (2.0 / self.degrees_of_freedom as f64).sqrt())
+    }
+
+    /// For people.
+    pub fn text(self) -> String {
+        let verdict = if self.agrees() { "agrees with" } else { "isn't explained by" };
+        format!(
+            "{:.2} for {} blocks less parameters; {verdict} the noise, limit {:.2}",
+            self.ratio,
+            self.degrees_of_freedom,
+            self.limit()
+        )
+    }
+
+    /// Whether they do.
+    pub fn agrees(self) -> bool {
+        self.ratio < self.limit()
+    }
+}
+
+/// The smooth part of all angles together.
+pub fn smoothness(seen: &[Overview], loss: Option<Loss>) -> Smoothness {
+    seen.iter()
+        .map(|angle| angle.smoothness(loss))
+        .fold(Smoothness::default(), |a, b| Smoothness { between: a.between + b.between, blocks: a.blocks + b.blocks })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const FINE: Evidence =
-        Evidence { converged: true, reduced: 1.01, at_bounds: 0, undetermined: 0, has_errors: true, is_whole: true };
+    #[test]
+    fn the_worst_finding_makes_the_flag() {
+        let of = |weights: &[Weight]| {
+            let findings: Vec<Finding> =
+                weights.iter().map(|&weight| Finding { weight, text: String::new() }).collect();
+            flag(&findings)
+        };
+        assert_eq!(of(&[]), "good");
+        assert_eq!(of(&[Weight::Remark]), "good");
+        assert_eq!(of(&[Weight::Doubt, Weight::Remark]), "marginal");
+        assert_eq!(of(&[Weight::Doubt, Weight::Failure, Weight::Remark]), "poor");
+    }
 
     #[test]
-    fn only_a_fit_without_any_doubt_is_good() {
-        assert_eq!(FINE.flag(), "good");
-        for doubt in [
-            Evidence { reduced: 2.5, ..FINE },
-            Evidence { at_bounds: 1, ..FINE },
-            Evidence { undetermined: 1, ..FINE },
-            Evidence { is_whole: false, ..FINE },
-        ] {
-            assert_eq!(doubt.flag(), "marginal");
-        }
-        for failure in [
-            Evidence { converged: false, ..FINE },
-            Evidence { reduced: 5.5, ..FINE },
-            Evidence { reduced: f64::NAN, ..FINE },
-            Evidence { at_bounds: 3, ..FINE },
-            Evidence { has_errors: false, ..FINE },
-        ] {
-            assert_eq!(failure.flag(), "poor");
-        }
+    fn the_limit_of_the_smooth_part_follows_from_its_scatter() {
+        let part = |between: f64, blocks: usize| SmoothPart::new(Smoothness { between, blocks }, 9);
+        assert_eq!(part(5.0, 9), None);
+        // 671 blocks scatter by 5.5 %
+        let many = part(900.0, 680).unwrap();
+        assert!((many.ratio - 900.0 / 671.0).abs() < 1e-12 && many.limit() == AGREES && many.agrees());
+        assert!(!part(1100.0, 680).unwrap().agrees());
+        // 27 by 27 %
+        let few = part(60.0, 36).unwrap();
+        assert!((few.limit() - (1.0 + 6.0 * (2.0f64 / 27.0).sqrt())).abs() < 1e-12 && few.agrees());
     }
 }

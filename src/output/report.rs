@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::diagnosis;
-use super::quality::{Evidence, GOOD};
+use super::quality::{self, Finding, GOOD, MARGINAL, MARGINAL_AT_BOUNDS, SmoothPart, TOO_SMALL, Weight};
 use crate::checkpoint::Statistics;
 use crate::cluster::{Place, RankStatus, Strategy};
 use crate::config::Config;
@@ -13,13 +13,14 @@ use crate::model::{
     TimeAxis, derived,
 };
 use crate::sampler::summary::Summary;
-use crate::solver::{Fit, Sigma, SigmaSource};
+use crate::solver::{Fit, OneScaling, OtherMinimum, Sigma, SigmaSource};
 use crate::telemetry::Phase;
 
 /// Excess χ² (in units of the residual variance) below which another minimum is worth a warning.
 const NEAR_MINIMUM: f64 = 25.0;
-/// Excess χ² below which the data can't tell two minima apart.
-const TWIN: f64 = 1.0;
+/// Standard errors from which on another minimum is another answer: along a direction that the data leave open there is no end of
+/// minima, none of them any distance away.
+const ELSEWHERE: f64 = 2.0;
 /// Most other minima named in warnings.
 const MOST_MINIMA: usize = 3;
 
@@ -134,7 +135,11 @@ pub struct Report<'a> {
     /// What draws from the posterior say, where there are any.
     pub posterior: Option<Summary>,
     /// What looking at the residuals has said.
-    pub seen: Vec<String>,
+    pub seen: Vec<Finding>,
+    /// The smooth part of the residuals; `None` where they couldn't be looked at, or there are too few of them.
+    pub smooth: Option<SmoothPart>,
+    /// What own contrasts and offsets for all angles would bring, where one for all was tried.
+    pub one_scaling: Option<OneScaling>,
     /// Time by phase.
     pub phases: Vec<Phase>,
     /// Wall time of the run, s.
@@ -293,9 +298,11 @@ impl Report<'_> {
         out
     }
 
-    /// Whether another minimum describes the data as well.
-    fn has_twin(&self) -> bool {
-        self.fit.other_minima.iter().any(|o| o.refined && o.excess < TWIN)
+    /// Minima that describe the data nearly as well and lie elsewhere, the best first.
+    pub fn near_minima(&self) -> impl Iterator<Item = &OtherMinimum> {
+        let elsewhere =
+            |other: &OtherMinimum| self.fit.distance(other).partial_cmp(&ELSEWHERE).is_none_or(|at| at.is_ge());
+        self.fit.other_minima.iter().filter(move |o| o.refined && o.excess < NEAR_MINIMUM && elsewhere(o))
     }
 
     /// What quality is judged by, per degree of freedom: χ² with the σ in use, or with a default one against the estimated noise;
@@ -321,81 +328,125 @@ impl Report<'_> {
         places.join("; ")
     }
 
-    /// `good`, `marginal` or `poor`; with a default σ judged against the estimated noise.
+    /// `good`, `marginal` or `poor`: the worst of what was found.
     pub fn quality_flag(&self) -> &'static str {
-        Evidence {
-            converged: self.convergence_status() == "converged",
-            reduced: self.judged_by(),
-            at_bounds: self.at_bounds().len(),
-            undetermined: self.fit.covariance.undetermined.len() + self.floored().len() + usize::from(self.has_twin()),
-            has_errors: self.fit.covariance.s2.is_finite(),
-            is_whole: self.lost.is_empty(),
-        }
-        .flag()
+        quality::flag(&self.findings())
     }
 
-    /// What a reader must know before using the numbers, a sentence each.
+    /// What was found in words.
     pub fn quality_warnings(&self) -> Vec<String> {
-        let mut out = self.fit.covariance.undetermined.clone();
+        self.findings().into_iter().map(|finding| finding.text).collect()
+    }
+
+    /// What a reader must know before using the numbers; `good` is a fit that nothing was found against.
+    pub fn findings(&self) -> Vec<Finding> {
+        let mut out: Vec<Finding> = self.fit.covariance.undetermined.iter().cloned().map(Finding::doubt).collect();
         let at_bounds = self.at_bounds();
         if !at_bounds.is_empty() {
-            out.push(format!(
+            let weight = if at_bounds.len() > MARGINAL_AT_BOUNDS { Weight::Failure } else { Weight::Doubt };
+            let text = format!(
                 "at a bound, so without an error: {}; widen parameter_space.bounds if the bound isn't physical",
                 at_bounds.join(", ")
-            ));
+            );
+            out.push(Finding { weight, text });
         }
-        let reduced = self.judged_by();
-        if reduced.is_nan() {
-            out.push("the noise can't be estimated from so few values, so the fit can't be judged against it".into());
-        } else if reduced >= GOOD {
-            out.push(format!(
-                "the residuals are {:.2} times {}: the model doesn't describe them",
-                reduced.sqrt(),
-                if self.sigma.source == SigmaSource::File {
-                    "σ in the file"
-                } else {
-                    "the noise estimated from the data"
-                }
-            ));
-        }
-        out.extend(diagnosis::angles_out_of_line(self));
-        out.extend(diagnosis::shear_unseen(self));
+        out.extend(self.against_noise());
+        out.extend(self.smooth_misfit());
+        out.extend(self.unequal_scaling());
+        out.extend(diagnosis::angles_out_of_line(self).map(Finding::doubt));
+        out.extend(diagnosis::shear_unseen(self).map(Finding::doubt));
         out.extend(self.seen.iter().cloned());
-        for (name, share) in self.floored() {
-            out.push(format!(
+        out.extend(self.floored().into_iter().map(|(name, share)| {
+            Finding::doubt(format!(
                 "{name} is at its floor of {RATE_FLOOR:e} in {:.0} % of the frames: the power law with its offset is negative there",
                 100.0 * share
-            ));
-        }
+            ))
+        }));
         if !self.lost.is_empty() {
-            out.push(format!(
+            out.push(Finding::doubt(format!(
                 "{:.3} % of the pairs couldn't be read and are left out: {}",
                 100.0 * (1.0 - self.readable),
                 self.lost_places()
-            ));
+            )));
         }
         if self.fit.searched_instead {
-            out.push(
-                "at the start values c2 doesn't depend on the parameters; a global search was made instead".into(),
-            );
+            let text =
+                "at the start values c2 doesn't depend on the parameters; a global search was made instead".into();
+            out.push(Finding { weight: Weight::Remark, text });
         }
-        // along an open direction there is no end of minima
-        let closed = self.fit.covariance.undetermined.is_empty();
-        let near = self.fit.other_minima.iter().filter(|o| closed && o.refined && o.excess < NEAR_MINIMUM);
-        for other in near.take(MOST_MINIMA) {
+        out.extend(self.near_minima().take(MOST_MINIMA).map(|other| {
             let values: Vec<String> =
                 PHYSICAL.iter().zip(&other.physical).map(|(p, v)| format!("{} = {v:.4e}", p.name)).collect();
-            out.push(format!(
+            Finding::doubt(format!(
                 "another minimum lies only {:.1} above in χ² (units of the residual variance) and {:.0} standard errors away: {}",
                 other.excess,
                 self.fit.distance(other),
                 values.join(", ")
-            ));
+            ))
+        }));
+        if !self.fit.covariance.s2.is_finite() {
+            out.push(Finding { weight: Weight::Failure, text: "no degree of freedom is left for errors".into() });
         }
         if self.convergence_status() != "converged" {
-            out.push(format!("not converged: {}", self.fit.outcome.reason()));
+            let text = format!("not converged: {}", self.fit.outcome.reason());
+            out.push(Finding { weight: Weight::Failure, text });
         }
         out
+    }
+
+    /// Residuals that are larger than the noise, or smaller than a σ that errors rest on.
+    fn against_noise(&self) -> Option<Finding> {
+        let reduced = self.judged_by();
+        let of_file = self.sigma.source == SigmaSource::File;
+        let text = if reduced.is_nan() {
+            "the noise can't be estimated from so few values, so the fit can't be judged against it".into()
+        } else if reduced >= GOOD {
+            let cause = match self.reduced_against_noise() {
+                noise if of_file && noise < GOOD => "σ is too small by that factor, and so are the errors",
+                _ => "the model doesn't describe them",
+            };
+            let measure = if of_file { "σ in the file" } else { "the noise estimated from the data" };
+            format!("the residuals are {:.2} times {measure}: {cause}", reduced.sqrt())
+        } else if reduced < TOO_SMALL && !self.sigma.is_default() {
+            format!(
+                "the residuals are only {:.2} times σ {}: σ is {:.1} times too large, and so are the errors",
+                reduced.sqrt(),
+                self.sigma.source.words(),
+                1.0 / reduced.sqrt()
+            )
+        } else {
+            return None;
+        };
+        let weight = if reduced < MARGINAL { Weight::Doubt } else { Weight::Failure };
+        Some(Finding { weight, text })
+    }
+
+    /// A smooth part of the residuals that noise doesn't explain, or that nobody knows.
+    fn smooth_misfit(&self) -> Option<Finding> {
+        let Some(smooth) = self.smooth else {
+            let text = "the smooth part of the residuals couldn't be judged: there are too few values, or they couldn't be read again";
+            return Some(Finding::doubt(text.into()));
+        };
+        (!smooth.agrees()).then(|| {
+            Finding::doubt(format!(
+                "averaged over blocks of frames, the residuals are {:.1} times what noise independent from pair to pair leaves \
+                 (squares {:.1} times, {:.2} would agree): the model misses something smooth, and parameters can be off by \
+                 many of their errors; or pairs share noise, and then errors are too small",
+                smooth.ratio.sqrt(),
+                smooth.ratio,
+                smooth.limit()
+            ))
+        })
+    }
+
+    /// One contrast and offset for all angles that the data refute.
+    fn unequal_scaling(&self) -> Option<Finding> {
+        let found = self.one_scaling.filter(|found| found.is_refuted() && self.scaling == ScalingMode::Averaged)?;
+        Some(Finding::doubt(format!(
+            "contrast or offset differs between the angles: {}; `per_angle_mode: averaged` gives them one each, which shifts the \
+             other parameters: use `auto` or `individual`",
+            found.text()
+        )))
     }
 
     /// Share of the full-resolution passes in which a rank's threads worked; the rest they waited for others.

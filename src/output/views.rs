@@ -4,8 +4,7 @@ use crate::config::ColorScale;
 use crate::gram::Point;
 use crate::gram::overview::{Cells, Overview, View};
 use crate::model::{Experiment, ShapeRows, TimeAxis};
-
-use super::Report;
+use crate::solver::{Fit, Sigma};
 
 /// Most cells a side of a map: what a screen shows of three maps side by side.
 const MOST_CELLS: usize = 200;
@@ -21,27 +20,26 @@ const LEGACY: (f64, f64) = (1.0, 1.6);
 const RESIDUAL_PERCENTILE: f64 = 99.5;
 
 /// What every rank is to look at after a fit.
-pub fn view(report: &Report) -> View {
-    let (e, p) = (report.experiment, &report.fit.projected);
+pub fn view(e: &Experiment, fit: &Fit, sigma: &Sigma, noise: &[f64]) -> View {
     let n = e.n_frames - 1;
     let side = ((2.0 * CELLS / e.n_angles() as f64).sqrt() as usize).clamp(8, MOST_CELLS);
     let mut rows: Vec<usize> = (0..ROWS).map(|part| part * n / ROWS).collect();
     rows.dedup();
     View {
-        point: Point { physical: report.fit.physical.clone(), scaling: p.scaling.clone() },
-        sigma: (0..e.n_angles()).map(|angle| sigma(report, angle)).collect(),
+        point: Point { physical: fit.physical.clone(), scaling: fit.projected.scaling.clone() },
+        sigma: (0..e.n_angles()).map(|angle| unit(fit, sigma, noise[angle], angle)).collect(),
+        loss: fit.robust.as_ref().map(|robust| robust.loss),
         side,
         rows,
     }
 }
 
 /// What residuals of an angle are measured by: σ where it is known, else the noise in the data, else their own deviation.
-fn sigma(report: &Report, angle: usize) -> f64 {
-    let p = &report.fit.projected;
-    let own = report.in_sigma(p.chi2_per_angle[angle]).sqrt() * report.sigma.reference
-        / p.pairs_per_angle[angle].max(1.0).sqrt();
-    let known = if report.sigma.is_default() { report.data.noise[angle] } else { report.sigma.per_angle[angle] };
-    [known, own].into_iter().find(|sigma| sigma.is_finite() && *sigma > 0.0).unwrap_or(1.0)
+fn unit(fit: &Fit, sigma: &Sigma, noise: f64, angle: usize) -> f64 {
+    let p = &fit.projected;
+    let own = (p.chi2_per_angle[angle] / p.pairs_per_angle[angle].max(1.0)).sqrt();
+    let known = if sigma.is_default() { noise } else { sigma.per_angle[angle] };
+    [known, own].into_iter().find(|unit| unit.is_finite() && *unit > 0.0).unwrap_or(1.0)
 }
 
 /// A curve over the lag.

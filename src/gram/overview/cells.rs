@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use super::grid::Grid;
+
 /// Sums are whole numbers of 2⁻³², so that they are the same in whatever order they are made.
 const UNIT: f64 = (1u64 << 32) as f64;
 
@@ -39,12 +41,10 @@ pub struct Mean {
     pub pairs: u32,
 }
 
-/// Sums over the cells I ≤ J of a square grid of `side` × `side` over the fitted frames.
+/// Sums over the cells I ≤ J of a grid over the fitted frames.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cells {
-    side: usize,
-    /// Fitted frames.
-    n: usize,
+    grid: Grid,
     data: Vec<Sum>,
     residual: Vec<Sum>,
     pairs: Vec<u32>,
@@ -53,39 +53,29 @@ pub struct Cells {
 impl Cells {
     /// Empty cells over `n` fitted frames; no more a side than there are frames.
     pub fn new(n: usize, side: usize) -> Self {
-        let side = side.min(n).max(1);
-        let count = side * (side + 1) / 2;
-        Self {
-            side,
-            n,
-            data: vec![Sum::default(); count],
-            residual: vec![Sum::default(); count],
-            pairs: vec![0; count],
-        }
+        let grid = Grid::new(n, side);
+        let count = grid.count();
+        Self { grid, data: vec![Sum::default(); count], residual: vec![Sum::default(); count], pairs: vec![0; count] }
     }
 
     /// Cells a side.
     pub fn side(&self) -> usize {
-        self.side
+        self.grid.side()
     }
 
     /// The cell of a fitted frame, counted from 0.
     pub fn of(&self, position: usize) -> usize {
-        position * self.side / self.n
+        self.grid.of(position)
     }
 
     /// First frame of a cell, as positions; that of cell `side` is the number of frames.
     pub fn edge(&self, cell: usize) -> usize {
-        (cell * self.n).div_ceil(self.side)
-    }
-
-    fn place(&self, i: usize, j: usize) -> usize {
-        i * self.side - i * i.saturating_sub(1) / 2 + j - i
+        self.grid.edge(cell)
     }
 
     /// Adds to cell (i, j), i ≤ j.
     pub fn add(&mut self, (i, j): (usize, usize), data: f64, residual: f64, pairs: u32) {
-        let at = self.place(i, j);
+        let at = self.grid.place(i, j);
         self.data[at].add(data);
         self.residual[at].add(residual);
         self.pairs[at] += pairs;
@@ -121,7 +111,7 @@ impl Cells {
 
     /// Averages of cell (i, j) or (j, i), which is the same; `None` where it has no value.
     pub fn mean(&self, i: usize, j: usize) -> Option<Mean> {
-        let at = self.place(i.min(j), i.max(j));
+        let at = self.grid.place(i.min(j), i.max(j));
         let pairs = self.pairs[at];
         let mean = |sum: Sum| sum.value() / f64::from(pairs);
         (pairs > 0).then(|| Mean { data: mean(self.data[at]), residual: mean(self.residual[at]), pairs })
@@ -129,7 +119,7 @@ impl Cells {
 
     /// Averages of all cells i ≤ j, row by row.
     pub fn means(&self) -> impl Iterator<Item = Option<Mean>> + '_ {
-        (0..self.side).flat_map(move |i| (i..self.side).map(move |j| self.mean(i, j)))
+        self.grid.cells().map(|(i, j)| self.mean(i, j))
     }
 }
 

@@ -5,7 +5,9 @@
 //! autocorrelation along the lag and along the age. All of it is sums in whole numbers, so ranks and threads don't change a bit
 //! of it. It takes some 12 ns a pair and thread; nothing is held but the averages.
 
+mod blocks;
 mod cells;
+mod grid;
 mod tile;
 
 use std::sync::{Mutex, PoisonError};
@@ -13,12 +15,14 @@ use std::sync::{Mutex, PoisonError};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+pub use blocks::{Block, Blocks};
 pub use cells::{Cells, Mean, Sum};
+pub use grid::Grid;
 use tile::Sheet;
 
 use super::cpu::CpuEngine;
 use super::plan::Level;
-use super::{Point, stream};
+use super::{Loss, Point, stream};
 use crate::Result;
 use crate::model::{Experiment, ShapeRows, TimeAxis};
 
@@ -38,6 +42,8 @@ pub struct View {
     pub point: Point,
     /// σ of every angle; where pairs have their own, that is used.
     pub sigma: Vec<f64>,
+    /// The loss that was minimised, where it wasn't least squares.
+    pub loss: Option<Loss>,
     /// Cells a side of the block averages.
     pub side: usize,
     /// Frames t1 of the rows, as positions among the fitted frames (0 is frame 1 of the selection).
@@ -68,8 +74,10 @@ impl Product {
 /// What there is to see of one angle.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Overview {
-    /// Block averages.
+    /// Block averages, for maps.
     pub cells: Cells,
+    /// What the smooth part of the residuals is judged by.
+    pub blocks: Blocks,
     /// By lag, from 1 frame: sums of data and of residuals over all ages, and pairs.
     pub lags: Vec<(Sum, Sum, u64)>,
     /// c2(t1, t2) of the rows asked for, by position of t2; NaN where there is none.
@@ -91,6 +99,7 @@ impl Overview {
     pub fn new(n: usize, view: &View) -> Self {
         Self {
             cells: Cells::new(n, view.side),
+            blocks: Blocks::new(n),
             lags: vec![(Sum::default(), Sum::default(), 0); n.saturating_sub(1)],
             rows: vec![vec![f32::NAN; n]; view.rows.len()],
             histogram: vec![0; BINS + 2],
@@ -104,6 +113,7 @@ impl Overview {
     /// Adds what another rank has seen of the same angle.
     pub fn merge(&mut self, other: &Self) {
         self.cells.merge(&other.cells);
+        self.blocks.merge(&other.blocks);
         for (a, b) in self.lags.iter_mut().zip(&other.lags) {
             a.0.merge(b.0);
             a.1.merge(b.1);
@@ -127,6 +137,35 @@ impl Overview {
     }
 }
 
+/// How the residuals of a fit are spread: between blocks, and from pair to pair.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Smoothness {
+    /// Squares of the blocks' averages over what the noise from pair to pair explains of them.
+    pub between: f64,
+    /// Blocks that have a value.
+    pub blocks: usize,
+}
+
+impl Overview {
+    /// The variance of r/σ that is independent from pair to pair: half the mean square of the difference between neighbours along
+    /// the lag, in which whatever is smooth cancels. What a robust loss makes of outliers is taken as it is.
+    fn independent(&self, loss: Option<Loss>) -> f64 {
+        let (square, neighbours) = (self.square.mean(), self.along_lag[0]);
+        match loss {
+            Some(_) => self.blocks.mean_square(),
+            None if neighbours.count > 0 => square - neighbours.mean(),
+            None => square,
+        }
+    }
+
+    /// What the smooth part of this angle's residuals adds up to.
+    pub fn smoothness(&self, loss: Option<Loss>) -> Smoothness {
+        let blocks = self.blocks.filled().count();
+        let between = self.blocks.between() / self.independent(loss);
+        Smoothness { between: if blocks == 0 { 0.0 } else { between }, blocks }
+    }
+}
+
 /// Every how-manieth tile the autocorrelation takes.
 fn stride(level: &Level) -> usize {
     level.plan.n_pairs().div_ceil(PAIRS_FOR_SHIFTS).max(1)
@@ -138,6 +177,7 @@ struct Angle<'a> {
     contrast: f64,
     offset: f64,
     sigma: f64,
+    loss: Option<Loss>,
 }
 
 impl CpuEngine {
@@ -177,7 +217,13 @@ impl CpuEngine {
 impl<'a> Angle<'a> {
     fn new(experiment: &'a Experiment, axis: &'a TimeAxis, view: &View, angle: usize) -> Self {
         let (contrast, offset) = view.point.scaling[angle];
-        Self { rows: ShapeRows::new(experiment, axis, angle), contrast, offset, sigma: view.sigma[angle] }
+        Self {
+            rows: ShapeRows::new(experiment, axis, angle),
+            contrast,
+            offset,
+            sigma: view.sigma[angle],
+            loss: view.loss,
+        }
     }
 }
 

@@ -11,7 +11,7 @@ const PHYSICAL: [f64; 7] = [6000.0, -0.4, 500.0, 0.0012, -0.3, 2e-4, 3.0];
 
 fn view(k: usize, side: usize, rows: Vec<usize>) -> View {
     let scaling = (0..k).map(|a| (0.2 + 0.01 * a as f64, 1.0)).collect();
-    View { point: Point { physical: PHYSICAL.to_vec(), scaling }, sigma: vec![0.1; k], side, rows }
+    View { point: Point { physical: PHYSICAL.to_vec(), scaling }, sigma: vec![0.1; k], loss: None, side, rows }
 }
 
 /// Looks at all tiles, dealt to so many ranks.

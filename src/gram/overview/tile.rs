@@ -1,6 +1,6 @@
 //! One tile's part of an overview.
 
-use super::{Angle, BINS, Overview, Product, SHIFTS, SPAN, View};
+use super::{Angle, BINS, Loss, Overview, Product, SHIFTS, SPAN, View};
 use crate::gram::kernel::AngleData;
 use crate::gram::plan::{BrickKind, LANES, TILE_COLUMNS, TILE_ROWS, Tile};
 
@@ -25,6 +25,8 @@ pub(super) struct Sheet {
     present: Vec<f32>,
     /// Whether the autocorrelation is wanted of this tile.
     shifts: bool,
+    /// The loss that was minimised.
+    loss: Option<Loss>,
     model: Vec<f64>,
     /// 1/σ of a row's pairs.
     weights: Vec<f32>,
@@ -42,6 +44,7 @@ impl Sheet {
             scaled: vec![0.0; TILE_ROWS * WIDTH],
             present: vec![0.0; TILE_ROWS * WIDTH],
             shifts: false,
+            loss: None,
             model: vec![0.0; TILE_COLUMNS],
             weights: vec![0.0; TILE_COLUMNS],
         }
@@ -53,7 +56,7 @@ impl Sheet {
         (self.row, self.column) = (first.rows.start, first.columns.start);
         self.n_rows = last.rows.end - self.row;
         self.n_columns = first.columns.end.max(last.columns.end) - self.column;
-        self.shifts = shifts;
+        (self.shifts, self.loss) = (shifts, angle.loss);
         if tile.bricks.len() > 1 || first.kind == BrickKind::Triangle {
             // half of a diagonal tile holds no pairs
             self.data.fill(f32::NAN);
@@ -116,6 +119,7 @@ impl Sheet {
     /// Adds what was laid out to an angle's overview.
     pub fn add_to(&self, seen: &mut Overview, view: &View) {
         self.cells(seen);
+        self.blocks(seen);
         self.lags(seen);
         self.frames(seen);
         for (k, _) in view.rows.iter().enumerate().filter(|(_, row)| (self.row..self.row + self.n_rows).contains(row)) {
@@ -153,6 +157,31 @@ impl Sheet {
                     let data: f64 = data[part.clone()].iter().filter(|v| v.is_finite()).map(|&v| f64::from(v)).sum();
                     let residual: f64 = residual[part].iter().sum();
                     seen.cells.add((i, j), data, residual, pairs as u32);
+                }
+                at = next;
+            }
+        }
+    }
+
+    /// Rows of a tile go into a block one by one, in their order: sums of f64 are rounded to whole numbers row by row.
+    fn blocks(&self, seen: &mut Overview) {
+        let (grid, end) = (seen.blocks.grid, self.column + self.n_columns);
+        for row in 0..self.n_rows {
+            let i = grid.of(self.row + row);
+            let (scaled, present) = (self.of(&self.scaled, row), self.of(&self.present, row));
+            let mut at = self.column;
+            while at < end {
+                let j = grid.of(at);
+                let next = grid.edge(j + 1).min(end);
+                let part = at - self.column..next - self.column;
+                let pairs: f32 = present[part.clone()].iter().sum();
+                if pairs > 0.0 {
+                    let influences = scaled[part].iter().map(|&z| match self.loss {
+                        None => f64::from(z),
+                        Some(loss) => loss.influence(f64::from(z)),
+                    });
+                    let (sum, square) = influences.fold((0.0, 0.0), |(sum, square), z| (sum + z, square + z * z));
+                    seen.blocks.add((i, j), sum, square, pairs as u32);
                 }
                 at = next;
             }

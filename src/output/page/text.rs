@@ -59,6 +59,7 @@ fn verdict(report: &Report, name: &str) -> Markup {
     };
     let facts = [
         ("χ²/DOF", against),
+        ("smooth part", report.smooth.map_or("not judged".into(), |smooth| smooth.text())),
         ("stopped", report.fit.outcome.reason().to_string()),
         ("data", format!("{} angles × {} frames, {} pairs", e.n_angles(), e.n_frames, grouped(pairs))),
         ("model", model(report)),
