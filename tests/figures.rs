@@ -1,4 +1,4 @@
-//! Figures of `docs/validation.md`, measured on the real program: `cargo test --release --test figures -- --ignored --nocapture
+//! Figures of `docs/validation.md`, measured on the real program: `cargo test --release --test program -- figures:: --ignored --nocapture
 //! --test-threads=1`.
 
 use std::fs;

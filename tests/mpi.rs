@@ -59,7 +59,7 @@ fn more_ranks_than_there_is_work_for_change_nothing_either() {
 
 /// For docs/scaling.md: far more ranks than cores, each with a sliver of the data.
 #[test]
-#[ignore = "64 processes; cargo test --release --test mpi -- --ignored"]
+#[ignore = "64 processes; cargo test --release --test program -- mpi:: --ignored"]
 fn sixty_four_ranks_change_nothing() {
     let folder = scratch();
     let folder = folder.path();

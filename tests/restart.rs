@@ -163,7 +163,7 @@ fn without_checkpoints_a_signal_ends_the_run_and_says_so() {
 /// For docs/validation.md: killed a hundred times at random moments, on changing numbers of ranks, streamed or not. Passes are made
 /// in short rounds with a save every 10 ms, so that kills come inside passes and saves.
 #[test]
-#[ignore = "some minutes; cargo test --release --test restart -- --ignored --nocapture"]
+#[ignore = "some minutes; cargo test --release --test program -- restart:: --ignored --nocapture"]
 fn killed_a_hundred_times() {
     use rand::{RngExt, SeedableRng};
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(5);

@@ -1,5 +1,5 @@
 //! The program as it is built for a laptop, without MPI:
-//! `cargo test --release --no-default-features --test without_mpi`.
+//! `cargo test --release --no-default-features --test program -- without_mpi::`.
 #![cfg(not(feature = "mpi"))]
 
 use crate::common::files::Sample;

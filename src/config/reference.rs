@@ -169,7 +169,7 @@ const SECTIONS: &[(&str, &[Entry])] = &[
             entry(
                 "optimization.nlsq.anti_degeneracy.per_angle_mode",
                 "auto",
-                "contrast and offset: shared by all angles, one pair for each, series in φ, or held; `auto` averages from `constant_scaling_threshold` angles on",
+                "contrast and offset: shared by all angles, one pair for each, series in φ, or held; `auto` averages from `constant_scaling_threshold` angles on, where the data accept one pair",
             ),
             entry("optimization.nlsq.anti_degeneracy.constant_scaling_threshold", "3", "see `per_angle_mode`"),
             entry("optimization.nlsq.anti_degeneracy.fourier_order", "2", "harmonics of the mode `fourier`"),
