@@ -63,7 +63,10 @@ fn what_is_left_out_is_as_good_as_missing_and_counted_apart() {
     alone(by_hand.path(), &["--config", "config.yaml"]).success();
     let ((found, analysis), (expected, other)) = (results(filtered.path()), results(by_hand.path()));
     assert_eq!(found, expected);
-    assert_eq!(analysis["fit_quality"], other["fit_quality"]);
+    // what is missing in one piece without having been left out is doubted
+    let (mut quality, mut theirs) = (analysis["fit_quality"].clone(), other["fit_quality"].clone());
+    assert_eq!((quality["quality_flag"].take(), theirs["quality_flag"].take()), ("good".into(), "marginal".into()));
+    assert_eq!(quality, theirs);
 
     let fitted: usize = (1..60).map(|i| (i + 1..60).filter(|&j| kept(i, j)).count()).sum();
     let info = &analysis["dataset_info"];

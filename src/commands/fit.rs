@@ -264,7 +264,7 @@ impl Run<'_> {
             warnings,
         };
         let parameters = report.space.n_free() + report.fit.projected.n_free_scaling();
-        report.smooth = SmoothPart::new(smoothness(&seen, view.loss), parameters);
+        report.smooth = SmoothPart::new(smoothness(&seen), parameters);
         report.seen = diagnosis::seen(&report, &seen, &self.dataset.left_out);
         let pool = driver.pool();
         progress.doing("writing results");
@@ -500,7 +500,7 @@ impl Fitting<'_> {
             let mut watchman = Watchman { keeper, stops, last: &last, ask: Ask::Nothing };
             let mut recorded = checkpoint::Recorded::new(driver, journal, &mut watchman);
             let mut objective = Weighted::new(&mut recorded, self.sigma.weights(), self.n_levels);
-            let smooth = smoothness(&seen, view.loss);
+            let smooth = smoothness(&seen);
             let found = phases.time("fitting", || solver::one_scaling(&task, &mut objective, &fit, smooth))?;
             one_scaling = Some(found);
             scaling.tested(&found);

@@ -234,7 +234,10 @@ impl Text {
             ("      # Contrast and offset: `averaged` over the angles, `individual` for each of them, `fourier`: series", ""),
             ("      # in φ, `constant`: held at the data's quantiles, or at initial_parameters.per_angle_scaling.", ""),
         ]);
-        self.line("      per_angle_mode: auto", &format!("averaged from {threshold} angles on, where the data accept it"));
+        self.line(
+            "      per_angle_mode: auto",
+            &format!("averaged from {threshold} angles on, where the data accept it"),
+        );
         if full {
             self.lines(&[
                 (&format!("      constant_scaling_threshold: {threshold}"), "of `auto`"),

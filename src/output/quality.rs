@@ -1,6 +1,5 @@
 //! Whether a fit is to be believed: what is found against it in words, and the flag of the contract that follows.
 
-use crate::gram::Loss;
 use crate::gram::overview::{Overview, Smoothness};
 
 /// χ² per degree of freedom, against the noise in use, below which a fit may be `good`,
@@ -105,9 +104,9 @@ impl SmoothPart {
 }
 
 /// The smooth part of all angles together.
-pub fn smoothness(seen: &[Overview], loss: Option<Loss>) -> Smoothness {
+pub fn smoothness(seen: &[Overview]) -> Smoothness {
     seen.iter()
-        .map(|angle| angle.smoothness(loss))
+        .map(Overview::smoothness)
         .fold(Smoothness::default(), |a, b| Smoothness { between: a.between + b.between, blocks: a.blocks + b.blocks })
 }
 

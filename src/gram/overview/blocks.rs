@@ -16,8 +16,6 @@ const FEWEST_FRAMES: usize = 3;
 pub struct Block {
     /// Σψ, ψ = r/σ, or what a robust loss makes of it.
     pub sum: Sum,
-    /// Σψ².
-    pub square: Sum,
     /// Pairs that have a value.
     pub pairs: u32,
 }
@@ -38,10 +36,9 @@ impl Blocks {
     }
 
     /// Adds to block (i, j), i ≤ j.
-    pub fn add(&mut self, (i, j): (usize, usize), sum: f64, square: f64, pairs: u32) {
+    pub fn add(&mut self, (i, j): (usize, usize), sum: f64, pairs: u32) {
         let block = &mut self.blocks[self.grid.place(i, j)];
         block.sum.add(sum);
-        block.square.add(square);
         block.pairs += pairs;
     }
 
@@ -49,7 +46,6 @@ impl Blocks {
     pub fn merge(&mut self, other: &Self) {
         for (a, b) in self.blocks.iter_mut().zip(&other.blocks) {
             a.sum.merge(b.sum);
-            a.square.merge(b.square);
             a.pairs += b.pairs;
         }
     }
@@ -67,11 +63,5 @@ impl Blocks {
     /// Σ over the blocks of (Σψ)²/pairs: each counts the variance of ψ once where all pairs are independent.
     pub fn between(&self) -> f64 {
         self.filled().map(|block| block.sum.value().powi(2) / f64::from(block.pairs)).sum()
-    }
-
-    /// Mean of ψ² over all pairs.
-    pub fn mean_square(&self) -> f64 {
-        let pairs: f64 = self.filled().map(|block| f64::from(block.pairs)).sum();
-        self.filled().map(|block| block.square.value()).sum::<f64>() / pairs
     }
 }

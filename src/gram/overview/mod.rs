@@ -84,7 +84,8 @@ pub struct Overview {
     pub rows: Vec<Vec<f32>>,
     /// Pairs by r/σ: below −[`SPAN`], [`BINS`] bins, above.
     pub histogram: Vec<u64>,
-    /// By fitted frame: the residuals of all pairs that it takes part in with themselves.
+    /// By fitted frame: the residuals of all pairs that it takes part in with themselves. Here and below a robust loss's pull stands for
+    /// r/σ.
     pub frames: Vec<Product>,
     /// Of the residuals with themselves, in the tiles that the autocorrelation is taken from.
     pub square: Product,
@@ -148,20 +149,16 @@ pub struct Smoothness {
 
 impl Overview {
     /// The variance of r/σ that is independent from pair to pair: half the mean square of the difference between neighbours along
-    /// the lag, in which whatever is smooth cancels. What a robust loss makes of outliers is taken as it is.
-    fn independent(&self, loss: Option<Loss>) -> f64 {
+    /// the lag, in which whatever is smooth cancels.
+    fn independent(&self) -> f64 {
         let (square, neighbours) = (self.square.mean(), self.along_lag[0]);
-        match loss {
-            Some(_) => self.blocks.mean_square(),
-            None if neighbours.count > 0 => square - neighbours.mean(),
-            None => square,
-        }
+        if neighbours.count > 0 { square - neighbours.mean() } else { square }
     }
 
     /// What the smooth part of this angle's residuals adds up to.
-    pub fn smoothness(&self, loss: Option<Loss>) -> Smoothness {
+    pub fn smoothness(&self) -> Smoothness {
         let blocks = self.blocks.filled().count();
-        let between = self.blocks.between() / self.independent(loss);
+        let between = self.blocks.between() / self.independent();
         Smoothness { between: if blocks == 0 { 0.0 } else { between }, blocks }
     }
 }

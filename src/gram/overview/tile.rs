@@ -23,6 +23,8 @@ pub(super) struct Sheet {
     /// Residual over σ, 0 where missing, and 1 where there is one.
     scaled: Vec<f32>,
     present: Vec<f32>,
+    /// With a robust loss: how much each pulls, 0 where missing.
+    pull: Vec<f32>,
     /// Whether the autocorrelation is wanted of this tile.
     shifts: bool,
     /// The loss that was minimised.
@@ -43,6 +45,7 @@ impl Sheet {
             residual: vec![0.0; TILE_ROWS * WIDTH],
             scaled: vec![0.0; TILE_ROWS * WIDTH],
             present: vec![0.0; TILE_ROWS * WIDTH],
+            pull: Vec::new(),
             shifts: false,
             loss: None,
             model: vec![0.0; TILE_COLUMNS],
@@ -109,6 +112,15 @@ impl Sheet {
             }
             lane += brick.n_lanes();
         }
+        if let Some(loss) = angle.loss {
+            self.pull.clear();
+            self.pull.extend(self.scaled.iter().map(|&z| loss.influence(f64::from(z)) as f32));
+        }
+    }
+
+    /// What sums over residuals are made of: r/σ, or what a robust loss makes of it, so that outliers don't speak for their frames.
+    fn pulls(&self) -> &[f32] {
+        if self.loss.is_some() { &self.pull } else { &self.scaled }
     }
 
     /// A row of something.
@@ -163,12 +175,11 @@ impl Sheet {
         }
     }
 
-    /// Rows of a tile go into a block one by one, in their order: sums of f64 are rounded to whole numbers row by row.
     fn blocks(&self, seen: &mut Overview) {
         let (grid, end) = (seen.blocks.grid, self.column + self.n_columns);
         for row in 0..self.n_rows {
             let i = grid.of(self.row + row);
-            let (scaled, present) = (self.of(&self.scaled, row), self.of(&self.present, row));
+            let (pulls, present) = (self.of(self.pulls(), row), self.of(&self.present, row));
             let mut at = self.column;
             while at < end {
                 let j = grid.of(at);
@@ -176,12 +187,8 @@ impl Sheet {
                 let part = at - self.column..next - self.column;
                 let pairs: f32 = present[part.clone()].iter().sum();
                 if pairs > 0.0 {
-                    let influences = scaled[part].iter().map(|&z| match self.loss {
-                        None => f64::from(z),
-                        Some(loss) => loss.influence(f64::from(z)),
-                    });
-                    let (sum, square) = influences.fold((0.0, 0.0), |(sum, square), z| (sum + z, square + z * z));
-                    seen.blocks.add((i, j), sum, square, pairs as u32);
+                    let sum = pulls[part].iter().map(|&pull| f64::from(pull)).sum();
+                    seen.blocks.add((i, j), sum, pairs as u32);
                 }
                 at = next;
             }
@@ -223,7 +230,7 @@ impl Sheet {
     fn frames(&self, seen: &mut Overview) {
         let (mut squares, mut counts) = (vec![0.0f64; self.n_columns], vec![0.0f32; self.n_columns]);
         for row in 0..self.n_rows {
-            let (z, there) = (self.of(&self.scaled, row), self.of(&self.present, row));
+            let (z, there) = (self.of(self.pulls(), row), self.of(&self.present, row));
             seen.frames[self.row + row].merge(product((z, z), (there, there)));
             for ((square, count), (z, there)) in squares.iter_mut().zip(&mut counts).zip(z.iter().zip(there)) {
                 *square += f64::from(z * z);
@@ -238,13 +245,13 @@ impl Sheet {
 
     fn products(&self, seen: &mut Overview) {
         for row in 0..self.n_rows {
-            let (z, there) = (self.of(&self.scaled, row), self.of(&self.present, row));
+            let (z, there) = (self.of(self.pulls(), row), self.of(&self.present, row));
             seen.square.merge(product((z, z), (there, there)));
             for (k, &shift) in SHIFTS.iter().enumerate().filter(|(_, shift)| **shift < self.n_columns) {
                 let rest = self.n_columns - shift;
                 seen.along_lag[k].merge(product((&z[..rest], &z[shift..]), (&there[..rest], &there[shift..])));
                 if row + shift < self.n_rows {
-                    let (later, too) = (self.of(&self.scaled, row + shift), self.of(&self.present, row + shift));
+                    let (later, too) = (self.of(self.pulls(), row + shift), self.of(&self.present, row + shift));
                     seen.along_age[k].merge(product((&z[..rest], &later[shift..]), (&there[..rest], &too[shift..])));
                 }
             }
