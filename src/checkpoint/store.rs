@@ -4,7 +4,7 @@
 //! (`files`). Numbers only grow, past those of damaged files too, so the highest one is the newest.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -95,7 +95,7 @@ impl Store {
         let sequence = entries.last().map_or(1, |newest| newest.sequence + 1);
         let path = self.folder.join(format!("{PREFIX}{sequence:0width$}{SUFFIX}", width = *DIGITS.start()));
         let bytes = format::to_bytes(checkpoint).map_err(|e| Error::io("write", &path, e))?;
-        files::replace_by(TEMPORARY_PREFIX, &path, |temporary| fs::write(temporary, &bytes))?;
+        files::replace_by(TEMPORARY_PREFIX, &path, |file| file.write_all(&bytes))?;
         entries.truncate((entries.len() + 1).saturating_sub(self.keep));
         for old in entries {
             match fs::remove_file(&old.path) {

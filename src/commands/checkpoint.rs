@@ -22,7 +22,7 @@ pub fn list(folder: &Path, json: Option<&Path>, out: &mut impl Write) -> Result<
     if let Some(file) = json {
         let all: Vec<Value> = read.iter().map(|(path, outcome)| for_machines(path, outcome)).collect();
         let text = format!("{:#}\n", json!({ "folder": folder.to_string_lossy(), "checkpoints": all }));
-        files::replace(file, |temporary| std::fs::write(temporary, &text))?;
+        files::write(file, &text)?;
     }
     super::heard(print(folder, &read, out))
 }

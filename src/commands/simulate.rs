@@ -103,7 +103,7 @@ pub fn simulate(
     let truth = truth(config, simulation, &experiment, file);
     // a map of strings and numbers always has a JSON form
     let text = serde_json::to_string_pretty(&truth).expect("JSON of plain values") + "\n";
-    files::replace(&truth_file, |temporary| std::fs::write(temporary, text))?;
+    files::write(&truth_file, text)?;
 
     let bytes = std::fs::metadata(file).map_err(|e| Error::io("read", file, e))?.len();
     let summary = SimulationSummary {

@@ -104,7 +104,7 @@ impl Folder {
     /// [`Error::Io`] naming it.
     pub fn write_text(&self, name: &str, text: &str) -> Result<PathBuf> {
         let path = self.results().join(name);
-        files::replace(&path, |temporary| fs::write(temporary, text))?;
+        files::write(&path, text)?;
         Ok(path)
     }
 

@@ -39,7 +39,7 @@ pub fn init(wanted: &Wanted, out: &mut impl Write) -> Result<()> {
     warn(wanted, data.as_ref());
     match wanted.output {
         Some(file) => {
-            files::replace(file, |temporary| std::fs::write(temporary, &text))?;
+            files::write(file, &text)?;
             log::info!("wrote {}", file.display());
             Ok(())
         }
