@@ -53,8 +53,7 @@ pub fn verify(path: &Path, out: &mut impl Write) -> Result<()> {
 
 fn read(folder: &Path) -> Result<Vec<Read>> {
     must_exist(folder, "folder")?;
-    let entries = checkpoint::list(folder)?.into_iter();
-    Ok(entries.map(|entry| (entry.path.clone(), checkpoint::load(&entry.path))).collect())
+    Ok(checkpoint::list(folder)?.into_iter().map(|entry| (entry.path.clone(), entry.load())).collect())
 }
 
 fn must_exist(path: &Path, what: &str) -> Result<()> {
