@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::checkpoint::{self, Problem, Stored};
 use crate::output::Table;
+use crate::text::printable;
 use crate::{Error, Result, files};
 
 /// A file and what is in it.
@@ -66,7 +67,8 @@ fn name(path: &Path) -> String {
 
 fn say_valid(path: &Path, stored: &Stored, out: &mut impl Write) -> std::io::Result<()> {
     let (size, created) = (super::byte_text(stored.bytes), &stored.created);
-    writeln!(out, "{}: valid, {size}, saved {created} by version {}", path.display(), stored.program_version)
+    let line = format!("{}: valid, {size}, saved {created} by version {}", path.display(), stored.program_version);
+    writeln!(out, "{}", printable(&line))
 }
 
 fn print(folder: &Path, read: &[Read], out: &mut impl Write) -> std::io::Result<()> {
@@ -114,6 +116,7 @@ fn cells(path: &Path, stored: &Stored) -> [String; 10] {
         cell("strategy"),
         cell("ranks"),
     ]
+    .map(|text| printable(&text))
 }
 
 fn for_machines(path: &Path, outcome: &std::result::Result<Stored, Problem>) -> Value {

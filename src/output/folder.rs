@@ -95,6 +95,9 @@ impl Folder {
         fs::create_dir_all(&results).map_err(|e| Error::io("create", &results, e))
     }
 
+    /// What is moved or removed when a run begins to write.
+    pub const MAKE_ROOM: [&str; 3] = [FIT, DRAWS, PREVIOUS];
+
     /// Name of the closing report's file.
     pub const REPORT: &str = "report.txt";
 
