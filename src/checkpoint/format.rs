@@ -19,6 +19,7 @@
 //! it can't close a file properly on a full disk.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -122,7 +123,10 @@ const LENGTH: u64 = size_of::<u64>() as u64;
 pub fn load(path: &Path) -> Result<Stored, Problem> {
     let failed = |e: std::io::Error| Problem::Unreadable(e.to_string());
     let damaged = |what: &str| Problem::Damaged(what.to_owned());
-    let mut file = files::open(path).map_err(failed)?;
+    let mut file = files::open(path).map_err(|e| match e.kind() {
+        ErrorKind::InvalidInput => Problem::Damaged(format!("it {e}")),
+        _ => failed(e),
+    })?;
     let (found, before_seal) = seal::check(&mut file)?;
     if found > FORMAT_VERSION {
         return Err(Problem::Newer { found });

@@ -68,7 +68,8 @@ impl Sample {
             parameters.join(", ")
         );
         std::fs::write(folder.join("config.yaml"), format!("{config}{simulation}")).unwrap();
-        alone(folder, &["simulate", "--config", "config.yaml", "--out", "data.hdf", "--layout", layout]).success();
+        let out = ["--out", "data.hdf", "--layout", layout, "--force"];
+        alone(folder, &[&["simulate", "--config", "config.yaml"], &out[..]].concat()).success();
     }
 }
 
