@@ -34,7 +34,8 @@ fn no_option_of_a_fit_writes_over_an_input() {
         let with = |more: [&'static str; 2]| [force, &more].concat();
         for option in ["--trace", "--memory-profile"] {
             let files = ["data.hdf", "./data.hdf", "hard.hdf", "link.hdf", "/proc/self/cwd/data.hdf"];
-            for file in files {
+            // spellings are judged in one place for both
+            for file in if option == "--trace" { &files[..] } else { &files[..1] } {
                 assert_refused(folder, &[&with([option, file])], "is the data file itself; name another file");
             }
             assert_refused(folder, &[&with([option, "config.yaml"])], "is the configuration file itself");

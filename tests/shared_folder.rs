@@ -31,7 +31,10 @@ fn race(folders: &[PathBuf], secret: &Path, end: &AtomicBool, exchanged: &Atomic
             let name = entry.file_name();
             let name = name.to_string_lossy();
             let is_ours = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+            // others are left alone, so that runs get far
+            let chosen = name.bytes().fold(0_u8, u8::wrapping_add) % 4 == 0;
             if !is_ours
+                && chosen
                 && (name.ends_with(".part") || name.contains(".lock"))
                 && fs::remove_file(entry.path()).is_ok()
                 && symlink(secret, entry.path()).is_ok()
