@@ -26,12 +26,12 @@ if [ "${RANKS:-1}" -gt 1 ]; then
     launch=("$(mpi_launcher)" -n "$RANKS")
 fi
 
-"$program" benchmark "${quick[@]}" --json benchmark/machine.json
+"$program" benchmark "${quick[@]}" --json benchmark/machine.json --force
 for parameters in 3 7; do
     for points in "${sizes[@]}"; do
         printf '\n'
         "${launch[@]}" "$program" benchmark --points "$points" --parameters "$parameters" \
-            --json "benchmark/fit-$points-$parameters.json"
+            --json "benchmark/fit-$points-$parameters.json" --force
     done
 done
 printf '\nFigures: benchmark/*.json\n'

@@ -30,7 +30,7 @@ if [ -z "$config" ]; then
     frames=2000
     [ "$method" = nlsq ] || frames=300
     sed 's/frames: 600/frames: '$frames'/; s|file_path:.*|file_path: profile.h5|' "$here/configs/quickstart.yaml" >"$config"
-    "$program" simulate --config "$config" --out profile/profile.h5 --layout native --quiet
+    "$program" simulate --config "$config" --out profile/profile.h5 --layout native --quiet --force
 fi
 
 launch=()
@@ -40,7 +40,7 @@ if [ "${RANKS:-1}" -gt 1 ]; then
 fi
 fit=("$program" --config "$config" --method "$method" --output-dir profile/results --resume never
     --set optimization.streaming.enable_checkpoints=false "$@")
-"${launch[@]}" "${fit[@]}" --trace profile/trace.json --memory-profile profile/memory.csv | tee profile/report.txt
+"${launch[@]}" "${fit[@]}" --trace profile/trace.json --memory-profile profile/memory.csv --force | tee profile/report.txt
 
 # perf may be missing or not allowed to count
 if command -v perf >/dev/null 2>&1 && perf record -q -o profile/perf.probe -- true 2>/dev/null; then

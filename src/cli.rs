@@ -101,6 +101,9 @@ pub struct FitArgs {
     /// Record every rank's resident memory over time, as CSV.
     #[arg(long, value_name = "FILE")]
     pub memory_profile: Option<PathBuf>,
+    /// Replace the files of --trace and --memory-profile if they are there.
+    #[arg(long)]
+    pub force: bool,
     /// How much is said.
     #[command(flatten)]
     pub verbosity: Verbosity,
@@ -122,6 +125,9 @@ pub struct SimulateArgs {
     /// Folder for pictures [default: that of the data file]; implies --plot.
     #[arg(long, value_name = "DIR")]
     pub plot_dir: Option<PathBuf>,
+    /// Replace the data file, the truth beside it and pictures if they are there.
+    #[arg(long)]
+    pub force: bool,
     /// Layout of the file: `aps-u` as boost_corr writes it, `native` for large runs.
     #[arg(long, value_name = "LAYOUT", default_value = "aps-u")]
     pub layout: LayoutName,
@@ -155,6 +161,9 @@ pub struct InspectArgs {
     /// Folder for pictures [default: the working directory]; implies --plot.
     #[arg(long, value_name = "DIR")]
     pub plot_dir: Option<PathBuf>,
+    /// Replace pictures that are there.
+    #[arg(long)]
+    pub force: bool,
     /// How much is said.
     #[command(flatten)]
     pub verbosity: Verbosity,
@@ -179,6 +188,9 @@ pub struct BenchmarkArgs {
     /// Write the figures to this file, too.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Replace the file if it is there.
+    #[arg(long, requires = "json")]
+    pub force: bool,
     /// Numbers of threads to measure with [default: 1 and all cores that this process may use].
     #[arg(long, value_name = "N,…", value_parser = threads, value_delimiter = ',')]
     pub threads: Vec<usize>,

@@ -16,12 +16,15 @@ use homodyne_mpi::cli::{
     InspectArgs, LayoutName, ModeName, NO_CONFIG, SimulateArgs, Verbosity, refused,
 };
 use homodyne_mpi::cluster::{World, stop, worker};
+use homodyne_mpi::commands::outputs::{self, Named};
 use homodyne_mpi::commands::recording::Wanted;
 use homodyne_mpi::commands::synthetic::Size;
 use homodyne_mpi::commands::{Asked, Going, Plots};
 use homodyne_mpi::config::{self, Config, Overrides, PlotConfig};
 use homodyne_mpi::dataset::{Layout, Selection};
 use homodyne_mpi::model::AnalysisMode;
+use homodyne_mpi::output::Results;
+use homodyne_mpi::text::printable;
 use homodyne_mpi::{Error, Result, commands, gram, telemetry};
 
 /// Exit code of a rank that panicked.
@@ -93,7 +96,7 @@ fn failed_before_mpi(error: &Error) -> ExitCode {
 
 fn say(error: &Error) {
     let kind = if matches!(error, Error::Stopped(_)) { "stopped" } else { "error" };
-    write_whole(&format!("{kind}: {error}\n"));
+    write_whole(&printable(&format!("{kind}: {error}\n")));
 }
 
 /// Writes to stderr at once: what ranks write in pieces comes out mixed.
@@ -141,13 +144,27 @@ fn tell(config: &Config) {
     }
 }
 
+/// The paths among these that were given, as messages call them.
+fn named<'a>(paths: &[(&'a str, Option<&'a Path>)]) -> Vec<Named<'a>> {
+    paths.iter().filter_map(|&(what, path)| path.map(|path| (what, path))).collect()
+}
+
+/// Refuses a `--json` that would be written over something, one of the command's inputs above all.
+fn check_json(json: Option<&Path>, inputs: &[PathBuf], force: bool) -> Result<()> {
+    let inputs: Vec<Named> = inputs.iter().map(|path| ("an input", &**path)).collect();
+    outputs::check(&named(&[("--json", json)]), &inputs, force)
+}
+
 fn simulate(args: &SimulateArgs) -> Result<()> {
+    let truth = commands::truth_beside(&args.out);
+    let written = [("--out", &*args.out), ("the truth beside it", &*truth)];
+    outputs::check(&written, &[("the configuration file", &args.config)], args.force)?;
     let overrides = Overrides { set: args.set.clone(), ..Overrides::default() };
     let config = config::load(&args.config, &overrides)?;
     telemetry::start_logging(level(args.verbosity, config.log_level), 0);
     tell(&config);
     let beside = args.out.parent().unwrap_or(Path::new(""));
-    let plots = plots((args.plot, &args.plot_dir), beside, &config.plotting);
+    let plots = plots((args.plot, &args.plot_dir), beside, &config.plotting, args.force, vec![args.config.clone()]);
     commands::simulate(&config, &args.out, layout(args.layout), plots.as_ref(), &mut out(args.verbosity))?;
     Ok(())
 }
@@ -163,15 +180,22 @@ fn inspect(args: &InspectArgs) -> Result<()> {
     telemetry::start_logging(level(args.verbosity, configured), 0);
     selection.q = args.q.or(selection.q);
     selection.dt = args.dt.or(selection.dt);
-    let plots = plots((args.plot, &args.plot_dir), Path::new(""), &plotting);
+    let inputs = args.config.iter().chain([&args.file]).cloned().collect();
+    let plots = plots((args.plot, &args.plot_dir), Path::new(""), &plotting, args.force, inputs);
     commands::inspect(&args.file, &selection, plots.as_ref(), &mut std::io::stdout())
 }
 
 /// Where pictures go, if any are asked for.
-fn plots((wanted, folder): (bool, &Option<PathBuf>), default: &Path, config: &PlotConfig) -> Option<Plots> {
+fn plots(
+    (wanted, folder): (bool, &Option<PathBuf>),
+    default: &Path,
+    config: &PlotConfig,
+    force: bool,
+    inputs: Vec<PathBuf>,
+) -> Option<Plots> {
     let default = if default.as_os_str().is_empty() { Path::new(".") } else { default };
     let folder = folder.clone().or_else(|| wanted.then(|| default.to_path_buf()))?;
-    Some(Plots { folder, config: config.clone() })
+    Some(Plots { folder, config: config.clone(), inputs, force })
 }
 
 fn layout(name: LayoutName) -> Layout {
@@ -197,6 +221,7 @@ fn convert(args: &ConvertArgs) -> Result<()> {
     let conversion = commands::convert::Conversion {
         input: &args.input,
         output: &args.output,
+        config: args.config.as_deref(),
         layout: layout(args.to),
         selection: &selection,
         gap: config.as_ref().and_then(|c| c.gap),
@@ -208,6 +233,8 @@ fn convert(args: &ConvertArgs) -> Result<()> {
 }
 
 fn compare(args: &CompareArgs) -> Result<()> {
+    let inputs = [&args.first, &args.second].map(|path| Results::files(path)).concat();
+    check_json(args.json.as_deref(), &inputs, args.force)?;
     commands::compare(&args.first, &args.second, args.json.as_deref(), &mut std::io::stdout())
 }
 
@@ -241,6 +268,10 @@ fn configuration(command: &ConfigCommand) -> Result<()> {
 fn checkpoint(command: &CheckpointCommand) -> Result<()> {
     match command {
         CheckpointCommand::List(args) => {
+            // a folder that can't be read is told of by the command
+            let entries = homodyne_mpi::checkpoint::list(&args.folder).unwrap_or_default();
+            let inputs: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path).collect();
+            check_json(args.json.as_deref(), &inputs, args.force)?;
             commands::checkpoint::list(&args.folder, args.json.as_deref(), &mut std::io::stdout())
         }
         CheckpointCommand::Verify(args) => commands::checkpoint::verify(&args.path, &mut out(args.verbosity)),
@@ -249,8 +280,12 @@ fn checkpoint(command: &CheckpointCommand) -> Result<()> {
 
 fn device(command: &DeviceCommand) -> Result<()> {
     match command {
-        DeviceCommand::Status { json } => commands::device::status(json.as_deref(), &mut std::io::stdout()),
-        DeviceCommand::Bench { threads, quick, json } => {
+        DeviceCommand::Status { json, force } => {
+            check_json(json.as_deref(), &[], *force)?;
+            commands::device::status(json.as_deref(), &mut std::io::stdout())
+        }
+        DeviceCommand::Bench { threads, quick, json, force } => {
+            check_json(json.as_deref(), &[], *force)?;
             let extent = if *quick { Extent::QUICK } else { Extent::WHOLE };
             commands::benchmark::thread_counts(threads.as_slice())?;
             commands::device::bench(*threads, extent, json.as_deref(), &mut std::io::stdout())
@@ -264,6 +299,7 @@ fn benchmark(world: &World, args: &BenchmarkArgs) -> Result<u8> {
     // of a fit within a benchmark only what is wrong is of interest
     let quiet = args.points.map(|_| LevelFilter::Warn);
     telemetry::start_logging(level(args.verbosity, quiet), 0);
+    check_json(args.json.as_deref(), &[], args.force)?;
     if let Some(points) = args.points {
         let parameters = if args.parameters.as_deref() == Some("3") { 3 } else { 7 };
         let size = Size { points, parameters };
@@ -315,6 +351,20 @@ fn with_ranks(verbosity: Verbosity, work: impl FnOnce(&World) -> Result<u8>) -> 
     }
 }
 
+/// Refuses a fit whose records would be written over something, or whose results would take an input away.
+fn check_paths(args: &FitArgs, config: &Config) -> Result<()> {
+    let resumed = args.resume.as_deref().filter(|word| !["auto", "never"].contains(word)).map(Path::new);
+    let inputs = named(&[
+        ("the configuration file", Some(&config.path)),
+        ("the data file", config.data_file.as_deref()),
+        ("the file of --truth", args.truth.as_deref()),
+        ("the checkpoint to go on from", resumed),
+    ]);
+    let records = [("--trace", args.trace.as_deref()), ("--memory-profile", args.memory_profile.as_deref())];
+    outputs::check(&named(&records), &inputs, args.force)?;
+    outputs::check_stays(&inputs, &config.output.directory)
+}
+
 fn drive(world: &World, args: &FitArgs) -> Result<u8> {
     let path = args.config.as_ref().ok_or_else(|| Error::Usage(NO_CONFIG.into()))?;
     let config = config::load(
@@ -333,6 +383,7 @@ fn drive(world: &World, args: &FitArgs) -> Result<u8> {
     if let Some(warning) = world.warning() {
         log::warn!("{warning}");
     }
+    check_paths(args, &config)?;
     tell(&config);
     if args.dry_run {
         return commands::dry_run(world, &config, &mut out(args.verbosity)).map(|()| 0);

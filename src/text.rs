@@ -18,6 +18,12 @@ pub fn counted(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
+/// Text that a terminal shows and doesn't obey: names and what stands in files may hold control characters, which become �.
+/// Line breaks and tabs stay.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && !matches!(c, '\n' | '\t') { '\u{fffd}' } else { c }).collect()
+}
+
 /// Text broken at blanks to lines of at most `width` columns, later lines indented.
 pub fn wrapped(text: &str, width: usize, indent: &str) -> String {
     let mut out = String::new();
@@ -52,6 +58,11 @@ mod tests {
     #[test]
     fn one_is_singular() {
         assert_eq!([counted(1, "rank"), counted(0, "rank"), counted(2, "rank")], ["1 rank", "0 ranks", "2 ranks"]);
+    }
+
+    #[test]
+    fn control_characters_are_replaced() {
+        assert_eq!(printable("a\u{1b}[31m\tφ\r\u{9b}\n"), "a\u{fffd}[31m\tφ\u{fffd}\u{fffd}\n");
     }
 
     #[test]

@@ -11,8 +11,11 @@
 //! chain has changed (so nobody has taken the lock since), and has the right to rename its own file over the lock. A
 //! successor whose owner died meanwhile is a dead file as any other and has a successor in its turn. Successors of a lock
 //! that is there no more mean nothing, and the next owner removes them.
+//!
+//! **Others' files.** Whoever may write into the folder can put anything there by these names. So a lock is a file itself, no
+//! link, and of what it holds no more is read than an owner writes; what is none isn't waited for.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -21,12 +24,13 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use nix::sys::stat::futimens;
+use nix::fcntl::AT_FDCWD;
+use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
 
 use self::owner::Owner;
 use crate::files::TEMPORARY;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 mod owner;
 
@@ -34,6 +38,8 @@ mod owner;
 pub const LIFETIME: Duration = Duration::from_secs(120);
 /// How often an owner touches its lock: network file systems may show the old time for a minute longer.
 pub const HEARTBEAT: Duration = Duration::from_secs(20);
+/// Most bytes of a lock; an owner writes some 400.
+const MOST_BYTES: u64 = 1 << 16;
 /// Times that taking begins anew because somebody else was at it; each time somebody has got further.
 const ATTEMPTS: usize = 1000;
 
@@ -253,13 +259,15 @@ impl Place {
     fn is_alive(&self, link: &Link) -> io::Result<bool> {
         let known = Owner::from_text(&link.text).and_then(|owner| owner.is_running());
         // one that can't be read may be in the making
-        known.map_or_else(|| Ok(self.age(link)? < LIFETIME), Ok)
+        known.map_or_else(|| Ok(self.age(link)?.abs() < LIFETIME.as_secs_f64()), Ok)
     }
 
-    /// Time since a link was touched, by the clock of the file system.
-    fn age(&self, link: &Link) -> io::Result<Duration> {
+    /// Time since a link was touched, s, by the clock of the file system. Negative for one that says it will be touched: a
+    /// clock was set back meanwhile, or its time is made up.
+    fn age(&self, link: &Link) -> io::Result<f64> {
         let now = self.temporary()?.as_file().metadata()?.modified()?;
-        Ok(now.duration_since(link.modified).unwrap_or_default())
+        let before = |e: std::time::SystemTimeError| -e.duration().as_secs_f64();
+        Ok(now.duration_since(link.modified).map_or_else(before, |age| age.as_secs_f64()))
     }
 
     fn temporary(&self) -> io::Result<tempfile::NamedTempFile> {
@@ -293,8 +301,8 @@ impl Place {
         let who = owner.as_ref().map_or_else(|| "another job".to_owned(), Owner::to_string);
         let mut message = format!("{who} {does}; wait for its end, or give another folder ({option})");
         if owner.and_then(|owner| owner.is_running()).is_none() {
-            let (age, lifetime) = (self.age(link)?.as_secs(), LIFETIME.as_secs());
-            message += &format!("; if it was killed, try again in {} s", (lifetime + 1).saturating_sub(age));
+            let left = (LIFETIME.as_secs_f64() - self.age(link)?).max(0.0).ceil() + 1.0;
+            message += &format!("; if it was killed, try again in {left:.0} s");
         }
         Ok(Error::io("use the folder", &self.folder, message))
     }
@@ -309,14 +317,19 @@ impl Place {
 
 /// A file of the chain; `None` where it isn't there. Opened anew, so that a network file system asks its server.
 fn read(path: &Path) -> io::Result<Option<Link>> {
-    let mut file = match File::open(path) {
+    let none = |e: io::Error| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        io::Error::new(e.kind(), format!("{name} there {e}; no job of this program made it: remove it"))
+    };
+    let file = match files::open_no_link(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) if e.kind() == ErrorKind::InvalidInput => return Err(none(e)),
         opened => opened?,
     };
-    let mut text = Vec::new();
-    match io::Read::read_to_end(&mut file, &mut text) {
+    let text = match files::read_from(&file, MOST_BYTES) {
         // removed on the server meanwhile
         Err(e) if e.kind() == ErrorKind::StaleNetworkFileHandle => return Ok(None),
+        Err(e) if e.kind() == ErrorKind::FileTooLarge => return Err(none(e)),
         outcome => outcome?,
     };
     Ok(Some(Link { path: path.to_path_buf(), text, modified: file.metadata()?.modified()? }))
@@ -342,10 +355,10 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Sets the time of a file to now, by the clock of its file system.
+/// Sets the time of a file to now, by the clock of its file system; of a link that has come instead its own.
 fn touch(path: &Path) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).open(path)?;
-    Ok(futimens(&file, &TimeSpec::UTIME_NOW, &TimeSpec::UTIME_NOW)?)
+    let now = TimeSpec::UTIME_NOW;
+    Ok(utimensat(AT_FDCWD, path, &now, &now, UtimensatFlags::NoFollowSymlink)?)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `format` | [`Checkpoint`] and the HDF5 file that it becomes |
 //! | `image` | the bytes of an HDF5 file in memory |
-//! | `seal` | the digest of a whole file, checked before libhdf5 sees it |
+//! | `seal` | the digest of a whole file, checked before anything in it is believed |
 //! | `store` | a folder of checkpoints: atomic saving, the last few, the newest that verifies |
 //! | `saver` | saving in a thread of its own |
 //! | `identity` | what must be the same for a run to go on from one |

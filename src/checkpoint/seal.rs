@@ -1,8 +1,8 @@
 //! The last bytes of a checkpoint, behind the HDF5 file: its format version and a digest of all bytes.
 //!
-//! libhdf5 isn't proof against damaged files, and it doesn't look at every byte either. So the digest is checked first, and
-//! it covers everything: the structures of HDF5, unused space, the seal itself. What stands behind an HDF5 file doesn't
-//! concern those who open it. Opening it for writing breaks the seal.
+//! The digest is checked before anything else, and it covers everything: the structures of HDF5, unused space, the seal
+//! itself. It finds damage, not forgery: everybody can make a right one. What stands behind an HDF5 file doesn't concern
+//! those who open it. Opening it for writing breaks the seal.
 //!
 //! The seal is text, for `tail -n 2`, and stays the same in all versions of the format:
 //!
@@ -29,6 +29,9 @@ const VERSION_AT: usize = BEGINNING.len();
 const DIGEST_AT: usize = VERSION_AT + VERSION_DIGITS + BEFORE_DIGEST.len();
 /// Length of the seal, bytes.
 const LENGTH: usize = DIGEST_AT + DIGEST_DIGITS + END.len();
+/// Bytes that no checkpoint has: thousands of draws on hundreds of angles take some 100 MB. A file with holes can have any
+/// length, and making its digest would take for ever.
+const MOST_BYTES: u64 = 8 << 30;
 
 /// Puts the seal behind a complete HDF5 file.
 pub(super) fn seal(mut file: Vec<u8>, version: u32) -> Vec<u8> {
@@ -42,17 +45,20 @@ pub(super) fn seal(mut file: Vec<u8>, version: u32) -> Vec<u8> {
     file
 }
 
-/// The format version of a file that is as it was written. A file of any length takes the same little memory, and one
-/// without a seal no time.
+/// The format version of a file that is as it was written, and the number of its bytes before the seal. A file of any length
+/// takes the same little memory, and one without a seal or too long for a checkpoint no time.
 ///
 /// # Errors
 /// [`Problem::Damaged`] where it isn't, [`Problem::Unreadable`] where it can't be read.
-pub(super) fn check(mut file: impl Read + Seek) -> Result<u32, Problem> {
+pub(super) fn check(mut file: impl Read + Seek) -> Result<(u32, u64), Problem> {
     let failed = |e: std::io::Error| Problem::Unreadable(e.to_string());
     let damaged = |what: &str| Err(Problem::Damaged(what.to_owned()));
     let Some(before) = file.seek(SeekFrom::End(0)).map_err(failed)?.checked_sub(LENGTH as u64) else {
         return damaged("it is too short");
     };
+    if before > MOST_BYTES {
+        return damaged("it is too long");
+    }
     let mut seal = [0; LENGTH];
     file.seek(SeekFrom::Start(before)).and_then(|_| file.read_exact(&mut seal)).map_err(failed)?;
     if !seal.starts_with(BEGINNING.as_bytes()) {
@@ -68,7 +74,7 @@ pub(super) fn check(mut file: impl Read + Seek) -> Result<u32, Problem> {
         return damaged("its bytes aren't those that were written (their BLAKE3 digest differs)");
     }
     let version = str::from_utf8(&seal[VERSION_AT..][..VERSION_DIGITS]).ok().and_then(|text| text.parse().ok());
-    version.map_or_else(|| damaged("its format version is no number"), Ok)
+    version.map_or_else(|| damaged("its format version is no number"), |version| Ok((version, before)))
 }
 
 #[cfg(test)]
@@ -80,7 +86,7 @@ mod tests {
     #[test]
     fn any_flipped_bit_and_any_other_length_is_found() {
         let mut file = seal((0..700).map(|k| k as u8).collect(), 12);
-        assert_eq!(check(Cursor::new(&file)).unwrap(), 12);
+        assert_eq!(check(Cursor::new(&file)).unwrap(), (12, 700));
         for at in 0..file.len() {
             for bit in 0..8 {
                 file[at] ^= 1 << bit;

@@ -1,10 +1,12 @@
 //! A folder of checkpoints, `checkpoint-000001.h5` and so on.
 //!
 //! A file appears whole or not at all: it is written under a temporary name, synced and renamed, and the folder is synced
-//! (`files`). Numbers only grow, past those of damaged files too, so the highest one is the newest.
+//! (`files`). Numbers only grow, so of the checkpoints that verify the one with the highest is the newest. A name proves
+//! nothing: one whose file doesn't verify, or was saved under another number, isn't counted from, and never hides a
+//! checkpoint.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -16,8 +18,8 @@ const PREFIX: &str = "checkpoint-";
 const SUFFIX: &str = ".h5";
 /// How names of temporary files begin.
 const TEMPORARY_PREFIX: &str = ".checkpoint-";
-/// Digits of the number in a name; more where they are needed, but no more than make a sensible number.
-const DIGITS: std::ops::RangeInclusive<usize> = 6..=15;
+/// Fewest digits of the number in a name.
+const DIGITS: usize = 6;
 
 /// A folder that checkpoints are saved in.
 #[derive(Debug)]
@@ -92,10 +94,11 @@ impl Store {
         let start = Instant::now();
         self.make_folder()?;
         let mut entries = list(&self.folder)?;
-        let sequence = entries.last().map_or(1, |newest| newest.sequence + 1);
-        let path = self.folder.join(format!("{PREFIX}{sequence:0width$}{SUFFIX}", width = *DIGITS.start()));
-        let bytes = format::to_bytes(checkpoint).map_err(|e| Error::io("write", &path, e))?;
-        files::replace_by(TEMPORARY_PREFIX, &path, |temporary| fs::write(temporary, &bytes))?;
+        let number = next_number(&entries)?;
+        let path = self.folder.join(format!("{PREFIX}{number:0DIGITS$}{SUFFIX}"));
+        let bytes = format::to_bytes(checkpoint, number).map_err(|e| Error::io("write", &path, e))?;
+        files::replace_by(TEMPORARY_PREFIX, &path, |file| file.write_all(&bytes))?;
+        entries.retain(|entry| entry.sequence < number);
         entries.truncate((entries.len() + 1).saturating_sub(self.keep));
         for old in entries {
             match fs::remove_file(&old.path) {
@@ -115,14 +118,14 @@ impl Store {
     /// newest whole one: to go on from an older one would throw away what that run did.
     pub fn newest_valid(&self) -> Result<Newest> {
         let mut newest = Newest { found: None, passed_over: Vec::new() };
-        for Entry { path, .. } in list(&self.folder)?.into_iter().rev() {
-            match format::load(&path) {
+        for entry in list(&self.folder)?.into_iter().rev() {
+            match entry.load() {
                 Ok(stored) => {
-                    newest.found = Some((path, stored));
+                    newest.found = Some((entry.path, stored));
                     break;
                 }
-                Err(newer @ Problem::Newer { .. }) => return Err(newer.into_error(&path)),
-                Err(problem) => newest.passed_over.push((path, problem)),
+                Err(newer @ Problem::Newer { .. }) => return Err(newer.into_error(&entry.path)),
+                Err(problem) => newest.passed_over.push((entry.path, problem)),
             }
         }
         Ok(newest)
@@ -130,6 +133,37 @@ impl Store {
 
     fn make_folder(&self) -> Result<()> {
         fs::create_dir_all(&self.folder).map_err(|e| Error::io("create the checkpoint folder", &self.folder, e))
+    }
+}
+
+impl Entry {
+    /// Reads it, and verifies that it has the number that its name says.
+    ///
+    /// # Errors
+    /// A [`Problem`] where it can't be used.
+    pub fn load(&self) -> std::result::Result<Stored, Problem> {
+        let stored = format::load(&self.path)?;
+        if stored.number != self.sequence {
+            return Err(Problem::Renamed { number: stored.number });
+        }
+        Ok(stored)
+    }
+}
+
+/// The number after that of the newest that verifies, and which no file has.
+fn next_number(entries: &[Entry]) -> Result<u64> {
+    // a newer version may have counted in another way, but its name must not come again
+    let counts = |entry: &&Entry| matches!(entry.load(), Ok(_) | Err(Problem::Newer { .. }));
+    let newest = entries.iter().rev().find(counts);
+    let mut number = newest.map_or(0, |newest| newest.sequence);
+    loop {
+        number = number.checked_add(1).ok_or_else(|| {
+            let path = newest.map_or(Path::new(PREFIX), |newest| &newest.path);
+            Error::io("count on from", path, "there is no higher number; remove this file")
+        })?;
+        if entries.iter().all(|entry| entry.sequence != number) {
+            return Ok(number);
+        }
     }
 }
 
@@ -153,8 +187,10 @@ pub fn list(folder: &Path) -> Result<Vec<Entry>> {
 /// The number in the name of a checkpoint.
 fn sequence(name: &str) -> Option<u64> {
     let digits = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
-    let sensible = DIGITS.contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
-    if sensible { digits.parse().ok() } else { None }
+    let sensible = digits.len() >= DIGITS && digits.bytes().all(|b| b.is_ascii_digit());
+    // one number, one name
+    let number = if sensible { digits.parse().ok()? } else { return None };
+    (format!("{number:0DIGITS$}") == digits).then_some(number)
 }
 
 #[cfg(test)]

@@ -34,6 +34,9 @@ pub struct ListArgs {
     /// Write the list to this file, too, with all that stands in the checkpoints for people.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Replace the file if it is there.
+    #[arg(long, requires = "json")]
+    pub force: bool,
 }
 
 /// Arguments of `checkpoint verify`.

@@ -23,6 +23,9 @@ pub enum DeviceCommand {
         /// Write it as JSON, too.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
+        /// Replace the file if it is there.
+        #[arg(long, requires = "json")]
+        force: bool,
     },
     /// Compare the CPU with a GPU: the model alone, residuals, Gram passes, a whole fit.
     Bench {
@@ -35,6 +38,9 @@ pub enum DeviceCommand {
         /// Write the figures to this file, too.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
+        /// Replace the file if it is there.
+        #[arg(long, requires = "json")]
+        force: bool,
     },
     /// Check that a GPU computes what the CPU does, on data made up anew, and how near its kernels come to their limit.
     Check {

@@ -60,6 +60,9 @@ pub struct CompareArgs {
     /// Write the comparison to this file, too.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Replace the file if it is there.
+    #[arg(long, requires = "json")]
+    pub force: bool,
 }
 
 fn frames(text: &str) -> Result<(usize, usize), String> {

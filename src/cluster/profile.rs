@@ -1,6 +1,5 @@
 //! Resident memory over time, for `--memory-profile`.
 
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -9,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::memory::resident;
-use crate::{Error, Result, trace};
+use crate::{Error, Result, files, trace};
 
 /// Time between samples.
 const EVERY: Duration = Duration::from_millis(50);
@@ -32,15 +31,8 @@ impl MemoryProfile {
     /// # Errors
     /// [`Error::Io`] where the file can't be made or the system gives no thread.
     pub fn start(file: Option<&Path>) -> Result<Self> {
-        let failed = |path: &Path, e: std::io::Error| Error::io("write", path, e);
-        let mut out = match file {
-            None => None,
-            Some(path) => {
-                let mut out = BufWriter::new(File::create(path).map_err(|e| failed(path, e))?);
-                writeln!(out, "{HEAD}").map_err(|e| failed(path, e))?;
-                Some(out)
-            }
-        };
+        let head = format!("{HEAD}\n");
+        let mut out = file.map(|path| files::begin(path, head.as_bytes()).map(BufWriter::new)).transpose()?;
         let samples = Arc::new(Mutex::new(Vec::new()));
         let (shared, (end, ended)) = (Arc::clone(&samples), channel());
         let work = move || {

@@ -31,7 +31,7 @@ pub fn benchmark(world: &World, plan: &Plan, json: Option<&Path>, out: &mut impl
     }
     if let Some(path) = json {
         let text = text_of(&machine, &rows, world.size());
-        files::replace(path, |temporary| std::fs::write(temporary, text))?;
+        files::write(path, text)?;
     }
     super::heard(print(&machine, &rows, out))
 }

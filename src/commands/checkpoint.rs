@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::checkpoint::{self, Problem, Stored};
 use crate::output::Table;
+use crate::text::printable;
 use crate::{Error, Result, files};
 
 /// A file and what is in it.
@@ -22,7 +23,7 @@ pub fn list(folder: &Path, json: Option<&Path>, out: &mut impl Write) -> Result<
     if let Some(file) = json {
         let all: Vec<Value> = read.iter().map(|(path, outcome)| for_machines(path, outcome)).collect();
         let text = format!("{:#}\n", json!({ "folder": folder.to_string_lossy(), "checkpoints": all }));
-        files::replace(file, |temporary| std::fs::write(temporary, &text))?;
+        files::write(file, &text)?;
     }
     super::heard(print(folder, &read, out))
 }
@@ -53,8 +54,7 @@ pub fn verify(path: &Path, out: &mut impl Write) -> Result<()> {
 
 fn read(folder: &Path) -> Result<Vec<Read>> {
     must_exist(folder, "folder")?;
-    let entries = checkpoint::list(folder)?.into_iter();
-    Ok(entries.map(|entry| (entry.path.clone(), checkpoint::load(&entry.path))).collect())
+    Ok(checkpoint::list(folder)?.into_iter().map(|entry| (entry.path.clone(), entry.load())).collect())
 }
 
 fn must_exist(path: &Path, what: &str) -> Result<()> {
@@ -67,7 +67,8 @@ fn name(path: &Path) -> String {
 
 fn say_valid(path: &Path, stored: &Stored, out: &mut impl Write) -> std::io::Result<()> {
     let (size, created) = (super::byte_text(stored.bytes), &stored.created);
-    writeln!(out, "{}: valid, {size}, saved {created} by version {}", path.display(), stored.program_version)
+    let line = format!("{}: valid, {size}, saved {created} by version {}", path.display(), stored.program_version);
+    writeln!(out, "{}", printable(&line))
 }
 
 fn print(folder: &Path, read: &[Read], out: &mut impl Write) -> std::io::Result<()> {
@@ -115,6 +116,7 @@ fn cells(path: &Path, stored: &Stored) -> [String; 10] {
         cell("strategy"),
         cell("ranks"),
     ]
+    .map(|text| printable(&text))
 }
 
 fn for_machines(path: &Path, outcome: &std::result::Result<Stored, Problem>) -> Value {

@@ -16,7 +16,7 @@ pub fn compare(first: &Path, second: &Path, json: Option<&Path>, out: &mut impl 
     let comparison = Comparison::new(&first, &second);
     if let Some(file) = json {
         let text = format!("{:#}\n", comparison.json());
-        files::replace(file, |temporary| std::fs::write(temporary, &text))?;
+        files::write(file, &text)?;
     }
     super::heard(comparison.print(out))
 }

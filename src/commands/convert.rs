@@ -1,9 +1,9 @@
 //! `convert`: a data file, or a part of it, in another layout.
 
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use super::outputs;
 use crate::cluster::MemoryLimit;
 use crate::dataset::{Dataset, Layout, Selection, TwoTime, WriteSpec, rings, short, write_from};
 use crate::telemetry::Progress;
@@ -17,6 +17,8 @@ pub struct Conversion<'a> {
     pub input: &'a Path,
     /// File to write.
     pub output: &'a Path,
+    /// Configuration that says what to take, where there is one.
+    pub config: Option<&'a Path>,
     /// Its layout.
     pub layout: Layout,
     /// What to take.
@@ -84,16 +86,8 @@ fn check_output(c: &Conversion) -> Result<()> {
         let message = "--compress is for the native layout; APS-U files are always compressed as boost_corr does it";
         return Err(Error::Usage(message.into()));
     }
-    if let (Ok(from), Ok(to)) = (c.input.metadata(), c.output.metadata())
-        && (from.dev(), from.ino()) == (to.dev(), to.ino())
-    {
-        let message = format!("{} is the input itself; name another file to write", c.output.display());
-        return Err(Error::Usage(message));
-    }
-    if !c.force && c.output.symlink_metadata().is_ok() {
-        return Err(Error::Usage(format!("{} is there already; --force replaces it", c.output.display())));
-    }
-    Ok(())
+    let inputs = [("the input", c.input)].into_iter().chain(c.config.map(|file| ("the configuration file", file)));
+    outputs::check(&[("OUT", c.output)], &inputs.collect::<Vec<_>>(), c.force)
 }
 
 /// The one q that the file will have: that of the matrices where they share one, else the one that they were picked by.

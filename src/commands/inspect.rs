@@ -17,7 +17,7 @@ use crate::{Error, Result};
 /// time step, which are shown.
 pub fn inspect(file: &Path, selection: &Selection, plots: Option<&Plots>, out: &mut impl Write) -> Result<()> {
     let dataset = Dataset::open_for_inspection(file, selection)?;
-    plots.map_or(Ok(()), Plots::prepare)?;
+    plots.map_or(Ok(()), |plots| plots.prepare(&dataset.phi()))?;
     let mut seen = Seen { wants_cells: plots.is_some(), ..Seen::default() };
     super::heard(print(&dataset, file, &mut seen, out))?;
     if let Some(plots) = plots {

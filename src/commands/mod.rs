@@ -14,6 +14,7 @@ mod holding;
 pub mod inspect;
 mod keeper;
 mod opening;
+pub mod outputs;
 mod plots;
 mod reading;
 pub mod recording;
@@ -33,7 +34,7 @@ pub use fit::{Asked, fit};
 pub use inspect::inspect;
 pub use keeper::Going;
 pub use plots::Plots;
-pub use simulate::{SimulationSummary, simulate};
+pub use simulate::{SimulationSummary, simulate, truth_beside};
 
 use std::io::ErrorKind;
 use std::path::Path;

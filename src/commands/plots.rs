@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use super::outputs::{self, Named};
 use crate::config::PlotConfig;
 use crate::gram::overview::Cells;
 use crate::output::pictures::{self, Picture, Shown};
@@ -23,15 +24,24 @@ pub struct Plots {
     pub folder: PathBuf,
     /// Format, resolution, colours.
     pub config: PlotConfig,
+    /// What is read, and no picture may replace.
+    pub inputs: Vec<PathBuf>,
+    /// Replace pictures that are there.
+    pub force: bool,
 }
 
 impl Plots {
-    /// Makes the folder.
+    /// Makes the folder, and looks for what stands in the way of pictures of matrices at these angles.
     ///
     /// # Errors
-    /// [`Error::Io`] naming it.
-    pub fn prepare(&self) -> Result<()> {
-        std::fs::create_dir_all(&self.folder).map_err(|e| Error::io("create", &self.folder, e))
+    /// [`Error::Io`] naming the folder; [`Error::Usage`] where something would be written over.
+    pub fn prepare(&self, phi: &[f64]) -> Result<()> {
+        std::fs::create_dir_all(&self.folder).map_err(|e| Error::io("create", &self.folder, e))?;
+        let paths: Vec<PathBuf> =
+            pictures::names(phi, self.config.format).iter().map(|name| self.folder.join(name)).collect();
+        let outputs: Vec<Named> = paths.iter().map(|path| ("--plot", &**path)).collect();
+        let inputs: Vec<Named> = self.inputs.iter().map(|path| ("an input", &**path)).collect();
+        outputs::check(&outputs, &inputs, self.force)
     }
 }
 
@@ -73,8 +83,10 @@ pub fn cells<'m>(
 /// Draws matrices whose frames lie `dt` s apart; without dt the axes count frames.
 ///
 /// # Errors
-/// [`Error::Io`] where a picture can't be written.
+/// [`Error::Io`] where a picture can't be written, [`Error::Usage`] where it would be written over something.
 pub fn draw(plotted: &[Plotted], shown: &[Shown], dt: f64, n: usize, plots: &Plots) -> Result<Vec<PathBuf>> {
+    // those of matrices that couldn't be read are missing, which may change names
+    plots.prepare(&plotted.iter().map(|p| p.phi).collect::<Vec<_>>())?;
     let no_model = shown == [Shown::Data];
     let colors = views::colors(plotted.iter().map(|p| &p.cells), plots.config.scale, no_model);
     let (unit, last) = if dt.is_finite() { ("s", (n - 1) as f64 * dt) } else { ("frames", (n - 1) as f64) };

@@ -82,6 +82,8 @@ impl Found {
 
     /// Its file in a folder of packed data.
     pub const FILE: &str = "found";
+    /// Largest that is read, bytes: what is known of an angle has some hundreds.
+    const MOST: u64 = 1 << 30;
 
     /// Writes this beside packed data, by which another run sees that they are complete.
     ///
@@ -91,12 +93,12 @@ impl Found {
         // numbers, texts and lists of them always have a form
         let found = postcard::to_stdvec(self).unwrap_or_default();
         let bytes = [&blake3::hash(&found).as_bytes()[..], &found].concat();
-        files::replace(file, |temporary| std::fs::write(temporary, &bytes))
+        files::write(file, &bytes)
     }
 
     /// What was saved; `None` where nothing was, or where it isn't as it was written.
     pub fn load(file: &Path) -> Option<Self> {
-        let bytes = std::fs::read(file).ok()?;
+        let bytes = files::read(file, Self::MOST).ok()?;
         let (hash, found) = bytes.split_at_checked(blake3::OUT_LEN)?;
         (blake3::hash(found).as_bytes()[..] == *hash).then(|| postcard::from_bytes(found).ok())?
     }

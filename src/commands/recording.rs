@@ -1,6 +1,6 @@
 //! What a run records beside its results: the trace of all ranks, and their memory over time.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::cluster::{Driver, MemoryProfile, Recorded, memory_profile_text};
 use crate::{Result, files, trace};
@@ -28,7 +28,7 @@ impl Recording {
     pub fn begin(wanted: &Wanted) -> Result<Self> {
         if let Some(path) = &wanted.trace {
             // better known now than after the run
-            save(path, &trace::file(&[]))?;
+            files::write(path, trace::file(&[]))?;
             trace::start();
         }
         let memory = wanted.memory.as_deref().map(|path| MemoryProfile::start(Some(path))).transpose()?;
@@ -58,16 +58,12 @@ impl Recording {
             None => (vec![trace::take(0, "this machine")], Vec::new()),
         };
         if let Some(path) = &self.wanted.trace {
-            save(path, &trace::file(&events))?;
+            files::write(path, trace::file(&events))?;
         }
         // without the others' samples the file is as it was written on the way
         if let Some(path) = self.wanted.memory.as_ref().filter(|_| driver.is_some()) {
-            save(path, &memory_profile_text(&samples))?;
+            files::write(path, memory_profile_text(&samples))?;
         }
         Ok(())
     }
-}
-
-fn save(path: &Path, text: &str) -> Result<()> {
-    files::replace(path, |temporary| std::fs::write(temporary, text))
 }

@@ -54,6 +54,12 @@ impl std::fmt::Display for SimulationSummary {
     }
 }
 
+/// Where the truth goes that belongs to a data file.
+pub fn truth_beside(file: &Path) -> PathBuf {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    file.with_file_name(format!("{stem}_truth.json"))
+}
+
 /// Makes c2 = offset + contrast·g for every angle of `config.simulation`, with noise, writes it to `file` and the
 /// parameters to `<stem>_truth.json` beside it, draws pictures where `plots` asks for them, and says so on `out`.
 ///
@@ -68,7 +74,7 @@ pub fn simulate(
     out: &mut impl Write,
 ) -> Result<SimulationSummary> {
     let (simulation, experiment) = prepare(config)?;
-    plots.map_or(Ok(()), Plots::prepare)?;
+    plots.map_or(Ok(()), |plots| plots.prepare(&simulation.phi))?;
     let spec = WriteSpec {
         layout,
         q: experiment.q,
@@ -98,12 +104,11 @@ pub fn simulate(
     })?;
     progress.finish();
 
-    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-    let truth_file = file.with_file_name(format!("{stem}_truth.json"));
+    let truth_file = truth_beside(file);
     let truth = truth(config, simulation, &experiment, file);
     // a map of strings and numbers always has a JSON form
     let text = serde_json::to_string_pretty(&truth).expect("JSON of plain values") + "\n";
-    files::replace(&truth_file, |temporary| std::fs::write(temporary, text))?;
+    files::write(&truth_file, text)?;
 
     let bytes = std::fs::metadata(file).map_err(|e| Error::io("read", file, e))?.len();
     let summary = SimulationSummary {

@@ -118,7 +118,7 @@ pub fn synthetic(world: &World, size: Size, json: Option<&Path>, out: &mut impl 
     if let Some(path) = json {
         // maps of strings and numbers always have a form
         let text = serde_json::to_string_pretty(&figures).unwrap_or_default() + "\n";
-        files::replace(path, |temporary| std::fs::write(temporary, text))?;
+        files::write(path, text)?;
     }
     super::heard(print(&figures, out))?;
     Ok(code)

@@ -1,10 +1,10 @@
 //! The text of the configuration file, and errors that point into it.
 
-use std::io::Read as _;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::node::Place;
-use crate::{ConfigProblem, Error, Result};
+use crate::{ConfigProblem, Error, Result, files};
 
 /// Largest file that is read; the longest templates have about 40 kB.
 const MAX_BYTES: u64 = 1 << 20;
@@ -33,19 +33,14 @@ impl Source {
     /// Reads a file; what goes wrong is the configuration's fault and names no line, except for bytes that aren't text.
     pub(super) fn read(file: &Path) -> Result<Self> {
         let empty = Self::new(file.to_path_buf(), "");
-        let mut bytes = Vec::new();
-        let read = |file: std::fs::File| {
-            // a vector that grows would take up to three times the file
-            bytes.reserve(file.metadata()?.len().min(MAX_BYTES) as usize + 1);
-            file.take(MAX_BYTES + 1).read_to_end(&mut bytes)
-        };
-        std::fs::File::open(file)
-            .and_then(read)
-            .map_err(|e| empty.whole(format!("cannot read the configuration file: {e}")))?;
-        if bytes.len() as u64 > MAX_BYTES {
-            let message = format!("too large for a configuration file (over {} MB)", MAX_BYTES >> 20);
-            return Err(empty.whole(message));
-        }
+        let bytes = files::read(file, MAX_BYTES).map_err(|e| {
+            empty.whole(match e.kind() {
+                ErrorKind::FileTooLarge => {
+                    format!("too large for a configuration file (over {} MB)", MAX_BYTES >> 20)
+                }
+                _ => format!("cannot read the configuration file: {e}"),
+            })
+        })?;
         if bytes.iter().filter(|&&b| b == b'\n' || b == b'\r').count() > MAX_LINES {
             return Err(empty.whole(format!("too long for a configuration file (over {MAX_LINES} lines)")));
         }

@@ -9,7 +9,7 @@ use super::patience::Patience;
 use super::selection::{Found, Purpose, select};
 use super::{Dataset, Layout, Selection, aps_matlab, aps_old, aps_u, chx, esrf_id02, euxfel, native, npz, nxxpcs};
 use crate::error::hdf5_reason as reason;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// First bytes of every HDF5 superblock.
 const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
@@ -178,8 +178,9 @@ enum Kind {
 
 /// Looks at the first bytes of the file.
 fn kind(file: &Path) -> Result<Kind> {
-    let mut raw = File::open(file).map_err(|e| match e.kind() {
+    let mut raw = files::open(file).map_err(|e| match e.kind() {
         ErrorKind::NotFound => Error::data(file, "no such file"),
+        ErrorKind::InvalidInput => Error::data(file, e.to_string()),
         _ => Error::io("read", file, e),
     })?;
     let metadata = raw.metadata().map_err(|e| Error::io("read", file, e))?;

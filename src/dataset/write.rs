@@ -96,7 +96,7 @@ pub fn write_from(
         other => return Err(Error::Usage(format!("files of the {} layout are read, but not written", other.name()))),
     };
     let mut failed = None;
-    let written = files::replace(path, |temporary| {
+    let written = files::replace(path, |file| {
         let mut fill = |angle: usize, matrix: &mut TwoTime| {
             fill(angle, matrix).map_err(|error| {
                 failed = Some(error);
@@ -104,7 +104,7 @@ pub fn write_from(
             })
         };
         let mut work = || -> hdf5::Result<()> {
-            let file = hdf5::File::create(temporary)?;
+            let file = hdf5::File::create(files::name_of(file))?;
             write(&file, spec, &mut matrix, &mut fill)?;
             // dropping the handle would hide what goes wrong here, a full disk for one
             file.flush()?;

@@ -14,7 +14,7 @@ use super::pack::{Lane, Marks};
 use super::plan::TilePlan;
 use super::task::ANGLES_TOGETHER;
 use super::tile_file::{Known, MAGIC, Places, hash};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// Wait before a failed read is tried again; it doubles.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
@@ -62,7 +62,7 @@ impl TileReader {
     pub fn open(path: &Path, plan: &TilePlan, range: Range<usize>, tolerance: Tolerance, verify: bool) -> Result<Self> {
         let failed = |e: std::io::Error| Error::io("read", path, e);
         let damaged = || Error::io("use", path, "it isn't as it was written");
-        let file = File::open(path).map_err(failed)?;
+        let file = files::open(path).map_err(failed)?;
         let places = Places::new(plan);
         let mut header = [0; 64];
         file.read_exact_at(&mut header, 0).map_err(failed)?;

@@ -26,8 +26,8 @@ pub(super) fn write(parameters: &Value, folder: &Path) -> Result<[&'static str; 
 
 /// Writes rows of the same columns under their names.
 fn table(rows: &[Map<String, Value>], path: &Path) -> Result<()> {
-    files::replace(path, |temporary| -> std::result::Result<(), csv::Error> {
-        let mut file = csv::Writer::from_path(temporary)?;
+    files::replace(path, |file| -> std::result::Result<(), csv::Error> {
+        let mut file = csv::Writer::from_writer(file);
         if let Some(first) = rows.first() {
             file.write_record(first.keys())?;
         }

@@ -53,8 +53,8 @@ pub(super) fn write(report: &Report, dataset: &Dataset, path: &Path) -> Result<(
     let e = report.experiment;
     let source = Source { model: Model::new(e, &report.fit.physical, HELD), dataset };
     let mut failed = None;
-    let written = files::replace(path, |temporary| {
-        arrays(&source, &report.fit.projected.scaling, temporary).map_err(|problem| match problem {
+    let written = files::replace(path, |file| {
+        arrays(&source, &report.fit.projected.scaling, file).map_err(|problem| match problem {
             Problem::Input(error) => {
                 let text = error.to_string();
                 failed = Some(error);
@@ -95,12 +95,12 @@ type Outcome<T = ()> = std::result::Result<T, Problem>;
 /// Contrast and offset of every angle.
 type Scaling = [(f64, f64)];
 
-fn arrays(source: &Source, solver: &Scaling, path: &Path) -> Outcome {
+fn arrays(source: &Source, solver: &Scaling, file: &mut File) -> Outcome {
     let e = source.model.experiment;
     let k = e.n_angles();
     let t: Vec<f64> = (1..e.n_frames).map(|i| e.time(i)).collect();
     let matrices = [k, t.len(), t.len()];
-    let mut archive = Archive::create(path)?;
+    let mut archive = Archive::new(file);
     archive.list("phi_angles", &[k], e.phi.iter().copied())?;
     archive.list("t1", &[t.len()], t.iter().copied())?;
     archive.list("t2", &[t.len()], t.iter().copied())?;
@@ -241,17 +241,17 @@ impl Regression {
 }
 
 /// A zip file of arrays in NumPy's format.
-struct Archive {
-    zip: ZipWriter<BufWriter<File>>,
+struct Archive<'f> {
+    zip: ZipWriter<BufWriter<&'f mut File>>,
     options: SimpleFileOptions,
     row: Vec<u8>,
 }
 
-impl Archive {
-    fn create(path: &Path) -> Outcome<Self> {
-        let zip = ZipWriter::new(BufWriter::new(File::create(path)?));
+impl<'f> Archive<'f> {
+    fn new(file: &'f mut File) -> Self {
+        let zip = ZipWriter::new(BufWriter::new(file));
         let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
-        Ok(Self { zip, options, row: Vec::new() })
+        Self { zip, options, row: Vec::new() }
     }
 
     /// Begins an array; its elements follow.
@@ -275,7 +275,7 @@ impl Archive {
 
     fn finish(self) -> Outcome {
         // what a buffer still holds is written here, where a failure can be told
-        Ok(self.zip.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?)
+        Ok(self.zip.finish()?.into_inner().map(drop).map_err(io::IntoInnerError::into_error)?)
     }
 }
 

@@ -95,6 +95,9 @@ impl Folder {
         fs::create_dir_all(&results).map_err(|e| Error::io("create", &results, e))
     }
 
+    /// What is moved or removed when a run begins to write.
+    pub const MAKE_ROOM: [&str; 3] = [FIT, DRAWS, PREVIOUS];
+
     /// Name of the closing report's file.
     pub const REPORT: &str = "report.txt";
 
@@ -104,7 +107,7 @@ impl Folder {
     /// [`Error::Io`] naming it.
     pub fn write_text(&self, name: &str, text: &str) -> Result<PathBuf> {
         let path = self.results().join(name);
-        files::replace(&path, |temporary| fs::write(temporary, text))?;
+        files::write(&path, text)?;
         Ok(path)
     }
 

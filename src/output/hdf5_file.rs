@@ -268,9 +268,9 @@ impl Writer {
 /// Writes the file.
 pub fn write(report: &Report, path: &Path) -> Result<()> {
     let writer = Writer { compression: report.config.output.compression };
-    files::replace(path, |temporary| -> std::result::Result<(), String> {
+    files::replace(path, |file| -> std::result::Result<(), String> {
         let fill = || -> hdf5::Result<()> {
-            let file = hdf5::File::create(temporary)?;
+            let file = hdf5::File::create(files::name_of(file))?;
             writer.root(report, &file)?;
             writer.parameters(report, &file.create_group("parameters")?)?;
             writer.experiment(report, &file.create_group("experiment")?)?;

@@ -77,7 +77,7 @@ pub fn write_draws(report: &Report, draws: &[&[Draw]], folder: &Folder) -> Resul
     std::fs::create_dir_all(&results).map_err(|e| Error::io("create", &results, e))?;
     let path = results.join("posterior_summary.json");
     let text = json::text(&posterior::summary(report, summary));
-    files::replace(&path, |temporary| std::fs::write(temporary, &text))?;
+    files::write(&path, &text)?;
     let samples = results.join("samples.h5");
     posterior::write_samples(report, summary, draws, &samples)?;
     Ok(vec![path, samples])

@@ -143,7 +143,7 @@ pub fn write(pictures: &[Picture], shown: &[Shown], plot: &PlotConfig, folder: &
                 PictureFormat::Svg => sheet.svg(),
             };
             let bytes = bytes.map_err(|message| Error::io("draw", &path, message))?;
-            files::replace(&path, |temporary| std::fs::write(temporary, bytes))?;
+            files::write(&path, bytes)?;
             Ok(path)
         })
         .collect()

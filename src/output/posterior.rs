@@ -173,7 +173,7 @@ pub(super) fn write_samples(report: &Report, summary: &Summary, draws: &[&[Draw]
     ];
     let groups = [posterior, sample_stats, constant_data];
     let compression = report.config.output.compression;
-    files::replace(path, |temporary| {
-        inference_data::write(temporary, &groups, &attributes, compression).map_err(hdf5_reason)
+    files::replace(path, |file| {
+        inference_data::write(&files::name_of(file), &groups, &attributes, compression).map_err(hdf5_reason)
     })
 }

@@ -39,7 +39,7 @@ impl Results {
     /// # Errors
     /// [`Error::Data`] where there are none or they are damaged.
     pub fn read(path: &Path) -> Result<Self> {
-        let candidates = [path.join(METHOD).join(PARAMETERS), path.join(PARAMETERS), path.to_path_buf()];
+        let candidates = Self::candidates(path);
         let Some(file) = candidates.iter().find(|file| file.is_file()) else {
             let message = if path.is_dir() {
                 format!(
@@ -60,6 +60,15 @@ impl Results {
         // ours say by which version they were written
         let of_python = parameters.get("version").is_none();
         Ok(Self { path: path.to_path_buf(), parameters, analysis, of_python })
+    }
+
+    fn candidates(path: &Path) -> [PathBuf; 3] {
+        [path.join(METHOD).join(PARAMETERS), path.join(PARAMETERS), path.to_path_buf()]
+    }
+
+    /// The files that [`Self::read`] may read, whether they are there or not.
+    pub fn files(path: &Path) -> Vec<PathBuf> {
+        Self::candidates(path).into_iter().flat_map(|file| [file.with_file_name(ANALYSIS), file]).collect()
     }
 
     /// Names of all fitted parameters, then of what follows from them at a reference time.

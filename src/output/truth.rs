@@ -4,7 +4,10 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::{Error, Result};
+use crate::{Error, Result, files};
+
+/// Largest file that is read: a line for each angle has some 60 bytes.
+const MAX_BYTES: u64 = 16 << 20;
 
 /// The truth behind simulated data.
 #[derive(Debug, Clone, Deserialize)]
@@ -26,8 +29,8 @@ impl Truth {
     /// [`Error::Data`] when the file is missing or isn't such a file.
     pub fn read(path: &Path) -> Result<Self> {
         let text =
-            std::fs::read_to_string(path).map_err(|e| Error::data(path, format!("cannot read the truth: {e}")))?;
-        serde_json::from_str(&text)
+            files::read(path, MAX_BYTES).map_err(|e| Error::data(path, format!("cannot read the truth: {e}")))?;
+        serde_json::from_slice(&text)
             .map_err(|e| Error::data(path, format!("not a truth file as `simulate` writes it: {e}")))
     }
 }

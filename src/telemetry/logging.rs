@@ -5,7 +5,7 @@ use std::io::Write;
 use log::LevelFilter;
 
 use super::terminal::{BesideBlock, log_columns as columns};
-use crate::text::wrapped;
+use crate::text::{printable, wrapped};
 
 /// Before later lines of a message.
 const INDENT: &str = "      ";
@@ -20,7 +20,7 @@ pub fn start(level: LevelFilter, rank: usize) {
         .filter_module("homodyne_mpi", level)
         .format(move |out, record| {
             let name = record.level().as_str().to_lowercase();
-            let line = format!("{name}: {prefix}{}", record.args());
+            let line = printable(&format!("{name}: {prefix}{}", record.args()));
             match columns() {
                 // broken between words; later lines stand under the message
                 Some(columns) => writeln!(out, "{}", wrapped(&line, columns.saturating_sub(INDENT.len()), INDENT)),

@@ -68,6 +68,8 @@ impl Sample {
             parameters.join(", ")
         );
         std::fs::write(folder.join("config.yaml"), format!("{config}{simulation}")).unwrap();
+        // an earlier sample isn't written over unasked
+        ["data.hdf", "data_truth.json"].iter().for_each(|name| drop(std::fs::remove_file(folder.join(name))));
         alone(folder, &["simulate", "--config", "config.yaml", "--out", "data.hdf", "--layout", layout]).success();
     }
 }

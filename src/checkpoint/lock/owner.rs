@@ -4,6 +4,9 @@ use std::fs;
 
 use serde::{Deserialize, Serialize};
 
+/// Most characters of a name that are shown.
+const MOST_SHOWN: usize = 100;
+
 /// A process, as it stands in a lock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Owner {
@@ -57,11 +60,13 @@ impl Owner {
 
 impl std::fmt::Display for Owner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "process {} on {} (", self.pid, self.host)?;
+        // anybody may have written it
+        let shown = |text: &str| text.chars().filter(|c| !c.is_control()).take(MOST_SHOWN).collect::<String>();
+        write!(f, "process {} on {} (", self.pid, shown(&self.host))?;
         if let Some(job) = &self.slurm_job {
-            write!(f, "Slurm job {job}, ")?;
+            write!(f, "Slurm job {}, ", shown(job))?;
         }
-        write!(f, "since {})", self.since)
+        write!(f, "since {})", shown(&self.since))
     }
 }
 

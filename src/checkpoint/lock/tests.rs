@@ -4,6 +4,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
+use std::fs::File;
 
 const PURPOSE: Purpose = Purpose::Checkpoints;
 
@@ -105,6 +106,53 @@ fn a_dead_owner_is_recognised_on_its_machine_at_once_and_elsewhere_after_a_while
     set_age(&lock, long);
     drop(FolderLock::take(folder.path(), PURPOSE).unwrap());
     assert!(is_empty(folder.path()));
+}
+
+#[test]
+fn a_lock_from_the_future_is_dead_and_one_a_little_ahead_lives_no_longer_than_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let lock = place(folder.path()).lock();
+    let ahead = |seconds: u64| {
+        put(&lock, elsewhere, 0);
+        let file = File::options().write(true).open(&lock).unwrap();
+        file.set_modified(SystemTime::now() + Duration::from_secs(seconds)).unwrap();
+    };
+    ahead(30);
+    assert_refused(folder.path(), &["node17", "try again in 15"]);
+    for seconds in [LIFETIME.as_secs() + 10, 100 * 365 * 86400] {
+        ahead(seconds);
+        drop(FolderLock::take(folder.path(), PURPOSE).unwrap());
+        assert!(is_empty(folder.path()), "{seconds}");
+    }
+}
+
+#[test]
+fn what_only_has_the_name_of_a_lock_is_neither_waited_for_nor_followed_nor_shown_as_it_is() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path().join("folder");
+    fs::create_dir(&folder).unwrap();
+    let (lock, secret) = (place(&folder).lock(), scratch.path().join("secret"));
+    let name = lock.file_name().unwrap().to_str().unwrap().to_owned();
+    fs::write(&secret, "secret").unwrap();
+    set_age(&secret, 1000);
+    let before = fs::metadata(&secret).unwrap().modified().unwrap();
+    nix::unistd::mkfifo(&lock, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert_refused(&folder, &[&name, "FIFO", "remove it"]);
+    fs::remove_file(&lock).unwrap();
+    std::os::unix::fs::symlink(&secret, &lock).unwrap();
+    assert_refused(&folder, &[&name, "a link", "remove it"]);
+    touch(&lock).unwrap();
+    assert_eq!(fs::metadata(&secret).unwrap().modified().unwrap(), before);
+    fs::remove_file(&lock).unwrap();
+    // as large as a disk, and takes no room
+    File::create(&lock).unwrap().set_len(1 << 40).unwrap();
+    assert_refused(&folder, &[&name, "larger than", "remove it"]);
+    put(&lock, |owner| (owner.host, owner.since) = ("\u{1b}]0;title\u{7}\u{9b}31m".into(), "x".repeat(60_000)), 0);
+    let text = FolderLock::take(&folder, PURPOSE).unwrap_err().to_string();
+    assert!(text.contains("]0;title31m") && !text.contains(char::is_control) && text.len() < 1000, "{text}");
+    fs::remove_file(&lock).unwrap();
+    drop(FolderLock::take(&folder, PURPOSE).unwrap());
+    assert!(is_empty(&folder));
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn the_last_few_stay() {
 fn other_files_are_left_alone() {
     let scratch = tempfile::tempdir().unwrap();
     let others =
-        ["checkpoint-1.h5", "checkpoint-000001.h5.bak", "checkpoint-00000a.h5", "checkpoint-9999999999999999.h5"];
+        ["checkpoint-1.h5", "checkpoint-000001.h5.bak", "checkpoint-00000a.h5", "checkpoint-99999999999999999999.h5"];
     for name in others.iter().chain(&["results.h5", ".homodyne-x.part", ".checkpoint-x.part"]) {
         fs::write(scratch.path().join(name), "x").unwrap();
     }
@@ -81,10 +81,32 @@ fn numbers_go_on_past_damaged_files() {
     let store = filled(scratch.path(), 2, 2);
     fs::write(scratch.path().join("checkpoint-000007.h5"), "torn").unwrap();
     assert_newest(&store, 2, 1);
+    fs::write(scratch.path().join("checkpoint-000003.h5"), "torn").unwrap();
     let saved = store.save(&Checkpoint { progress: json!(3), ..sample(100) }).unwrap();
-    assert_eq!(saved.path, scratch.path().join("checkpoint-000008.h5"));
-    assert_newest(&store, 3, 0);
-    assert_eq!(numbers(scratch.path()), [7, 8]);
+    assert_eq!(saved.path, scratch.path().join("checkpoint-000004.h5"));
+    assert_newest(&store, 3, 1);
+    assert_eq!(numbers(scratch.path()), [3, 4, 7]);
+}
+
+#[test]
+fn no_name_hides_a_checkpoint_that_is_saved_later() {
+    let scratch = tempfile::tempdir().unwrap();
+    let store = filled(scratch.path(), 2, 2);
+    let at = |number: u64| scratch.path().join(format!("checkpoint-{number:06}.h5"));
+    // junk, a checkpoint under another name, one that was forged with all the rest right
+    fs::write(at(999_999_999_999_999), "junk").unwrap();
+    fs::copy(at(1), at(999_999_999_999)).unwrap();
+    for (progress, number) in [(3, 3), (4, 4), (5, 5)] {
+        store.save(&Checkpoint { progress: json!(progress), ..sample(100) }).unwrap();
+        assert_newest(&store, progress, 2);
+        assert!(at(number).exists());
+    }
+    fs::write(at(1 << 60), format::to_bytes(&sample(100), 1 << 60).unwrap()).unwrap();
+    store.save(&Checkpoint { progress: json!(6), ..sample(100) }).unwrap();
+    assert_newest(&store, 6, 0);
+    fs::write(at(u64::MAX), format::to_bytes(&sample(100), u64::MAX).unwrap()).unwrap();
+    let error = store.save(&sample(100)).unwrap_err().to_string();
+    assert!(error.contains("18446744073709551615") && error.contains("remove"), "{error}");
 }
 
 #[test]

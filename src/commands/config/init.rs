@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use crate::commands::outputs;
 use crate::config::{DataFacts, template};
 use crate::dataset::{Dataset, Selection, rings, short};
 use crate::model::AnalysisMode;
@@ -30,16 +31,16 @@ pub struct Wanted<'a> {
 /// # Errors
 /// [`Error::Usage`] where the file is there already or the data leave several q to choose from, those of opening the
 /// data file, [`Error::Io`] where writing fails.
-pub fn init(wanted: &Wanted, out: &mut impl Write) -> Result<()> {
-    if let Some(file) = wanted.output.filter(|file| !wanted.force && file.symlink_metadata().is_ok()) {
-        return Err(Error::Usage(format!("{} is there already; --force replaces it", file.display())));
-    }
+pub fn init<'w>(wanted: &Wanted<'w>, out: &mut impl Write) -> Result<()> {
+    let named = |what, path: Option<&'w Path>| path.map(|path| (what, path)).into_iter().collect::<Vec<_>>();
+    let (output, input) = (named("--output", wanted.output), named("the data file", wanted.from_data));
+    outputs::check(&output, &input, wanted.force)?;
     let data = wanted.from_data.map(|file| facts(file, wanted)).transpose()?;
     let text = template(wanted.mode, wanted.full, data.as_ref());
     warn(wanted, data.as_ref());
     match wanted.output {
         Some(file) => {
-            files::replace(file, |temporary| std::fs::write(temporary, &text))?;
+            files::write(file, &text)?;
             log::info!("wrote {}", file.display());
             Ok(())
         }

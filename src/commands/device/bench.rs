@@ -39,7 +39,7 @@ pub fn bench(threads: Option<usize>, extent: Extent, json: Option<&Path>, out: &
             "rows": rows.iter().map(Comparison::json).collect::<Vec<_>>(),
         });
         let text = format!("{value:#}\n");
-        files::replace(path, |temporary| std::fs::write(temporary, &text))?;
+        files::write(path, &text)?;
     }
     let cpu = format!("{}, {threads} thread(s), {}", benchmark::processor(), selected_instruction_set()?);
     heard(print((&cpu, name.as_deref(), no_gpu.as_deref()), extent, &rows, out))

@@ -20,7 +20,7 @@ pub fn status(json: Option<&Path>, out: &mut impl Write) -> Result<()> {
     let status = Status::find()?;
     if let Some(file) = json {
         let text = format!("{:#}\n", status.json());
-        files::replace(file, |temporary| std::fs::write(temporary, &text))?;
+        files::write(file, &text)?;
     }
     crate::commands::heard(status.print(out))
 }

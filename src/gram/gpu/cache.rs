@@ -69,8 +69,7 @@ impl Key {
         if let (Some(folder), Some(path)) = (&folder, &cached) {
             // the next run compiles again where this can't be kept
             let kept = std::fs::create_dir_all(folder).map_err(|e| e.to_string());
-            let kept =
-                kept.and_then(|()| files::replace(path, |part| std::fs::write(part, &code)).map_err(|e| e.to_string()));
+            let kept = kept.and_then(|()| files::write(path, &code).map_err(|e| e.to_string()));
             kept.unwrap_or_else(|e| log::info!("the compiled kernels aren't kept: {e}"));
         }
         Ok(code)

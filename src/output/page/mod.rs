@@ -32,6 +32,6 @@ pub fn write(report: &Report, view: &View, seen: &[Overview], folder: &Path) -> 
     // `</` could end the script that holds it
     let data = data::data(report, view, seen).to_string().replace("</", "<\\/");
     let page = text::page(report, &data, predictive::checks(report, view, seen)).into_string();
-    files::replace(&path, |temporary| std::fs::write(temporary, page))?;
+    files::write(&path, page)?;
     Ok(path)
 }
