@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::common::python;
 use crate::common::disk::unshare;
+use crate::common::python;
 use crate::common::{alone, alone_with_files, json, other, scratch, tree};
 use homodyne_mpi::checkpoint::{Checkpoint, FolderLock, Purpose, Saver, Store, load};
 use serde_json::json;

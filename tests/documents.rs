@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use clap::Parser;
 use crate::common::python;
 use crate::common::{PROGRAM, other, scratch};
+use clap::Parser;
 use homodyne_mpi::cli::Cli;
 
 /// Fences of commands that are run elsewhere, or not here: in a Slurm cluster (`tests/slurm` submits the templates), and what builds

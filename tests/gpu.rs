@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::OnceLock;
 
+use crate::common::draws::{FEW, said};
 use crate::common::files::Sample;
 use crate::common::kernels::built;
 use crate::common::{Run, alone, json, parameters, scratch, summary, with_ranks};
-use crate::common::draws::{FEW, said};
 use homodyne_mpi::gram::gpu::{COUNTS, Count};
 use libloading::{Library, Symbol};
 use serde_json::Value;

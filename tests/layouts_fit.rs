@@ -1,7 +1,7 @@
 //! Fits of the same measurement in several layouts give the same answer.
 
-use crate::common::python;
 use crate::common::files::{flow_config, static_config};
+use crate::common::python;
 use crate::common::{alone, data, json, scratch};
 use serde_json::Value;
 

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::common::python;
 use crate::common::files::Sample;
+use crate::common::python;
 use crate::common::{alone, json, scratch, with_ranks};
 use serde_json::Value;
 

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use crate::common::python;
+use crate::common::draws::said;
 use crate::common::files::Sample;
 use crate::common::kept::assert_resumed;
+use crate::common::python;
 use crate::common::{alone, json, scratch, with_ranks};
-use crate::common::draws::said;
 use serde_json::Value;
 
 const SETTINGS: [&str; 8] = [

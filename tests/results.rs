@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::common::python;
 use crate::common::files::{ApsU, Sample, c2, change, flow_config, put_matrix, static_config};
+use crate::common::python;
 use crate::common::{Outcome, alone, data, json, other, scratch, with_ranks};
 use homodyne_mpi::model::{AnalysisMode, Experiment, PHYSICAL, ShearConvention, TimeAxis, reference};
 use serde_json::{Value, json};

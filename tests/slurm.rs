@@ -6,10 +6,10 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use cluster::{Cluster, Job, parent, ranks_in, signal};
+use crate::common::draws::{FEW, said};
 use crate::common::files::Sample;
 use crate::common::{Outcome, PROGRAM, parameters, scratch, srun_plugin, summary};
-use crate::common::draws::{FEW, said};
+use cluster::{Cluster, Job, parent, ranks_in, signal};
 
 /// What a job has written.
 fn log(folder: &Path, job: impl std::fmt::Display) -> String {

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::common::draws::{FEW, said};
 use crate::common::files::Sample;
 use crate::common::{Run, alone, json, parameters, scratch, summary, tree, with_ranks};
-use crate::common::draws::{FEW, said};
 use serde_json::Value;
 
 /// The program on so many ranks, 0 = alone.

@@ -2,8 +2,8 @@
 
 use homodyne_mpi::dataset::{Dataset, Layout, Selection, TwoTime};
 
-use crate::python::layouts;
 use super::support::{assert_data_error, assert_values, chosen, copy, shown};
+use crate::python::layouts;
 
 #[test]
 fn columns_become_rows_and_numbers_are_bins() {

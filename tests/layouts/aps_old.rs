@@ -4,8 +4,8 @@ use std::path::Path;
 
 use homodyne_mpi::dataset::{Dataset, Layout, Selection, TwoTime};
 
-use crate::python::layouts;
 use super::support::{assert_data_error, assert_values, chosen, copy, shown};
+use crate::python::layouts;
 
 fn bins(dataset: &Dataset) -> Vec<i64> {
     dataset.selected.iter().map(|&s| dataset.slots[s].bin.unwrap()).collect()

@@ -7,8 +7,8 @@ use homodyne_mpi::commands::convert::Conversion;
 use homodyne_mpi::dataset::{Dataset, Layout, Selection, TwoTime, WriteSpec, write_file};
 use homodyne_mpi::{Error, Result};
 
-use crate::python::layouts;
 use super::support::{assert_data_error, assert_values, chosen, shown, value};
+use crate::python::layouts;
 
 /// A conversion to the native layout.
 fn native<'a>(input: &'a Path, output: &'a Path, selection: &'a Selection) -> Conversion<'a> {

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use homodyne_mpi::dataset::{Dataset, Layout, Selection, TwoTime, Unsaid};
 
-use crate::python::layouts;
 use super::support::{assert_data_error, assert_values, chosen, copy, shown};
+use crate::python::layouts;
 
 const TTCF: &str = "/entry_0000/correlations/full/twotime/ttcf";
 

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use homodyne_mpi::dataset::{Dataset, Layout, Selection, Train, TwoTime, Unsaid};
 
-use crate::python::layouts;
 use super::support::{assert_data_error, assert_values, chosen, copy, shown, value};
+use crate::python::layouts;
 
 const TTC: &str = "/train_resolved/correlation/ttc";
 

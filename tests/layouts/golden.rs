@@ -4,8 +4,8 @@ use std::path::Path;
 
 use homodyne_mpi::dataset::{Dataset, Layout, Selection, TwoTime, Unsaid};
 
-use crate::python::layouts;
 use super::support::{chosen, shown};
+use crate::python::layouts;
 
 #[test]
 fn all_layouts_give_the_same_matrices() {
