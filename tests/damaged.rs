@@ -23,7 +23,7 @@ fn a_file_that_keeps_the_library_busy_is_named_in_the_end() {
     }
     bytes[object + 8..object + 16].fill(0);
     fs::write(&file, bytes).unwrap();
-    fs::write(folder.join("config.yaml"), common::files::static_config("data.hdf")).unwrap();
+    fs::write(folder.join("config.yaml"), crate::common::files::static_config("data.hdf")).unwrap();
     let inspected = alone(folder, &["inspect", "data.hdf"]).env("HOMODYNE_OPENING_S", "1").outcome();
     let fitted = with_ranks(2, folder, &["--config", "config.yaml"]).env("HOMODYNE_OPENING_S", "1").outcome();
     assert!(inspected.took.max(fitted.took) < Duration::from_secs(20), "{fitted}");

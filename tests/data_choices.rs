@@ -347,7 +347,7 @@ fn fit_pairs(
     let (mut parameters, mut all) = results(folder.path());
     parameters["timestamp"].take();
     let metrics = folder.path().join("homodyne_results/nlsq/convergence_metrics.json");
-    all["warnings"] = common::json(&metrics)["warnings"].take();
+    all["warnings"] = crate::common::json(&metrics)["warnings"].take();
     (parameters, all)
 }
 

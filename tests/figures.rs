@@ -40,7 +40,7 @@ simulation:
     alone(folder.path(), &simulate).success();
     let fit = ["--config", "config.yaml", "--threads", "1", "--truth", "data_truth.json"];
     // the first run warms the file cache
-    let mut best: Option<(common::Outcome, Value)> = None;
+    let mut best: Option<(crate::common::Outcome, Value)> = None;
     for _ in 0..4 {
         let outcome = with_ranks(RANKS, folder.path(), &fit).success();
         if best.as_ref().is_none_or(|(b, _)| outcome.took < b.took) {

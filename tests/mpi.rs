@@ -80,10 +80,10 @@ fn sixty_four_ranks_change_nothing() {
 fn the_node_with_the_least_memory_counts() {
     let folder = scratch();
     Sample::FLOW.make(folder.path());
-    let mut command = std::process::Command::new(common::mpirun());
-    let program = [common::PROGRAM, "--config", "config.yaml"];
+    let mut command = std::process::Command::new(crate::common::mpirun());
+    let program = [crate::common::PROGRAM, "--config", "config.yaml"];
     command.args(["-n", "1"]).args(program).args([":", "-n", "1", "env", "HOMODYNE_MEMORY_LIMIT=0.0001"]).args(program);
-    common::other(folder.path(), command).outcome().assert_error(2, &["on the node of rank 1 allows 0.00 GB"]);
+    crate::common::other(folder.path(), command).outcome().assert_error(2, &["on the node of rank 1 allows 0.00 GB"]);
 }
 
 #[test]
@@ -91,15 +91,15 @@ fn the_launcher_of_another_mpi_is_refused() {
     let folder = scratch();
     Sample::STILL.make(folder.path());
     // as Debian names them
-    let other = if common::srun_plugin() == "pmix" { "mpirun.mpich" } else { "mpirun.openmpi" };
+    let other = if crate::common::srun_plugin() == "pmix" { "mpirun.mpich" } else { "mpirun.openmpi" };
     let is_there = std::process::Command::new(other).arg("--version").output().is_ok();
     if !is_there {
         println!("left out: there is no {other} here");
         return;
     }
     let mut command = std::process::Command::new(other);
-    command.args(["-n", "2", common::PROGRAM, "--config", "config.yaml"]);
-    let outcome = common::other(folder.path(), command).outcome();
+    command.args(["-n", "2", crate::common::PROGRAM, "--config", "config.yaml"]);
+    let outcome = crate::common::other(folder.path(), command).outcome();
     outcome.assert_error(2, &["mpirun started 2 processes", "that mpirun belongs to another MPI"]);
 }
 

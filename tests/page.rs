@@ -95,7 +95,7 @@ fn the_page_of_a_large_set_is_small_and_quick() {
     fitted(folder.path(), 36, 3000);
     let results = folder.path().join("homodyne_results/nlsq");
     let bytes = std::fs::metadata(results.join("report.html")).unwrap().len();
-    let phases = common::json(&results.join("convergence_metrics.json"))["phases"].clone();
+    let phases = crate::common::json(&results.join("convergence_metrics.json"))["phases"].clone();
     println!("{bytes} bytes; all in {:.1} s; phases {phases}", begin.elapsed().as_secs_f64());
     let report = std::fs::read_to_string(results.join("report.txt")).unwrap();
     let seconds = |name: &str| -> f64 {

@@ -68,7 +68,7 @@ fn a_matrix_that_cannot_be_read_is_named_with_the_rank() {
     Sample::FLOW.make(folder);
     for (ranks, matrix, reader) in [(4, 3, 2), (2, 4, 1), (4, 1, 0), (2, 1, 0)] {
         fs::copy(folder.join("data.hdf"), folder.join("damaged.hdf")).unwrap();
-        common::files::destroy(&folder.join("damaged.hdf"), matrix);
+        crate::common::files::destroy(&folder.join("damaged.hdf"), matrix);
         let before = tree(folder);
         let outcome = with_ranks(ranks, folder, &[&PARALLEL[..], &["--data-file", "damaged.hdf"]].concat()).outcome();
         let path = format!("damaged.hdf, /xpcs/twotime/correlation_map/c2_{matrix:05}: the matrix cannot be read");
@@ -124,10 +124,10 @@ fn a_rank_that_sees_another_file_is_refused() {
     Sample::FLOW.make(first.path());
     Sample { frames: 100, ..Sample::FLOW }.make(second.path());
     // a name that means another file in every working directory, as that of a node's own disk does on every node
-    let program = [&[common::PROGRAM][..], &PARALLEL, &["--data-file", "/proc/self/cwd/data.hdf"]].concat();
-    let mut command = std::process::Command::new(common::mpirun());
+    let program = [&[crate::common::PROGRAM][..], &PARALLEL, &["--data-file", "/proc/self/cwd/data.hdf"]].concat();
+    let mut command = std::process::Command::new(crate::common::mpirun());
     command.arg("-wdir").arg(first.path()).args(["-n", "1"]).args(&program);
     command.args([":", "-wdir"]).arg(second.path()).args(["-n", "1"]).args(&program);
-    let outcome = common::other(first.path(), command).outcome();
+    let outcome = crate::common::other(first.path(), command).outcome();
     outcome.assert_error(3, &["this rank sees another file", "distributed.io: root", "(read by rank 1)"]);
 }

@@ -21,7 +21,7 @@ const SETTINGS: [&str; 8] = [
 ];
 
 /// The program on so many ranks, 0 = alone.
-fn run(folder: &Path, ranks: usize, output: &str, method: &str) -> common::Run {
+fn run(folder: &Path, ranks: usize, output: &str, method: &str) -> crate::common::Run {
     let arguments = ["--config", "config.yaml", "--threads", "1", "--method", method, "--output-dir", output];
     let arguments = [&arguments[..], &SETTINGS].concat();
     if ranks == 0 { alone(folder, &arguments) } else { with_ranks(ranks, folder, &arguments) }

@@ -19,7 +19,7 @@ fn log(folder: &Path, job: impl std::fmt::Display) -> String {
 /// A sample with the results of one process in `alone`.
 fn prepared(folder: &Path) -> serde_json::Value {
     Sample::FLOW.make(folder);
-    common::alone(folder, &["--config", "config.yaml", "--output-dir", "alone"]).success();
+    crate::common::alone(folder, &["--config", "config.yaml", "--output-dir", "alone"]).success();
     parameters(&folder.join("alone"))
 }
 
@@ -71,7 +71,7 @@ fn draws_in_slurm_are_the_bits_of_one_process() {
     let folder = folder.path();
     Sample::STILL.make(folder);
     let own = ["--config", "config.yaml", "--output-dir", "alone"];
-    let alone = common::alone(folder, &[&own[..], &FEW].concat()).outcome();
+    let alone = crate::common::alone(folder, &[&own[..], &FEW].concat()).outcome();
     assert!(matches!(alone.code, Some(0 | 4)), "{alone}");
     let nodes = under_srun(&cluster, folder, (srun_plugin(), &["-N2", "-n4"]), &FEW);
     assert_eq!(nodes.code, alone.code, "{nodes}");
@@ -85,7 +85,7 @@ fn every_template_runs() {
     let folder = scratch();
     let folder = folder.path();
     let expected = prepared(folder);
-    let kernels = common::kernels::built("library.cpp", "kernels-for-slurm.so");
+    let kernels = crate::common::kernels::built("library.cpp", "kernels-for-slurm.so");
 
     let jobs = [
         ("one-node.sh", &["--cpus-per-task=1"][..], &[][..]),
@@ -209,7 +209,7 @@ fn a_job_crosses_wall_limits() {
     let names =
         "initial_parameters.parameter_names=[D0, alpha, D_offset, gamma_dot_t0, beta, gamma_dot_t_offset, phi0]";
     let start = ["--config", "config.yaml", "--set", names, "--set", start];
-    common::alone(folder, &[&start[..], &["--output-dir", "alone"]].concat()).success();
+    crate::common::alone(folder, &[&start[..], &["--output-dir", "alone"]].concat()).success();
     let expected = parameters(&folder.join("alone"));
     let options = [&WIDE[..], &["--time=1", "--signal=B:USR1@5"]].concat();
     let job = cluster.submit(folder, "streaming.sh", (&options, &[("HOMODYNE_FAULT", "0:1:wait=9000")], &start[1..]));

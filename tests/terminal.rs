@@ -119,7 +119,7 @@ fn a_trace_has_all_ranks_on_one_clock() {
     let arguments = ["--config", "config.yaml", "--trace", "trace.json", "--memory-profile", "memory.csv"];
     let outcome = with_ranks(2, path, &arguments).env("HOMODYNE_SAVE_MS", "0").success();
     assert!(outcome.stdout.contains("trace.json") && outcome.stdout.contains("memory.csv"));
-    let trace = common::json(&path.join("trace.json"));
+    let trace = crate::common::json(&path.join("trace.json"));
     let events = trace["traceEvents"].as_array().unwrap();
     for rank in 0..2 {
         for name in ["pass", "tables", "tiles", "reduction", "looking"] {

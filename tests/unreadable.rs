@@ -18,7 +18,7 @@ const BEAR: [&str; 2] = ["--set", "optimization.streaming.min_success_rate=0.97"
 const KEEP: [&str; 2] = ["--set", "optimization.streaming.keep_scratch=true"];
 
 /// The streamed fit on so many ranks, 0 = alone, with one thread each.
-fn run(folder: &Path, ranks: usize, more: &[&str]) -> common::Run {
+fn run(folder: &Path, ranks: usize, more: &[&str]) -> crate::common::Run {
     let arguments = [&["--config", "config.yaml", "--threads", "1"], &STREAMING[..], more].concat();
     if ranks == 0 { alone(folder, &arguments) } else { with_ranks(ranks, folder, &arguments) }
 }
