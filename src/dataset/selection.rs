@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use super::{Dataset, Layout, LeftOut, MatrixReader, Selection, Slot};
+use super::{Dataset, Layout, LeftOut, MatrixReader, QFrom, Selection, Slot};
+use crate::files::FileIdentity;
 use crate::{Error, Result};
 
 /// Values of q closer than this, relatively, are the same ring.
 const SAME_RING: f64 = 1e-6;
 /// How far q may be from the only ring there is, relatively.
 const SINGLE_RING_TOLERANCE: f64 = 0.1;
-/// A ring farther than this from the q asked for, relatively, is worth a warning: D would be off by twice as much.
+/// A ring farther than this from the q asked for, relatively, is worth a warning: D differs by twice as much.
 const FAR_RING: f64 = 0.01;
 /// With fewer bins of a ring than this, the Python package takes those of others, too.
 const FEW_BINS: usize = 5;
@@ -21,6 +22,7 @@ const ANGLE_ROUNDING: f64 = 1e-9;
 const MIN_FRAMES: usize = 3;
 
 const Q_KEY: &str = "analyzer_parameters.scattering.wavevector_q";
+const Q_FROM_KEY: &str = "analyzer_parameters.scattering.q_from";
 const TOLERANCE_KEY: &str = "q_tolerance_fraction";
 const DT_KEY: &str = "analyzer_parameters.dt";
 /// φ of matrices in files that hold none.
@@ -79,24 +81,21 @@ pub(super) fn select(
     purpose: Purpose,
 ) -> Result<Dataset> {
     check_cut_q(file, &found, selection)?;
-    let ring = match (selection.q, &found.rings) {
-        (Some(q), Rings::PerBin) => {
-            bins_within_tolerance(file, &mut found, q, selection.q_tolerance)?;
-            Some(q)
-        }
+    match (selection.q, &found.rings) {
+        (Some(q), Rings::PerBin) => bins_within_tolerance(file, &mut found, q, selection.q_tolerance)?,
         (wanted, _) => {
             let ring = match wanted {
-                Some(q) => Some(nearest_ring(file, &mut found, q)?),
+                Some(q) => Some(nearest_ring(file, &found, q)?),
                 None => only_ring(file, &found, purpose)?,
             };
             for slot in &mut found.slots {
                 slot.selected = ring.is_none_or(|ring| same(slot.q, ring, SAME_RING));
             }
-            ring
         }
-    };
+    }
     missing_angles(file, &mut found, selection, purpose)?;
     filter_angles(file, &mut found, selection)?;
+    let (q, q_source) = wavevector(&mut found, selection);
     let frames_before = found.cut.as_ref().and_then(|cut| cut.frames).map_or(0, |(start, _)| start - 1);
     let (first_frame, n_frames) = match found.cut.take() {
         Some(cut) => cut_frames(file, &mut found, &cut, selection)?,
@@ -106,10 +105,12 @@ pub(super) fn select(
     let (dt, dt_source) = time_step(file, &mut found, selection, purpose)?;
     Ok(Dataset {
         file: file.to_path_buf(),
+        identity: FileIdentity::of(file).map_err(|e| Error::io("read", file, e))?,
         layout,
         selected: (0..found.slots.len()).filter(|&s| found.slots[s].selected).collect(),
         slots: found.slots,
-        q: selection.q.or(ring).unwrap_or(f64::NAN),
+        q,
+        q_source,
         dt,
         dt_source,
         gap: found.gap,
@@ -149,7 +150,7 @@ fn ring_list(slots: &[Slot]) -> String {
 
 /// The ring nearest to q, unless it is farther than half the spacing to its neighbour in the map (a tenth of q for the
 /// only ring): then another ring was meant, one that isn't in the file.
-fn nearest_ring(file: &Path, found: &mut Found, q: f64) -> Result<f64> {
+fn nearest_ring(file: &Path, found: &Found, q: f64) -> Result<f64> {
     let stored = rings(found.slots.iter().map(|s| s.q));
     let distance = |ring: &f64| (ring - q).abs();
     let Some(&ring) = stored.iter().min_by(|a, b| distance(a).total_cmp(&distance(b))) else {
@@ -163,8 +164,8 @@ fn nearest_ring(file: &Path, found: &mut Found, q: f64) -> Result<f64> {
         .map(|other| (other - ring).abs())
         .min_by(f64::total_cmp);
     let reach = spacing.map_or(SINGLE_RING_TOLERANCE * ring, |s| 0.5 * s);
-    let off = 100.0 * (ring - q).abs() / q.abs();
     if q.is_nan() || distance(&ring) > reach * (1.0 + SAME_RING) {
+        let off = 100.0 * (ring - q).abs() / q.abs();
         let message = format!(
             "no matrix at {Q_KEY} = {q} Å⁻¹: the nearest ring, {} Å⁻¹, is {} % away; rings in the file: {}",
             short(ring),
@@ -173,20 +174,56 @@ fn nearest_ring(file: &Path, found: &mut Found, q: f64) -> Result<f64> {
         );
         return Err(Error::data(file, message));
     }
-    if off < 100.0 * SAME_RING {
-        found.notes.push(format!("q ring {} Å⁻¹, as configured", short(ring)));
-        return Ok(ring);
+    Ok(ring)
+}
+
+/// q of the model and where it came from; how far the file's and the configured one are apart, and what that is to D, is noted.
+/// NaN where there are several rings and none was asked for.
+fn wavevector(found: &mut Found, selection: &Selection) -> (f64, String) {
+    let of_slots: Vec<f64> = found.slots.iter().filter(|slot| slot.selected).map(|slot| slot.q).collect();
+    let values = rings(of_slots.iter().copied());
+    let (of_file, whose) = match values[..] {
+        [ring] => (ring, "the ring of the file".to_owned()),
+        _ => (of_slots.iter().sum::<f64>() / of_slots.len() as f64, format!("the mean of {} bins", of_slots.len())),
+    };
+    let Some(q) = selection.q else {
+        return (if values.len() == 1 { of_file } else { f64::NAN }, whose);
+    };
+    let configured = format!("configuration: {Q_KEY}");
+    if same(of_file, q, SAME_RING) {
+        found.notes.push(format!("q = {} Å⁻¹, {whose}, is as configured", short(of_file)));
+        return (q, configured);
     }
-    let text = format!(
-        "q ring {} Å⁻¹ is the nearest to {Q_KEY} = {q} Å⁻¹, {off:.3} % away; the model takes q as configured",
-        short(ring)
-    );
-    if off > 100.0 * FAR_RING {
+    let near = format!("{Q_KEY} = {q} Å⁻¹ by {} %", percent(of_file / q - 1.0));
+    // what the one who takes the other q finds: D goes with 1/q²
+    let (taken, ratio, text) = match selection.q_from {
+        QFrom::File => {
+            let text = format!("q = {} Å⁻¹ is taken, {whose}, which differs from {near}", short(of_file));
+            (
+                (of_file, whose),
+                (of_file / q).powi(2),
+                format!("{text}; with the configured value ({Q_FROM_KEY}: config)"),
+            )
+        }
+        QFrom::Config => {
+            let text = format!("q = {q} Å⁻¹ is taken as configured; {}, {whose}, differs from {near}", short(of_file));
+            ((q, configured), (q / of_file).powi(2), format!("{text}; with the file's value ({Q_FROM_KEY}: file)"))
+        }
+    };
+    let change = if ratio < 1.0 { "smaller" } else { "larger" };
+    let text = format!("{text} D would be {} % {change}", percent(ratio - 1.0));
+    if (of_file - q).abs() > FAR_RING * q {
         found.warnings.push(text);
     } else {
         found.notes.push(text);
     }
-    Ok(ring)
+    taken
+}
+
+/// A part in percent, without sign, to two digits.
+fn percent(part: f64) -> f64 {
+    let percent = 100.0 * part.abs();
+    format!("{percent:.1e}").parse().unwrap_or(percent)
 }
 
 /// Selects the bins whose q lies within a fraction of the q asked for.
@@ -206,11 +243,10 @@ fn bins_within_tolerance(file: &Path, found: &mut Found, q: f64, tolerance: f64)
     };
     let range = if matched.len() == 1 { short(least) } else { format!("{} to {}", short(least), short(most)) };
     let text = format!(
-        "{n_matched} of {n} bins lie within {TOLERANCE_KEY} = {tolerance} of {Q_KEY} = {q} Å⁻¹: q = {range} Å⁻¹; \
-         the model takes q as configured for all of them"
+        "{n_matched} of {n} bins lie within {TOLERANCE_KEY} = {tolerance} of {Q_KEY} = {q} Å⁻¹: q = {range} Å⁻¹"
     );
     if (q - least).max(most - q) > FAR_RING * q {
-        found.warnings.push(text);
+        found.warnings.push(format!("{text}; the model takes one q for all of them"));
     } else {
         found.notes.push(text);
     }
