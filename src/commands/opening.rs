@@ -72,7 +72,7 @@ fn moved_origin(config: &Config, dataset: &Dataset) -> Option<String> {
     }
     let space = &config.parameters;
     let is_fitted = |exponent: &str| {
-        let at = PHYSICAL[..space.len()].iter().position(|info| info.name == *exponent);
+        let at = PHYSICAL[..space.len()].iter().position(|info| info.name == exponent);
         at.is_some_and(|at| space.fixed[at] != Some(0.0))
     };
     let laws: Vec<&str> = EXPONENTS.iter().filter(|(exponent, _)| is_fitted(exponent)).map(|(_, law)| *law).collect();
