@@ -26,6 +26,7 @@ mod nxxpcs;
 mod open;
 mod patience;
 pub mod quantiles;
+mod rings;
 mod selection;
 mod sigma;
 mod squares;
@@ -48,7 +49,7 @@ pub use fingerprint::{Digest, digest, fingerprint};
 pub use left_out::{DataFilter, LeftOut};
 pub(crate) use npy::f64_header;
 pub use quantiles::Plateaus;
-pub(crate) use selection::{rings, short};
+pub(crate) use rings::{rings, short};
 pub use sigma::PairSigma;
 pub use write::{WriteSpec, write_file, write_from};
 
