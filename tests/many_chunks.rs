@@ -20,7 +20,8 @@ fn write(file: &Path, side: usize, compressed: bool, half: bool) {
         for first in (0..N).step_by(side) {
             let columns = if half { first } else { 0 };
             let rows = Array3::from_shape_fn((1, side, N - columns), |(_, i, j)| {
-                1.0 + 0.3 * (-((first + i).abs_diff(columns + j) as f32) / 90.0).exp()
+                let (i, j) = (first + i, columns + j);
+                if half && i > j { 0.0 } else { 1.0 + 0.3 * (-(i.abs_diff(j) as f32) / 90.0).exp() }
             });
             c2.write_slice(&rows, Hyperslab::from((0..1, first..first + side, columns..N))).unwrap();
         }
