@@ -10,6 +10,7 @@ pub mod commands;
 pub mod config;
 pub mod dataset;
 pub mod error;
+pub mod file_identity;
 pub mod files;
 pub mod gram;
 pub mod model;

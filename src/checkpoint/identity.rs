@@ -1,18 +1,12 @@
 //! What must be the same for a run to go on from a checkpoint: the program, what was asked for, and the data.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use serde_json::{Map, Value, json};
 
+use crate::file_identity::FileIdentity;
 use crate::{Error, Result};
-
-/// Blocks of a data file that are hashed, spread evenly from its beginning to its end.
-const BLOCKS: u64 = 16;
-/// Bytes in one.
-const BLOCK: u64 = 1 << 16;
 
 /// Parts of the configuration that don't change a bit of the result.
 const WITHOUT_EFFECT: [&str; 9] = [
@@ -55,21 +49,13 @@ fn deciding(configuration: &Value) -> Value {
 
 /// Path, size, time of change and a hash of a sample of a file.
 fn of_file(path: &Path) -> std::io::Result<Value> {
-    let mut file = File::open(path)?;
-    let about = file.metadata()?;
-    let (size, mut hasher, mut block) = (about.len(), blake3::Hasher::new(), Vec::new());
-    for k in 0..BLOCKS {
-        file.seek(SeekFrom::Start(size.saturating_sub(BLOCK) * k / (BLOCKS - 1)))?;
-        block.clear();
-        (&mut file).take(BLOCK).read_to_end(&mut block)?;
-        hasher.update(&block);
-    }
-    let modified = about.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    let FileIdentity { size, sample_hash } = FileIdentity::of(path)?;
+    let modified = path.metadata()?.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     Ok(json!({
         "path": std::path::absolute(path)?.to_string_lossy(),
         "size": size,
         "modified": modified.map(|time| time.as_secs_f64()),
-        "sample_hash": hasher.finalize().to_hex().to_string(),
+        "sample_hash": sample_hash,
     }))
 }
 

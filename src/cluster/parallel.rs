@@ -14,6 +14,7 @@ use super::reading::{Ahead, Judged, Loaded, Source, read_ahead};
 use super::setup::Dealing;
 use super::worker::{COMMAND_WORDS, operation};
 use crate::dataset::{Dataset, Selection};
+use crate::file_identity::FileIdentity;
 use crate::gram::{Lane, TileStore, as_floats, as_floats_mut, pack_angle};
 use crate::model::Experiment;
 use crate::{Error, Result};
@@ -23,6 +24,8 @@ use crate::{Error, Result};
 pub struct Reading {
     /// The file.
     pub file: PathBuf,
+    /// As rank 0 knows it.
+    pub identity: FileIdentity,
     /// What is taken of it.
     pub selection: Selection,
     /// Whether c2 at long and short lags is to be looked for.
@@ -289,13 +292,20 @@ pub(super) fn follow(
 /// Opens the file and looks whether it is what rank 0 has found.
 fn open_as(reading: &Reading, experiment: &Experiment) -> Result<Dataset> {
     let dataset = Dataset::open_again(&reading.file, &reading.selection)?;
-    let same = (dataset.q, dataset.dt, dataset.n_frames) == (experiment.q, experiment.dt, experiment.n_frames)
-        && dataset.phi() == experiment.phi;
-    if same {
+    let found = (dataset.q, dataset.dt, dataset.n_frames, dataset.phi());
+    let (own, known) = (&dataset.identity, &reading.identity);
+    if own == known && found == (experiment.q, experiment.dt, experiment.n_frames, experiment.phi.clone()) {
         return Ok(dataset);
     }
-    let message = "this rank sees another file under this name than rank 0: it must be on a file system that all nodes see, \
-                   or set `distributed.io: root`";
+    let how = if own.size == known.size {
+        format!("of the same {} bytes, but with other contents", own.size)
+    } else {
+        format!("of {} bytes instead of {}", own.size, known.size)
+    };
+    let message = format!(
+        "this rank sees another file under this name than rank 0, {how}: it must be on a file system that all nodes see, or set \
+         `distributed.io: root`"
+    );
     Err(Error::data(&reading.file, message))
 }
 

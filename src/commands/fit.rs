@@ -398,6 +398,10 @@ impl Run<'_> {
             log::warn!("{text}");
             warnings.push(text);
         }
+        for text in found.copies(dataset) {
+            log::warn!("{text}");
+            warnings.push(text);
+        }
         scaling.hold(dataset, &self.experiment.phi, &found.plateaus)?;
         if let Some(line) = in_full_matrices(dataset.layout).filter(|_| found.any_full) {
             log::info!("{line}");
@@ -408,6 +412,7 @@ impl Run<'_> {
         let data = DataSummary {
             file: dataset.file.clone(),
             layout: dataset.layout.name(),
+            q_source: dataset.q_source.clone(),
             dt_source: dataset.dt_source.clone(),
             n_file_frames: dataset.n_file_frames,
             first_frame: dataset.first_frame + 1,
@@ -416,6 +421,7 @@ impl Run<'_> {
             n_excluded: found.n_excluded.iter().sum(),
             left_out: dataset.left_out.text(),
             noise: found.noise,
+            digests: found.digests,
             hash: found.hash,
         };
         let n_without: u64 = found.sigma.iter().map(|own| own.n_without).sum();

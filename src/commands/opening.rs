@@ -1,8 +1,8 @@
 //! The data file of a configuration, and what is fitted of it.
 
 use crate::config::{Config, TimeOrigin};
-use crate::dataset::Dataset;
-use crate::model::Experiment;
+use crate::dataset::{Dataset, short};
+use crate::model::{Experiment, PHYSICAL};
 use crate::{Error, Result};
 
 /// Opens the data file that the configuration names and says what there is to say about it.
@@ -17,13 +17,22 @@ pub(super) fn open(config: &Config) -> Result<Dataset> {
     for note in &dataset.notes {
         log::info!("{note}");
     }
-    if let Some(warning) = gap_warning(config, &dataset) {
+    let mut remarks: Vec<String> = gap_warning(config, &dataset).into_iter().collect();
+    match moved_origin(config, &dataset) {
+        Some(text) if config.time_origin_is_given => log::info!("{text}"),
+        text => remarks.extend(text),
+    }
+    for warning in remarks {
         log::warn!("{}: {warning}", dataset.file.display());
         dataset.warnings.push(warning);
     }
     Ok(dataset)
 }
 
+/// Where the configuration says from where time counts.
+const ORIGIN_KEY: &str = "analyzer_parameters.time_origin";
+/// Exponents of time, and the power laws that they make.
+const EXPONENTS: [(&str, &str); 2] = [("alpha", "D0·t^alpha"), ("beta", "gamma_dot_t0·t^beta")];
 /// Where the configuration names the gap.
 const GAP_KEY: &str = "analyzer_parameters.geometry.stator_rotor_gap";
 /// Relative difference from which two gaps aren't the same.
@@ -52,6 +61,30 @@ pub(super) fn experiment(config: &Config, dataset: &Dataset) -> Result<Experimen
             TimeOrigin::Selection => 0,
             TimeOrigin::Acquisition => dataset.frames_before + dataset.first_frame,
         },
+    })
+}
+
+/// What to say where a selection that begins later moves t = 0, and with it what the power laws mean.
+fn moved_origin(config: &Config, dataset: &Dataset) -> Option<String> {
+    let before = dataset.frames_before + dataset.first_frame;
+    if config.time_origin != TimeOrigin::Selection || before == 0 {
+        return None;
+    }
+    let space = &config.parameters;
+    let is_fitted = |exponent: &str| {
+        let at = PHYSICAL[..space.len()].iter().position(|info| info.name == exponent);
+        at.is_some_and(|at| space.fixed[at] != Some(0.0))
+    };
+    let laws: Vec<&str> = EXPONENTS.iter().filter(|(exponent, _)| is_fitted(exponent)).map(|(_, law)| *law).collect();
+    (!laws.is_empty()).then(|| {
+        format!(
+            "t = 0 is moved to frame {}, the first selected one, {} s after frame 1: t in {} counts from there, so that its \
+             parameters aren't those of all frames; `{ORIGIN_KEY}: acquisition` counts from frame 1, and `selection` says that \
+             this is meant",
+            before + 1,
+            short(before as f64 * dataset.dt),
+            laws.join(" and ")
+        )
     })
 }
 

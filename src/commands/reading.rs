@@ -1,12 +1,13 @@
 //! From the file to the ranks: several matrices at once are on their way, read by rank 0 or by every rank its part.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::reading::{Judged, Loaded, Source, read_ahead};
 use crate::cluster::{Driver, Reading};
-use crate::dataset::{Dataset, PairSigma, Plateaus, Selection, fingerprint};
+use crate::dataset::{Dataset, Digest, PairSigma, Plateaus, Selection, fingerprint, short};
 use crate::model::Experiment;
 use crate::telemetry::{Phases, Progress};
 use crate::{Result, files};
@@ -43,6 +44,9 @@ fn matrix_bytes(experiment: &Experiment) -> f64 {
     (experiment.n_frames * experiment.n_frames * size_of::<f32>()) as f64
 }
 
+/// Most angles that are named as having the same matrix.
+const NAMED_COPIES: usize = 10;
+
 /// What was found in the data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Found {
@@ -60,16 +64,20 @@ pub(super) struct Found {
     pub any_full: bool,
     /// σ of every pair, where they have their own, by angle.
     pub sigma: Vec<PairSigma>,
+    /// Digest of c2 of every angle, by which the matrix is known when it is read again.
+    pub digests: Vec<Digest>,
     /// See [`fingerprint`].
     pub hash: String,
 }
 
 impl Found {
     /// From what is known of the matrices, by angle.
-    fn of(judged: Vec<Judged>, experiment: &Experiment) -> Self {
+    fn of(judged: Vec<Judged>, experiment: &Experiment, dataset: &Dataset) -> Self {
         let digests = judged.iter().flat_map(|one| &one.digests);
+        let sigma = dataset.sigma().unwrap_or_default();
         Self {
-            hash: fingerprint(experiment.q, experiment.dt, &experiment.phi, digests),
+            hash: fingerprint((experiment.q, experiment.dt), &experiment.phi, &sigma, digests),
+            digests: judged.iter().filter_map(|one| one.digests.first().copied()).collect(),
             n_missing: judged.iter().map(|one| one.n_missing).collect(),
             n_excluded: judged.iter().map(|one| one.n_excluded).collect(),
             noise: judged.iter().map(|one| one.noise).collect(),
@@ -78,6 +86,34 @@ impl Found {
             sigma: judged.iter().filter_map(|one| one.sigma).collect(),
             dead_frames: judged.into_iter().map(|one| one.dead_frames).collect(),
         }
+    }
+
+    /// One line for every group of angles with the same matrix to the last bit.
+    pub fn copies(&self, dataset: &Dataset) -> Vec<String> {
+        let mut by_digest: BTreeMap<Digest, Vec<usize>> = BTreeMap::new();
+        for (angle, digest) in self.digests.iter().enumerate() {
+            by_digest.entry(*digest).or_default().push(angle);
+        }
+        let mut groups: Vec<Vec<usize>> = by_digest.into_values().filter(|angles| angles.len() > 1).collect();
+        groups.sort_unstable();
+        let named = |&angle: &usize| {
+            let slot = &dataset.slots[dataset.selected[angle]];
+            format!("{}° ({})", short(slot.phi), slot.path)
+        };
+        let line = |angles: Vec<usize>| {
+            let mut names: Vec<String> = angles.iter().take(NAMED_COPIES).map(named).collect();
+            if angles.len() > NAMED_COPIES {
+                names.push("…".into());
+            }
+            format!(
+                "{}: the matrices at {} angles are the same to the last bit, which no measurement gives: φ = {}; leave the copies \
+                 out by phi_filtering, or make the file again",
+                dataset.file.display(),
+                angles.len(),
+                names.join(", ")
+            )
+        };
+        groups.into_iter().map(line).collect()
     }
 
     /// Its file in a folder of packed data.
@@ -132,18 +168,19 @@ pub(super) fn read_all(
     if !manner.parallel {
         let source = Source { dataset, plateaus };
         let judged = read_alone(source, n_angles, driver, progress, phases, manner.on_their_way, between)?;
-        return Ok(Found::of(judged, experiment));
+        return Ok(Found::of(judged, experiment, dataset));
     }
     // ranks needn't have the same working directory
     let file = std::path::absolute(&dataset.file).unwrap_or_else(|_| dataset.file.clone());
-    let reading = Reading { file, selection: selection.clone(), plateaus, on_their_way: manner.on_their_way };
+    let (identity, selection) = (dataset.identity.clone(), selection.clone());
+    let reading = Reading { file, identity, selection, plateaus, on_their_way: manner.on_their_way };
     let judged = phases.time("reading", || {
         driver.read_in_parallel(&reading, dataset, &mut |n| {
             progress.matrices("reading", n, n_angles);
             between()
         })
     })?;
-    Ok(Found::of(judged, experiment))
+    Ok(Found::of(judged, experiment, dataset))
 }
 
 /// Reads all matrices on this rank and deals them.

@@ -12,6 +12,7 @@ struct Choice {
 const CHOICES: &[Choice] = &[
     Choice { path: "analysis_mode", ready: &["static", "static_isotropic", "static_anisotropic", "laminar_flow"] },
     Choice { path: "analyzer_parameters.time_origin", ready: &["selection", "acquisition"] },
+    Choice { path: "analyzer_parameters.scattering.q_from", ready: &["file", "config"] },
     Choice { path: "model.shear_convention", ready: &["homodyne", "theory"] },
     Choice { path: "logging.level", ready: &["off", "critical/error", "warn/warning", "info", "debug", "trace"] },
     Choice {

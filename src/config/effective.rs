@@ -16,7 +16,7 @@ pub(super) fn effective(config: &Config) -> Value {
             "start_frame": selection.start_frame,
             "end_frame": selection.end_frame.map_or(json!(-1), |end| json!(end)),
             "time_origin": config.time_origin.name(),
-            "scattering": { "wavevector_q": selection.q },
+            "scattering": { "wavevector_q": selection.q, "q_from": selection.q_from.name() },
             "geometry": { "stator_rotor_gap": config.gap },
         },
         "model": { "shear_convention": config.convention.name() },

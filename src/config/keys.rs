@@ -30,7 +30,7 @@ pub(super) const GROUPS: &[Group] = &[
     used("", Kind::Number, "q_tolerance_fraction"),
     used("analyzer_parameters", Kind::Number, "dt geometry.stator_rotor_gap scattering.wavevector_q"),
     used("analyzer_parameters", Kind::Whole, "start_frame end_frame"),
-    used("analyzer_parameters", Kind::Text, "time_origin"),
+    used("analyzer_parameters", Kind::Text, "time_origin scattering.q_from"),
     used("data_filtering", Kind::Flag, "enabled"),
     used("data_filtering", Kind::List, "exclude_frames"),
     used("data_filtering", Kind::Whole, "min_lag_frames max_lag_frames"),

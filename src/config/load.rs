@@ -59,6 +59,7 @@ pub(super) fn typed(document: &Document) -> Result<Config> {
     let (parameters, mut warnings) = parameters::space(document, mode)?;
     let (plotting, about_pictures) = plotting::plotting(document)?;
     warnings.extend(about_pictures);
+    warnings.extend(selection::idle_ranges(document)?);
     let mut config = Config {
         path: document.source.file.clone(),
         mode,
@@ -71,6 +72,7 @@ pub(super) fn typed(document: &Document) -> Result<Config> {
             Some("acquisition") => TimeOrigin::Acquisition,
             _ => TimeOrigin::Selection,
         },
+        time_origin_is_given: document.get("analyzer_parameters.time_origin").is_some(),
         data_file: selection::data_file(document)?,
         selection: selection::selection(document)?,
         estimate_noise: document.flag("noise_estimation.enabled", false)?,

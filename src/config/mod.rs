@@ -196,6 +196,8 @@ pub struct Config {
     pub gap: Option<f64>,
     /// Where t = 0 lies.
     pub time_origin: TimeOrigin,
+    /// Whether the configuration says so itself.
+    pub time_origin_is_given: bool,
     /// The data file, resolved; `None` where the configuration names none (simulate needs none).
     pub data_file: Option<PathBuf>,
     /// What to take from it.

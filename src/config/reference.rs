@@ -78,7 +78,12 @@ const SECTIONS: &[(&str, &[Entry])] = &[
             entry(
                 "analyzer_parameters.scattering.wavevector_q",
                 "null",
-                "magnitude of the wavevector, 1/Å; the nearest ring is taken; null where the file has one ring",
+                "magnitude of the wavevector, 1/Å, which chooses the nearest ring; null where the file has one ring",
+            ),
+            entry(
+                "analyzer_parameters.scattering.q_from",
+                "file",
+                "whose q the model takes: that of the ring, or (`config`) `wavevector_q` as it stands, as the Python package does",
             ),
             entry(
                 "analyzer_parameters.geometry.stator_rotor_gap",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::document::{Document, figure};
 use super::node::{Node, Place, Value};
 use crate::Result;
-use crate::dataset::{Baseline, DataFilter, Layout, Selection, Train, Unsaid};
+use crate::dataset::{Baseline, DataFilter, Layout, QFrom, Selection, Train, Unsaid};
 
 /// The selection that the document describes.
 ///
@@ -33,6 +33,10 @@ pub(super) fn selection(document: &Document) -> Result<Selection> {
             .choice("experimental_data.file_format")?
             .and_then(|word| Layout::ALL.into_iter().find(|layout| layout.key() == word)),
         q: document.positive("analyzer_parameters.scattering.wavevector_q", " (in 1/Å), or null to take the file's")?,
+        q_from: match document.choice("analyzer_parameters.scattering.q_from")? {
+            Some("config") => QFrom::Config,
+            _ => QFrom::File,
+        },
         q_tolerance: document.positive("q_tolerance_fraction", "")?.unwrap_or(Selection::default().q_tolerance),
         exchange_key: document
             .text("experimental_data.exchange_key")?
@@ -126,11 +130,29 @@ fn frame_range(item: &Node) -> Option<(usize, usize)> {
     Some((from.trim().parse().ok()?, to.trim().parse().ok()?))
 }
 
+/// Whether ranges of φ are in force, and what they are.
+const ENABLED: &str = "phi_filtering.enabled";
+const RANGES: &str = "phi_filtering.target_ranges";
+
+/// What to warn about where ranges of φ are given, but nothing says whether they are in force.
+///
+/// # Errors
+/// Where they are no list.
+pub(super) fn idle_ranges(document: &Document) -> Result<Option<String>> {
+    if document.get(ENABLED).is_some() || document.list(RANGES)?.is_none_or(<[Node]>::is_empty) {
+        return Ok(None);
+    }
+    let place = document.get(RANGES).unwrap_or(&document.root).place;
+    Ok(Some(format!(
+        "{}: `{RANGES}` has no effect, and all angles are fitted: set `{ENABLED}` to true, or to false to say so",
+        document.source.show(place)
+    )))
+}
+
 /// The ranges of φ to keep, degree; `None` while the filter is off. A range may run across ±180 and so end below its
 /// beginning.
 fn phi_ranges(document: &Document) -> Result<Option<Vec<(f64, f64)>>> {
-    const RANGES: &str = "phi_filtering.target_ranges";
-    if !document.flag("phi_filtering.enabled", false)? {
+    if !document.flag(ENABLED, false)? {
         return Ok(None);
     }
     let items = document.list(RANGES)?.unwrap_or_default();
@@ -138,8 +160,8 @@ fn phi_ranges(document: &Document) -> Result<Option<Vec<(f64, f64)>>> {
         return Ok(None);
     }
     if items.is_empty() {
-        let message = format!("`phi_filtering.enabled` is true, but `{RANGES}` names no range");
-        let place = document.get(RANGES).or(document.get("phi_filtering.enabled")).unwrap_or(&document.root).place;
+        let message = format!("`{ENABLED}` is true, but `{RANGES}` names no range");
+        let place = document.get(RANGES).or(document.get(ENABLED)).unwrap_or(&document.root).place;
         return Err(document.error(place, message));
     }
     let range = |(i, item): (usize, &Node)| {

@@ -107,21 +107,20 @@ impl Text {
         };
         self.line(&format!("  dt: {dt}"), &dt_comment);
         self.line("  start_frame: 1", "from 1; its time is t = 0");
-        match data {
-            Some(d) => {
-                self.line(&format!("  end_frame: {}", d.n_frames), "inclusive; this is the last one of the file")
-            }
-            None => self.line("  end_frame: -1", "inclusive; -1 is the last one of the file"),
-        }
+        let last = data.map_or(String::new(), |d| format!(", {} now", d.n_frames));
+        self.line("  end_frame: -1", &format!("inclusive; -1 is the last one of the file{last}"));
         if full {
             self.line("  time_origin: selection", "t = 0 at the first selected frame; `acquisition`: at frame 1");
         }
         self.line("  scattering:", "");
         match data {
-            Some(d) => self.line(&format!("    wavevector_q: {}", d.q), "1/Å"),
+            Some(d) => self.line(&format!("    wavevector_q: {}", d.q), "1/Å, of the ring in the file"),
             None => {
                 self.line(&format!("    wavevector_q: {EXAMPLE_Q}"), &format!("1/Å; {YOURS} the nearest ring is taken"))
             }
+        }
+        if full {
+            self.line("    q_from: file", "the model takes q of that ring; `config`: the value above as it stands");
         }
         if mode.has_shear() {
             self.line("  geometry:", "");

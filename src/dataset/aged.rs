@@ -14,7 +14,7 @@ use super::bands::read_rows;
 use super::chunks::narrow;
 use super::esrf_id02::dimensions;
 use super::hdf::Source;
-use super::selection::short;
+use super::rings::short;
 use super::squares::{rounding, unreadable};
 use super::{MatrixReader, TwoTime};
 use crate::Result;

@@ -7,6 +7,8 @@
 //!
 //! Both halves of a matrix are read: which of them holds data, whether two full ones agree and which frames are dead can only
 //! be told from a whole matrix (see [`super::triangle`]), which is why one lies between the file and the packed tiles.
+//! Time grows with the chunks wanted: the library is only asked what it looks up in the index of chunks, never what makes it
+//! walk along all of it.
 //! Memory beside it: stored chunks up to [`BATCH`] or one, and a chunk or two per thread where one doesn't fit in place.
 
 use std::ffi::c_void;
@@ -14,8 +16,9 @@ use std::ops::Range;
 
 use hdf5::dataset::ChunkOpts;
 use hdf5::plist::dataset_create::Layout;
-use hdf5_sys::h5::{HADDR_UNDEF, hsize_t};
+use hdf5_sys::h5::{HADDR_UNDEF, herr_t, hsize_t};
 use hdf5_sys::h5d::{H5Dget_chunk_info_by_coord, H5Dread_chunk1};
+use hdf5_sys::h5i::hid_t;
 use hdf5_sys::h5p::H5P_DEFAULT;
 use rayon::prelude::*;
 
@@ -26,6 +29,18 @@ use crate::error::hdf5_reason as reason;
 const BATCH: usize = 16 << 20;
 /// Largest chunk of HDF5's formats, bytes.
 const MAX_CHUNK: usize = u32::MAX as usize;
+
+/// Chunks of a dataset without filters from which on the library reads: finding one of them by `H5Dget_chunk_info_by_coord`
+/// takes as long as the index is.
+const MOST_PLAIN: usize = 1024;
+/// What HDF5 says, of all versions, where a chunk was never written.
+const NOT_WRITTEN: &str = "chunk storage is not allocated";
+
+unsafe extern "C" {
+    /// Stored bytes of a chunk, found by its place in the index; not among the bindings. Where a dataset has no filters it is
+    /// the size that the chunk should have, whatever the index says.
+    fn H5Dget_chunk_storage_size(dataset: hid_t, origin: *const hsize_t, bytes: *mut hsize_t) -> herr_t;
+}
 
 /// How the file stores a value, in this machine's byte order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,6 +156,9 @@ impl<'a> Chunked<'a> {
             return None;
         }
         let pipeline = Pipeline::new(&creation.get_filters().ok()?, value.bytes())?;
+        if pipeline.is_empty() && dataset.num_chunks().is_none_or(|n| n > MOST_PLAIN) {
+            return None;
+        }
         let fill = creation.get_fill_value_as::<f32>().ok()?.unwrap_or(0.0);
         let file_size = dataset.file().ok()?.size();
         Some(Self { dataset, index, n, chunk, value, pipeline, fill, file_size })
@@ -184,13 +202,13 @@ impl<'a> Chunked<'a> {
         let origin = self.origin(band.number, column);
         hdf5::sync::sync(|| -> Result<Contents, String> {
             let said = |e: hdf5::Error| self.named(&origin, &format!("cannot be read: {}", reason(e)));
-            let Some((mask, size)) = self.look_up(&origin).map_err(said)? else { return Ok(Contents::Missing) };
+            let Some(size) = self.look_up(&origin).map_err(said)? else { return Ok(Contents::Missing) };
             if size > self.file_size {
                 let message = format!("is said to take {size} bytes, more than the whole file");
                 return Err(self.named(&origin, &message));
             }
             let size = size as usize;
-            let in_place = self.value == Value::F32 && self.is_exactly(band, frames) && self.pipeline.is_plain(mask);
+            let in_place = self.value == Value::F32 && self.is_exactly(band, frames) && self.pipeline.is_empty();
             if in_place && size == size_of_val(&*band.rows) {
                 // SAFETY: as many bytes as were found, under the same lock
                 unsafe { self.read_stored(&origin, bytemuck::cast_slice_mut(band.rows)) }.map_err(said)?;
@@ -202,34 +220,46 @@ impl<'a> Chunked<'a> {
             }
             stored.resize(start + size, 0);
             // SAFETY: as many bytes as were found, under the same lock
-            unsafe { self.read_stored(&origin, &mut stored[start..]) }.map_err(said)?;
+            let mask = unsafe { self.read_stored(&origin, &mut stored[start..]) }.map_err(said)?;
             Ok(Contents::Stored { bytes: start..start + size, mask })
         })
     }
 
-    /// Filter mask and stored bytes of a chunk; `None` where it was never written. To be called under the library's lock.
-    fn look_up(&self, origin: &[hsize_t]) -> hdf5::Result<Option<(u32, u64)>> {
+    /// Stored bytes of a chunk; `None` where it was never written. To be called under the library's lock.
+    fn look_up(&self, origin: &[hsize_t]) -> hdf5::Result<Option<u64>> {
+        if !self.pipeline.is_empty() {
+            let mut size = 0;
+            // SAFETY: the identifier is that of an open dataset, `origin` has one entry per dimension of it (see `origin`), and
+            // there is a place for one number. The library's lock is held.
+            let status = unsafe { H5Dget_chunk_storage_size(self.dataset.id(), origin.as_ptr(), &mut size) };
+            match hdf5::h5check(status) {
+                Ok(_) => return Ok((size > 0).then_some(size)),
+                Err(error) if error.to_string().contains(NOT_WRITTEN) => return Ok(None),
+                // the slow way tells a damaged index from whatever another version says
+                Err(_) => {}
+            }
+        }
+        // what the index says is what is read, whatever a chunk without filters should have
         let (mut mask, mut address, mut size) = (0, HADDR_UNDEF, 0);
-        // SAFETY: the identifier is that of an open dataset, `origin` has one entry per dimension of it (see `origin`), and the
-        // others are places for one number each. The library's lock is held.
+        // SAFETY: as above, with places for one number each
         let status = unsafe {
             H5Dget_chunk_info_by_coord(self.dataset.id(), origin.as_ptr(), &mut mask, &mut address, &mut size)
         };
         hdf5::h5check(status)?;
-        Ok((address != HADDR_UNDEF && size > 0).then_some((mask, size)))
+        Ok((address != HADDR_UNDEF && size > 0).then_some(size))
     }
 
-    /// Reads a chunk as stored.
+    /// Reads a chunk as stored; gives the filters left out.
     ///
     /// # Safety
     /// `into` must be as long as [`Self::look_up`] found under the library's lock, which must have been held since.
-    unsafe fn read_stored(&self, origin: &[hsize_t], into: &mut [u8]) -> hdf5::Result<()> {
+    unsafe fn read_stored(&self, origin: &[hsize_t], into: &mut [u8]) -> hdf5::Result<u32> {
         let mut mask = 0;
         let target = into.as_mut_ptr().cast::<c_void>();
         // SAFETY: the identifier and `origin` are as in `look_up`; the library writes as many bytes as the chunk has in the
         // file, for which the caller vouches.
         let status = unsafe { H5Dread_chunk1(self.dataset.id(), H5P_DEFAULT, origin.as_ptr(), &mut mask, target) };
-        hdf5::h5check(status).map(|_| ())
+        hdf5::h5check(status).map(|_| mask)
     }
 
     /// First element of a chunk, one entry per dimension of the dataset.

@@ -62,12 +62,12 @@ impl Pipeline {
         (steps.iter().filter(|s| s.compresses()).count() <= 1).then_some(Self { steps, value })
     }
 
-    /// Whether a chunk with this filter mask (bit k: filter k was left out) is stored as it is in memory.
-    pub fn is_plain(&self, mask: u32) -> bool {
-        (0..self.steps.len()).all(|k| left_out(mask, k))
+    /// Whether there is no filter: chunks are stored as they are in memory.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
     }
 
-    /// Undoes the filters of a chunk; `out` gets all its bytes.
+    /// Undoes the filters of a chunk but for those left out (bit k of `mask`: filter k); `out` gets all its bytes.
     ///
     /// The error says which filter failed and how; nothing panics, whatever the bytes.
     pub fn undo(&self, stored: &[u8], mask: u32, out: &mut [u8], scratch: &mut Scratch) -> Result<(), String> {
@@ -222,13 +222,13 @@ mod tests {
         assert!(Pipeline::new(&[Filter::NBit], 4).is_none());
         assert!(Pipeline::new(&[Filter::Shuffle, Filter::User(32015, vec![])], 4).is_none());
         assert!(Pipeline::new(&[Filter::LZF, Filter::Deflate(3)], 4).is_none());
-        assert!(Pipeline::new(&[], 4).unwrap().is_plain(0));
+        assert!(Pipeline::new(&[], 4).unwrap().is_empty());
     }
 
     #[test]
     fn a_mask_leaves_filters_out() {
         let pipeline = Pipeline::new(&[Filter::Shuffle, Filter::LZF], 4).unwrap();
-        assert!(!pipeline.is_plain(0) && !pipeline.is_plain(0b10) && pipeline.is_plain(0b11));
+        assert!(!pipeline.is_empty());
         let bytes = [1, 2, 3, 4, 5, 6, 7, 8];
         assert_eq!(undo(&[Filter::LZF], &bytes, 1, 8).unwrap(), bytes);
         assert_eq!(undo(&[Filter::Shuffle, Filter::LZF], &bytes, 0b10, 8).unwrap(), [1, 3, 5, 7, 2, 4, 6, 8]);

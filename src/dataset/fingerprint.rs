@@ -1,6 +1,6 @@
 //! A hash of what is fitted, by which a checkpoint or a reader of results knows the data again.
 //!
-//! BLAKE3 over q, dt and the angles, then over the BLAKE3 digest of every matrix: that of its fitted pairs, row by row, as
+//! BLAKE3 over q, dt, the angles and σ of every matrix where the file has it, then over the BLAKE3 digest of every matrix: that of its fitted pairs, row by row, as
 //! little-endian float32; all missing values count alike. It doesn't depend on how the file stores them, nor on who reads
 //! which matrix.
 
@@ -46,11 +46,16 @@ pub fn digest(matrix: &TwoTime) -> Digest {
     hasher.finalize().into()
 }
 
-/// The hash of a measurement in hexadecimal: q in Å⁻¹, dt in s, angles in degree, the digests of its matrices in the order of
-/// the angles.
-pub fn fingerprint<'d>(q: f64, dt: f64, phi: &[f64], digests: impl IntoIterator<Item = &'d Digest>) -> String {
+/// The hash of a measurement in hexadecimal: q in Å⁻¹, dt in s, angles in degree, σ of the file by angle (or none), the
+/// digests of its matrices in the order of the angles.
+pub fn fingerprint<'d>(
+    (q, dt): (f64, f64),
+    phi: &[f64],
+    sigma: &[f64],
+    digests: impl IntoIterator<Item = &'d Digest>,
+) -> String {
     let mut hasher = blake3::Hasher::new();
-    for value in [q, dt].iter().chain(phi) {
+    for value in [q, dt].iter().chain(phi).chain(sigma) {
         hasher.update(&value.to_le_bytes());
     }
     for digest in digests {
@@ -71,8 +76,8 @@ mod tests {
                 |k: usize| if k.is_multiple_of(97) { f32::from_bits(0x7fc0_0001 + k as u32) } else { first + k as f32 };
             TwoTime::from_matrix(n, (0..n * n).map(value).collect())
         });
-        let (q, dt, phi) = (0.0054, 0.1, [1.0, -30.0]);
-        let mut bytes: Vec<u8> = [q, dt].iter().chain(&phi).flat_map(|v: &f64| v.to_le_bytes()).collect();
+        let (q, dt, phi, sigma) = (0.0054, 0.1, [1.0, -30.0], [0.01, 0.02]);
+        let mut bytes: Vec<u8> = [q, dt].iter().chain(&phi).chain(&sigma).flat_map(|v: &f64| v.to_le_bytes()).collect();
         let mut digests = Vec::new();
         for m in &matrices {
             let values = (1..n).flat_map(|i| m.row_after(i)).map(|v| if v.is_nan() { f32::NAN } else { *v });
@@ -83,6 +88,7 @@ mod tests {
             bytes.extend(digests[digests.len() - 1]);
         }
         assert_ne!(digests[0], digests[1]);
-        assert_eq!(fingerprint(q, dt, &phi, &digests), blake3::hash(&bytes).to_hex().to_string());
+        assert_eq!(fingerprint((q, dt), &phi, &sigma, &digests), blake3::hash(&bytes).to_hex().to_string());
+        assert_ne!(fingerprint((q, dt), &phi, &[0.01, 0.03], &digests), fingerprint((q, dt), &phi, &sigma, &digests));
     }
 }

@@ -26,6 +26,7 @@ mod nxxpcs;
 mod open;
 mod patience;
 pub mod quantiles;
+mod rings;
 mod selection;
 mod sigma;
 mod squares;
@@ -42,12 +43,13 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
+use crate::file_identity::FileIdentity;
 
 pub use fingerprint::{Digest, digest, fingerprint};
 pub use left_out::{DataFilter, LeftOut};
 pub(crate) use npy::f64_header;
 pub use quantiles::Plateaus;
-pub(crate) use selection::{rings, short};
+pub(crate) use rings::{rings, short};
 pub use sigma::PairSigma;
 pub use write::{WriteSpec, write_file, write_from};
 
@@ -148,6 +150,26 @@ pub struct Unsaid {
     pub train: Option<Train>,
 }
 
+/// Whose q the model takes where the file has one and the configuration names one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum QFrom {
+    /// The file's, that of the matrices picked.
+    #[default]
+    File,
+    /// The one that picked them, as in the Python package.
+    Config,
+}
+
+impl QFrom {
+    /// The name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Config => "config",
+        }
+    }
+}
+
 /// What the configuration asks of a file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Selection {
@@ -155,6 +177,8 @@ pub struct Selection {
     pub layout: Option<Layout>,
     /// Wavevector magnitude to pick, Å⁻¹; `None` = the file must leave no choice.
     pub q: Option<f64>,
+    /// Whose q the model takes.
+    pub q_from: QFrom,
     /// How far the q of a bin may be from `q`, as a fraction of it, in layouts where every bin has a q of its own.
     pub q_tolerance: f64,
     /// Group of the results in APS 8-ID-I files that don't name it, the analysis in ESRF ID02 files that hold several.
@@ -182,6 +206,7 @@ impl Default for Selection {
         Self {
             layout: None,
             q: None,
+            q_from: QFrom::default(),
             q_tolerance: 0.1,
             exchange_key: None,
             unsaid: Unsaid::default(),
@@ -310,15 +335,19 @@ pub(crate) trait MatrixReader: Send + Sync {
 pub struct Dataset {
     /// The file.
     pub file: PathBuf,
+    /// By what it is known when it is opened again, here or by another rank.
+    pub identity: FileIdentity,
     /// Its layout.
     pub layout: Layout,
     /// All matrices found, in the order of the file.
     pub slots: Vec<Slot>,
     /// Indices into `slots` of the selected ones, in the order of the file.
     pub selected: Vec<usize>,
-    /// Wavevector magnitude of the model, Å⁻¹: as configured, else the selected ring's; NaN where inspection shows several
-    /// rings.
+    /// Wavevector magnitude of the model, Å⁻¹: that of the selected matrices (on average, where bins have their own), or as
+    /// configured ([`QFrom`]); NaN where inspection shows several rings.
     pub q: f64,
+    /// Where `q` came from, for people.
+    pub q_source: String,
     /// Time between frames in use, s; NaN where inspection found none.
     pub dt: f64,
     /// Where `dt` came from, for people.

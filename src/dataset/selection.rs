@@ -1,18 +1,13 @@
-//! What a selection takes from a file, whatever its layout: the q ring, the angles, the frames, the time step.
+//! What a selection takes from a file, whatever its layout: the angles, the frames, the time step; the q ring is picked in
+//! [`super::rings`].
 
 use std::path::Path;
 
+use super::rings::{pick, same, short, wavevector};
 use super::{Dataset, Layout, LeftOut, MatrixReader, Selection, Slot};
+use crate::file_identity::FileIdentity;
 use crate::{Error, Result};
 
-/// Values of q closer than this, relatively, are the same ring.
-const SAME_RING: f64 = 1e-6;
-/// How far q may be from the only ring there is, relatively.
-const SINGLE_RING_TOLERANCE: f64 = 0.1;
-/// A ring farther than this from the q asked for, relatively, is worth a warning: D would be off by twice as much.
-const FAR_RING: f64 = 0.01;
-/// With fewer bins of a ring than this, the Python package takes those of others, too.
-const FEW_BINS: usize = 5;
 /// Time steps in configuration and file farther apart than this, relatively, are worth a warning.
 const SAME_DT: f64 = 1e-6;
 /// Angles closer than this, degree, count as lying on the edge of a range.
@@ -20,8 +15,6 @@ const ANGLE_ROUNDING: f64 = 1e-9;
 /// Fewest frames a fit can use: frame 0 takes no part, and a pair needs two.
 const MIN_FRAMES: usize = 3;
 
-const Q_KEY: &str = "analyzer_parameters.scattering.wavevector_q";
-const TOLERANCE_KEY: &str = "q_tolerance_fraction";
 const DT_KEY: &str = "analyzer_parameters.dt";
 /// φ of matrices in files that hold none.
 pub(super) const PHI_KEY: &str = "experimental_data.phi_angles";
@@ -78,25 +71,10 @@ pub(super) fn select(
     selection: &Selection,
     purpose: Purpose,
 ) -> Result<Dataset> {
-    check_cut_q(file, &found, selection)?;
-    let ring = match (selection.q, &found.rings) {
-        (Some(q), Rings::PerBin) => {
-            bins_within_tolerance(file, &mut found, q, selection.q_tolerance)?;
-            Some(q)
-        }
-        (wanted, _) => {
-            let ring = match wanted {
-                Some(q) => Some(nearest_ring(file, &mut found, q)?),
-                None => only_ring(file, &found, purpose)?,
-            };
-            for slot in &mut found.slots {
-                slot.selected = ring.is_none_or(|ring| same(slot.q, ring, SAME_RING));
-            }
-            ring
-        }
-    };
+    pick(file, &mut found, selection, purpose)?;
     missing_angles(file, &mut found, selection, purpose)?;
     filter_angles(file, &mut found, selection)?;
+    let (q, q_source) = wavevector(&mut found, selection);
     let frames_before = found.cut.as_ref().and_then(|cut| cut.frames).map_or(0, |(start, _)| start - 1);
     let (first_frame, n_frames) = match found.cut.take() {
         Some(cut) => cut_frames(file, &mut found, &cut, selection)?,
@@ -106,10 +84,12 @@ pub(super) fn select(
     let (dt, dt_source) = time_step(file, &mut found, selection, purpose)?;
     Ok(Dataset {
         file: file.to_path_buf(),
+        identity: FileIdentity::of(file).map_err(|e| Error::io("read", file, e))?,
         layout,
         selected: (0..found.slots.len()).filter(|&s| found.slots[s].selected).collect(),
         slots: found.slots,
-        q: selection.q.or(ring).unwrap_or(f64::NAN),
+        q,
+        q_source,
         dt,
         dt_source,
         gap: found.gap,
@@ -123,130 +103,6 @@ pub(super) fn select(
         warnings: found.warnings,
         reader: found.reader,
     })
-}
-
-fn same(a: f64, b: f64, tolerance: f64) -> bool {
-    (a - b).abs() <= tolerance * a.abs().max(b.abs())
-}
-
-/// A number to six digits, without trailing zeros.
-pub(crate) fn short(x: f64) -> String {
-    format!("{x:.5e}").parse::<f64>().map_or_else(|_| x.to_string(), |rounded| rounded.to_string())
-}
-
-/// The distinct values of q, ascending.
-pub(crate) fn rings(q: impl Iterator<Item = f64>) -> Vec<f64> {
-    let mut rings: Vec<f64> = q.collect();
-    rings.sort_by(f64::total_cmp);
-    rings.dedup_by(|a, b| same(*a, *b, SAME_RING));
-    rings
-}
-
-fn ring_list(slots: &[Slot]) -> String {
-    let list: Vec<String> = rings(slots.iter().map(|s| s.q)).into_iter().map(short).collect();
-    format!("{} Å⁻¹", list.join(", "))
-}
-
-/// The ring nearest to q, unless it is farther than half the spacing to its neighbour in the map (a tenth of q for the
-/// only ring): then another ring was meant, one that isn't in the file.
-fn nearest_ring(file: &Path, found: &mut Found, q: f64) -> Result<f64> {
-    let stored = rings(found.slots.iter().map(|s| s.q));
-    let distance = |ring: &f64| (ring - q).abs();
-    let Some(&ring) = stored.iter().min_by(|a, b| distance(a).total_cmp(&distance(b))) else {
-        return Err(Error::data(file, "holds no matrices"));
-    };
-    let map: &[f64] = if let Rings::Map(q) = &found.rings { q } else { &[] };
-    let known = rings(map.iter().copied().chain(stored.iter().copied()));
-    let spacing = known
-        .iter()
-        .filter(|&&other| !same(other, ring, SAME_RING))
-        .map(|other| (other - ring).abs())
-        .min_by(f64::total_cmp);
-    let reach = spacing.map_or(SINGLE_RING_TOLERANCE * ring, |s| 0.5 * s);
-    let off = 100.0 * (ring - q).abs() / q.abs();
-    if q.is_nan() || distance(&ring) > reach * (1.0 + SAME_RING) {
-        let message = format!(
-            "no matrix at {Q_KEY} = {q} Å⁻¹: the nearest ring, {} Å⁻¹, is {} % away; rings in the file: {}",
-            short(ring),
-            short((10.0 * off).round() / 10.0),
-            ring_list(&found.slots)
-        );
-        return Err(Error::data(file, message));
-    }
-    if off < 100.0 * SAME_RING {
-        found.notes.push(format!("q ring {} Å⁻¹, as configured", short(ring)));
-        return Ok(ring);
-    }
-    let text = format!(
-        "q ring {} Å⁻¹ is the nearest to {Q_KEY} = {q} Å⁻¹, {off:.3} % away; the model takes q as configured",
-        short(ring)
-    );
-    if off > 100.0 * FAR_RING {
-        found.warnings.push(text);
-    } else {
-        found.notes.push(text);
-    }
-    Ok(ring)
-}
-
-/// Selects the bins whose q lies within a fraction of the q asked for.
-fn bins_within_tolerance(file: &Path, found: &mut Found, q: f64, tolerance: f64) -> Result<()> {
-    let n = found.slots.len();
-    for slot in &mut found.slots {
-        slot.selected = (slot.q - q).abs() <= tolerance * q * (1.0 + SAME_RING);
-    }
-    let matched = rings(found.slots.iter().filter(|s| s.selected).map(|s| s.q));
-    let n_matched = found.slots.iter().filter(|s| s.selected).count();
-    let (Some(&least), Some(&most)) = (matched.first(), matched.last()) else {
-        let message = format!(
-            "none of {n} bins lies within {TOLERANCE_KEY} = {tolerance} of {Q_KEY} = {q} Å⁻¹; q in the file: {}",
-            ring_list(&found.slots)
-        );
-        return Err(Error::data(file, message));
-    };
-    let range = if matched.len() == 1 { short(least) } else { format!("{} to {}", short(least), short(most)) };
-    let text = format!(
-        "{n_matched} of {n} bins lie within {TOLERANCE_KEY} = {tolerance} of {Q_KEY} = {q} Å⁻¹: q = {range} Å⁻¹; \
-         the model takes q as configured for all of them"
-    );
-    if (q - least).max(most - q) > FAR_RING * q {
-        found.warnings.push(text);
-    } else {
-        found.notes.push(text);
-    }
-    if n_matched < FEW_BINS && n > n_matched && found.cut.is_none() {
-        found.notes.push(format!(
-            "bins of other q are left alone; where fewer than {FEW_BINS} match, the Python package takes the 10 nearest of any q"
-        ));
-    }
-    Ok(())
-}
-
-/// Refuses a file that was cut for another q than the one asked for.
-fn check_cut_q(file: &Path, found: &Found, selection: &Selection) -> Result<()> {
-    let made_for = found.cut.as_ref().and_then(|cut| cut.q);
-    match (made_for, selection.q) {
-        (Some(made_for), Some(q)) if !same(made_for, q, SAME_RING) => {
-            let message = format!(
-                "was cut for q = {made_for} Å⁻¹, but {Q_KEY} is {q} Å⁻¹; set it to {made_for}, or read the file that it was made from"
-            );
-            Err(Error::data(file, message))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The only ring; several are all kept for inspection (`None`) and an error otherwise.
-fn only_ring(file: &Path, found: &Found, purpose: Purpose) -> Result<Option<f64>> {
-    match rings(found.slots.iter().map(|s| s.q))[..] {
-        [] => Err(Error::data(file, "holds no matrices")),
-        [ring] => Ok(Some(ring)),
-        _ if purpose == Purpose::Inspect => Ok(None),
-        _ => {
-            let message = format!("holds several q rings: {}; choose one with {Q_KEY}", ring_list(&found.slots));
-            Err(Error::data(file, message))
-        }
-    }
 }
 
 /// Takes φ from the configuration where the file has none.
@@ -443,17 +299,5 @@ mod tests {
         ] {
             assert_eq!(in_range(phi, range), inside, "{phi} in {range:?}");
         }
-    }
-
-    #[test]
-    fn numbers_are_short() {
-        assert_eq!(short(0.0025892932882706082), "0.00258929");
-        assert_eq!(short(0.0054), "0.0054");
-        assert_eq!(short(-148.6142440472529), "-148.614");
-    }
-
-    #[test]
-    fn rounding_makes_no_rings() {
-        assert_eq!(rings([0.0054, 0.0027, 0.0054 + 1e-12].into_iter()).len(), 2);
     }
 }

@@ -174,7 +174,7 @@ fn data(page: &mut Page, report: &Report) {
             e.n_frames, d.first_frame, d.n_file_frames, e.dt, d.dt_source
         ),
     );
-    page.entry("angles", &format!("{} at q = {} 1/Å", e.n_angles(), e.q));
+    page.entry("angles", &format!("{} at q = {} 1/Å ({})", e.n_angles(), e.q, d.q_source));
     page.entry(
         "pairs fitted",
         &format!(

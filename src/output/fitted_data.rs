@@ -15,7 +15,7 @@
 //! | `c2_solver_scaled` | K, N−1, N−1 | offset + contrast·g, the model of the fit |
 //!
 //! All float64, in C order, not compressed: noise hardly packs. Matrices are read from the data file again, once for each
-//! array that needs them, one at a time; everything is written as it comes, so no array of data is ever held. The model is
+//! array that needs them, one at a time, and must be those that were fitted; everything is written as it comes, so no array of data is ever held. The model is
 //! held where it is small, and formed again for each array where it isn't.
 
 use std::fs::File;
@@ -27,7 +27,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use super::Report;
-use crate::dataset::{Dataset, TwoTime, f64_header};
+use crate::dataset::{Dataset, Digest, TwoTime, digest, f64_header};
 use crate::model::{Experiment, TimeAxis, reference};
 use crate::{Error, Result, files};
 
@@ -51,7 +51,7 @@ pub(super) fn entries(experiment: &Experiment) -> u64 {
 /// Those of reading the data; [`Error::Io`] where the file can't be written.
 pub(super) fn write(report: &Report, dataset: &Dataset, path: &Path) -> Result<()> {
     let e = report.experiment;
-    let source = Source { model: Model::new(e, &report.fit.physical, HELD), dataset };
+    let source = Source { model: Model::new(e, &report.fit.physical, HELD), dataset, digests: &report.data.digests };
     let mut failed = None;
     let written = files::replace(path, |file| {
         arrays(&source, &report.fit.projected.scaling, file).map_err(|problem| match problem {
@@ -141,6 +141,8 @@ fn arrays(source: &Source, solver: &Scaling, file: &mut File) -> Outcome {
 struct Source<'a> {
     model: Model<'a>,
     dataset: &'a Dataset,
+    /// Of the matrices that were fitted.
+    digests: &'a [Digest],
 }
 
 impl Source<'_> {
@@ -149,11 +151,27 @@ impl Source<'_> {
         (0..self.model.experiment.n_angles()).try_for_each(|angle| self.model.rows(angle, |_, g| take(angle, g)))
     }
 
+    /// Reads a matrix again, which must be the one that was fitted.
+    fn read(&self, angle: usize, matrix: &mut TwoTime, sigma: &mut TwoTime) -> Result<()> {
+        let dataset = self.dataset;
+        let mut report = dataset.read(angle, matrix)?;
+        if dataset.has_sigma_by_pair() {
+            // which leaves out pairs without one, as in the fit
+            dataset.read_sigma(angle, matrix, &mut report, sigma)?;
+        }
+        if self.digests.get(angle) == Some(&digest(matrix)) {
+            return Ok(());
+        }
+        let path = &dataset.slots[dataset.selected[angle]].path;
+        let message = "has changed since it was fitted; the results are of what was there before: fit again";
+        Err(Error::data_at(&dataset.file, path, message))
+    }
+
     /// The same with the data of each row beside it.
     fn with_data(&self, mut take: impl FnMut(usize, &[f64], &[f32]) -> Outcome) -> Outcome {
-        let mut matrix = TwoTime::default();
+        let (mut matrix, mut sigma) = (TwoTime::default(), TwoTime::default());
         for angle in 0..self.model.experiment.n_angles() {
-            self.dataset.read(angle, &mut matrix)?;
+            self.read(angle, &mut matrix, &mut sigma)?;
             matrix.complete();
             self.model.rows(angle, |i, g| take(angle, g, &matrix.row(i)[1..]))?;
         }

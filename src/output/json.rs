@@ -174,6 +174,7 @@ fn analysis(report: &Report) -> Value {
             "n_excluded": report.data.n_excluded,
             "excluded": report.data.left_out,
             "q_value": number(e.q),
+            "q_source": report.data.q_source,
             "dt": number(e.dt),
             "dt_source": report.data.dt_source,
             "start_frame": report.data.first_frame,

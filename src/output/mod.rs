@@ -99,7 +99,7 @@ fn fitted_data(report: &Report, dataset: &Dataset, folder: &Folder) -> Result<Op
     match fitted_data::write(report, dataset, &path) {
         Ok(()) => Ok(Some(path)),
         Err(error @ Error::Data { .. }) => {
-            log::warn!("{NAME} is left out: the data can't be read again: {error}");
+            log::warn!("{NAME} is left out: the data can't be read again as they were fitted: {error}");
             Ok(None)
         }
         Err(error) => Err(error),

@@ -7,6 +7,7 @@ use super::quality::{self, Finding, GOOD, MARGINAL, MARGINAL_AT_BOUNDS, SmoothPa
 use crate::checkpoint::Statistics;
 use crate::cluster::{Place, RankStatus, Strategy};
 use crate::config::Config;
+use crate::dataset::Digest;
 use crate::gram::gpu::Usage;
 use crate::model::{
     Block, CONTRAST, Derived, Experiment, OFFSET, PHYSICAL, ParameterInfo, ParameterSpace, RATE_FLOOR, ScalingMode,
@@ -31,6 +32,8 @@ pub struct DataSummary {
     pub file: PathBuf,
     /// Its layout.
     pub layout: &'static str,
+    /// Where q came from.
+    pub q_source: String,
     /// Where dt came from.
     pub dt_source: String,
     /// Frames in the file.
@@ -47,7 +50,9 @@ pub struct DataSummary {
     pub left_out: String,
     /// Estimated noise per angle.
     pub noise: Vec<f64>,
-    /// Hash of what is fitted: q, dt, φ and all pairs.
+    /// Digest of the matrix of every angle.
+    pub digests: Vec<Digest>,
+    /// Hash of what is fitted: q, dt, φ, σ of the file and all pairs.
     pub hash: String,
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use homodyne_mpi::dataset::{Dataset, Selection};
+use homodyne_mpi::dataset::{Dataset, QFrom, Selection};
 
 use super::support::{ApsU, assert_data_error, assert_values, open, scratch};
 
@@ -19,14 +19,22 @@ fn the_nearest_ring_is_taken_and_its_distance_told() {
     let (_folder, file) = scratch("x.hdf");
     rings(&file);
     let dataset = Dataset::open(&file, &at(0.00275)).unwrap();
-    // the matrices of the ring, the q that the user says
-    assert_eq!((dataset.q, &dataset.selected[..]), (0.00275, &[0, 1, 2][..]));
-    assert!(dataset.warnings.iter().any(|n| n.contains("0.00275") && n.contains("1.818 %")), "{:?}", dataset.warnings);
+    // the matrices of the ring, and its q
+    assert_eq!((dataset.q, &dataset.selected[..]), (0.0027, &[0, 1, 2][..]));
+    let told = |dataset: &Dataset, what: &str| {
+        let is_told = |n: &String| n.contains("0.00275") && n.contains("1.8 %") && n.contains(what);
+        assert!(dataset.warnings.iter().any(is_told), "{:?}", dataset.warnings);
+    };
+    told(&dataset, "D would be 3.6 % smaller");
     assert_values(&dataset, 2, 2);
+    // or the q that the user says
+    let as_said = Dataset::open(&file, &Selection { q_from: QFrom::Config, ..at(0.00275) }).unwrap();
+    assert_eq!((as_said.q, &as_said.selected), (0.00275, &dataset.selected));
+    told(&as_said, "D would be 3.7 % larger");
     // up to 1 % it is a note
     let dataset = Dataset::open(&file, &at(0.00545)).unwrap();
     assert!(dataset.warnings.is_empty());
-    assert!(dataset.notes.iter().any(|n| n.contains("0.917 %")), "{:?}", dataset.notes);
+    assert!(dataset.notes.iter().any(|n| n.contains("0.92 %")), "{:?}", dataset.notes);
 }
 
 #[test]
@@ -48,7 +56,7 @@ fn a_q_beyond_half_the_spacing_matches_nothing() {
 fn a_single_ring_may_be_a_tenth_away() {
     let (_folder, file) = scratch("x.hdf");
     ApsU { q: vec![0.005], bins: vec![1, 2], ..ApsU::default() }.write(&file);
-    assert_eq!(Dataset::open(&file, &at(0.0055)).unwrap().q, 0.0055);
+    assert_eq!(Dataset::open(&file, &at(0.0055)).unwrap().q, 0.005);
     assert_data_error(Dataset::open(&file, &at(0.0056)), &file, &["0.005"]);
     assert_eq!(open(&file).unwrap().q, 0.005);
 }

@@ -21,6 +21,7 @@ fn config(mode: AnalysisMode, noise: f64) -> Config {
         convention: ShearConvention::Homodyne,
         gap: Some(2e6),
         time_origin: TimeOrigin::Selection,
+        time_origin_is_given: false,
         data_file: None,
         estimate_noise: false,
         selection: Selection { q: Some(0.0054), dt: Some(0.1), ..Selection::default() },

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use homodyne_mpi::dataset::{Dataset, Layout, Selection, TwoTime};
+use homodyne_mpi::dataset::{Dataset, Layout, QFrom, Selection, TwoTime};
 
 use super::support::{assert_data_error, assert_values, chosen, copy, shown};
 use crate::python::layouts;
@@ -69,6 +69,23 @@ fn the_tolerance_decides_which_bins_are_taken() {
     assert_data_error(with(0.004, 0.1), &file, &parts);
     let all = Selection { q: None, ..chosen() };
     assert_data_error(Dataset::open(&file, &all), &file, &["several q", "analyzer_parameters.scattering.wavevector_q"]);
+}
+
+#[test]
+fn the_model_takes_the_mean_q_of_the_bins() {
+    let Some(folder) = layouts() else { return };
+    let file = folder.join("old.hdf");
+    let with = |q_from, q_tolerance| {
+        Dataset::open(&file, &Selection { q_from, q_tolerance, q: Some(0.0053), ..chosen() }).unwrap()
+    };
+    for tolerance in [0.02, 0.15] {
+        let dataset = with(QFrom::File, tolerance);
+        let q: Vec<f64> = dataset.selected.iter().map(|&s| dataset.slots[s].q).collect();
+        assert!(q.len() > 1 && q.iter().any(|own| *own != q[0]), "{q:?}");
+        assert_eq!(dataset.q, q.iter().sum::<f64>() / q.len() as f64);
+        assert_eq!(dataset.q_source, format!("the mean of {} bins", q.len()));
+        assert_eq!(with(QFrom::Config, tolerance).q, 0.0053);
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::config::{Config, Findings, IgnoredKey, TimeOrigin, examine, figure};
+use crate::dataset::QFrom;
 use crate::model::{CONTRAST, OFFSET, PHYSICAL, ScalingMode};
 use crate::output::Table;
 use crate::text::grouped;
@@ -134,7 +135,11 @@ fn in_force(config: &Config, findings: &Findings, out: &mut impl Write) -> std::
     let given =
         |value: Option<f64>, unit: &str| value.map_or("the data file's".into(), |v| format!("{} {unit}", figure(v)));
     line("dt", given(selection.dt, "s"))?;
-    line("q", given(selection.q, "1/Å"))?;
+    let chosen = match (selection.q, selection.q_from) {
+        (Some(q), QFrom::File) => format!("of the file's ring nearest to {} 1/Å", figure(q)),
+        (q, _) => given(q, "1/Å"),
+    };
+    line("q", chosen)?;
     if config.mode.has_shear() {
         line("gap", given(config.gap, "Å"))?;
     }

@@ -121,7 +121,7 @@ fn what_init_writes_is_without_a_flaw() {
                 if data.is_some() {
                     let selection = &config.selection;
                     assert_eq!((selection.q, selection.dt), (Some(0.0054), Some(1e-6)));
-                    assert_eq!((selection.start_frame, selection.end_frame), (1, Some(100)));
+                    assert_eq!((selection.start_frame, selection.end_frame), (1, None));
                     assert_eq!(config.data_file, Some("odd \"name\": #1.hdf".into()));
                     assert!(text.contains("-179.5, -167.5"));
                 }

@@ -237,7 +237,10 @@ fn provenance(report: &Report) -> Markup {
             "frames",
             format!("{} to {} of {}", d.first_frame, d.first_frame + report.experiment.n_frames - 1, d.n_file_frames),
         ),
-        ("q, dt", format!("{} 1/Å, {} s ({})", report.experiment.q, report.experiment.dt, d.dt_source)),
+        (
+            "q, dt",
+            format!("{} 1/Å ({}), {} s ({})", report.experiment.q, d.q_source, report.experiment.dt, d.dt_source),
+        ),
         ("strategy", report.strategy.name().to_string()),
         (
             "passes",
