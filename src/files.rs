@@ -1,13 +1,36 @@
 //! Writing files whole or not at all.
 
+use std::collections::BTreeSet;
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use crate::{Error, Result};
 
 /// How names of temporary files end.
 pub const TEMPORARY: &str = ".part";
+
+/// Temporary files that are being filled.
+static INCOMPLETE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// A temporary file in [`INCOMPLETE`], as long as it is being filled.
+struct Incomplete(PathBuf);
+
+impl Drop for Incomplete {
+    fn drop(&mut self) {
+        INCOMPLETE.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+    }
+}
+
+/// Removes all temporary files that are being filled, for a process that is about to end: no other is begun any more.
+pub fn remove_incomplete() {
+    let incomplete = INCOMPLETE.lock().unwrap_or_else(PoisonError::into_inner);
+    for file in &*incomplete {
+        let _ = std::fs::remove_file(file);
+    }
+    std::mem::forget(incomplete);
+}
 
 /// Lets `write` fill a temporary file beside `path`, syncs it and renames it to `path`.
 ///
@@ -34,12 +57,18 @@ pub fn replace_by<E: std::fmt::Display>(
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let temporary = tempfile::Builder::new()
-        .prefix(prefix)
-        .suffix(TEMPORARY)
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder)
-        .map_err(|e| Error::io("write", path, e))?;
+    let (temporary, _incomplete) = {
+        let mut incomplete = INCOMPLETE.lock().unwrap_or_else(PoisonError::into_inner);
+        let temporary = tempfile::Builder::new()
+            .prefix(prefix)
+            .suffix(TEMPORARY)
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(folder)
+            .map_err(|e| Error::io("write", path, e))?;
+        incomplete.insert(temporary.path().to_path_buf());
+        let guard = Incomplete(temporary.path().to_path_buf());
+        (temporary, guard)
+    };
     write(temporary.path()).map_err(|e| Error::io("write", path, e))?;
     temporary.as_file().sync_all().map_err(|e| Error::io("write", path, e))?;
     temporary.persist(path).map_err(|e| Error::io("write", path, e.error))?;

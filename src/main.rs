@@ -22,7 +22,7 @@ use homodyne_mpi::commands::{Asked, Going, Plots};
 use homodyne_mpi::config::{self, Config, Overrides, PlotConfig};
 use homodyne_mpi::dataset::{Layout, Selection};
 use homodyne_mpi::model::AnalysisMode;
-use homodyne_mpi::{Error, Result, commands, gram, telemetry};
+use homodyne_mpi::{Error, Result, commands, gram, signals, telemetry};
 
 /// Exit code of a rank that panicked.
 const PANICKED: u8 = 5;
@@ -34,10 +34,14 @@ const TO_FIT: &str = "\nTo fit: homodyne-mpi --config FILE\n";
 const FIRST_SPEAKS: Duration = Duration::from_millis(300);
 
 fn main() -> ExitCode {
+    signals::let_large_writes_fail();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(answer) => return not_parsed(&answer),
     };
+    if !matches!(cli.command, None | Some(Command::Benchmark(_))) {
+        signals::clean_up_when_ended();
+    }
     let outcome = match refused(&cli) {
         Some(message) => Err(Error::Usage(message)),
         // one of many processes does the work of a command that knows nothing of ranks
@@ -153,18 +157,18 @@ fn simulate(args: &SimulateArgs) -> Result<()> {
 }
 
 fn inspect(args: &InspectArgs) -> Result<()> {
-    let (mut selection, configured, plotting) = match &args.config {
-        None => (Selection::default(), None, PlotConfig::default()),
+    let (mut selection, configured, plotting, limit) = match &args.config {
+        None => (Selection::default(), None, PlotConfig::default(), None),
         Some(path) => {
             let config = config::load(path, &Overrides::default())?;
-            (config.selection, config.log_level, config.plotting)
+            (config.selection, config.log_level, config.plotting, config.performance.memory_limit_gb)
         }
     };
     telemetry::start_logging(level(args.verbosity, configured), 0);
     selection.q = args.q.or(selection.q);
     selection.dt = args.dt.or(selection.dt);
     let plots = plots((args.plot, &args.plot_dir), Path::new(""), &plotting);
-    commands::inspect(&args.file, &selection, plots.as_ref(), &mut std::io::stdout())
+    commands::inspect(&args.file, &selection, plots.as_ref(), limit, &mut std::io::stdout())
 }
 
 /// Where pictures go, if any are asked for.

@@ -63,7 +63,7 @@ pub fn fit(world: &World, config: &Config, asked: &Asked, out: &mut impl Write) 
     let dataset = phases.time("opening", || open(config))?;
     let experiment = experiment(config, &dataset)?;
     in_fitting(&experiment).iter().for_each(|line| log::info!("{line}"));
-    let holding = Holding::new(world, config, &experiment, dataset.has_sigma_by_pair())?;
+    let holding = Holding::new(world, config, &experiment, &dataset)?;
     device(config.performance.device)?;
     let scaling = Choice::new(config, &experiment)?;
     let folder = Folder::probe(&config.output.directory)?;

@@ -7,6 +7,7 @@
 pub mod coordinates;
 pub mod covariance;
 pub mod design;
+pub mod full_covariance;
 mod halfspaces;
 mod one_sided;
 pub mod optimum;
