@@ -33,7 +33,7 @@ pub fn check(bytes: usize, what: impl FnOnce() -> String) -> Result<()> {
         return Ok(());
     }
     Err(Error::Memory(format!(
-        "there is no memory for {}, {:.2} GB; select fewer frames, or raise the limit of the shell (`ulimit -v`) or job",
+        "there is no room in memory for {}, {:.2} GB; select fewer frames, or raise the limit of the shell (`ulimit -v`) or job",
         what(),
         bytes as f64 / GB
     )))
@@ -47,7 +47,7 @@ mod tests {
     fn what_no_machine_has_is_an_error_that_names_it() {
         let error = zeros(usize::MAX / 8, || "a matrix".into()).unwrap_err();
         assert_eq!(error.exit_code(), 2);
-        assert!(error.to_string().starts_with("there is no memory for a matrix, "), "{error}");
+        assert!(error.to_string().starts_with("there is no room in memory for a matrix, "), "{error}");
         assert_eq!(zeros(3, String::new).unwrap(), [0.0; 3]);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::differences::{in_fitting, in_full_matrices};
-use super::holding::Holding;
+use super::holding::{self, Holding};
 use super::keeper::{Going, Keeper};
 use super::opening::{experiment, open};
 use super::reading::{self, Found};
@@ -25,7 +25,8 @@ use crate::gram::gpu::{self, DeviceChoice};
 use crate::gram::{Level, Objective, Tolerance};
 use crate::model::Experiment;
 use crate::output::{
-    DataSummary, Folder, LostBlock, Report, Truth, closing_report, draw, views, write, write_again, write_draws,
+    DataSummary, Folder, LostBlock, Report, Truth, closing_report, draw, memory_of_views, views, write, write_again,
+    write_draws,
 };
 use crate::sampler::summary::Summary;
 use crate::solver::{self, Event, Iteration, Robust, Sigma, Task, Weighted};
@@ -282,7 +283,12 @@ impl Run<'_> {
         if self.config.output.html || self.config.plotting.save {
             let view = views::view(&report);
             progress.doing("looking at the residuals");
-            let seen = phases.time("looking", || driver.overview(&view)).unwrap_or_else(|error| {
+            let room = holding::room_for_views(
+                self.world,
+                &report,
+                memory_of_views(&report, &view, pool.current_num_threads()),
+            );
+            let seen = room.and_then(|()| phases.time("looking", || driver.overview(&view))).unwrap_or_else(|error| {
                 log::warn!("{error}; there will be no maps");
                 Vec::new()
             });

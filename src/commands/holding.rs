@@ -7,6 +7,7 @@ use crate::dataset::Dataset;
 use crate::gram::Level;
 use crate::gram::gpu::{self, DeviceChoice};
 use crate::model::Experiment;
+use crate::output::Report;
 use crate::{Error, Result};
 
 /// Memory of a rank without data: libraries, threads, results.
@@ -17,6 +18,8 @@ const TABLES: f64 = 600.0;
 const LARGEST_TILES: f64 = 4e6;
 /// Memory of the host for a GPU: what batches are copied from, and some 300 MB that drivers are known to take.
 const GPU: f64 = gpu::STAGING as f64 + 300e6;
+/// Memory for looking at the data that a run of usual size has beside all limits.
+const VIEWS: f64 = 128e6;
 /// Memory of packing what goes into a scratch file.
 const PACKING: f64 = 24e6;
 
@@ -111,6 +114,20 @@ impl Holding {
 pub(super) fn in_memory(world: &World, on_node: usize, experiment: &Experiment, dataset: &Dataset) -> f64 {
     let matrices = (dataset.has_sigma_by_pair(), dataset.memory_beside());
     Sizes::new(experiment, (world.size(), on_node), matrices, false).in_memory()
+}
+
+/// Refuses to look at the data where that needs more memory than the limit leaves beside what is in use.
+///
+/// # Errors
+/// [`Error::Memory`], saying for how many angles.
+pub(super) fn room_for_views(world: &World, report: &Report, needed: f64) -> Result<()> {
+    if needed <= VIEWS {
+        return Ok(());
+    }
+    let limit = MemoryLimit::find(report.config.performance.memory_limit_gb, world.ranks_on_node())?;
+    let in_use = report.ranks.iter().take(world.ranks_on_node()).map(|rank| rank.peak_memory as f64).sum::<f64>();
+    let what = format!("looking at the residuals of {} angles, beside the fit, needs", report.experiment.n_angles());
+    limit.check_for(in_use + needed, &what, "set `plotting.save_plots: false` and `output.formats.html: false`")
 }
 
 /// What a run needs on the node with the least memory a rank, bytes; what rank 0 needs for reading is counted there.

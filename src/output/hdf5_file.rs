@@ -23,6 +23,7 @@ use ndarray::ArrayView2;
 
 use super::Report;
 use crate::model::{PHYSICAL, TimeAxis};
+use crate::text::grouped;
 use crate::{Result, files};
 
 /// Most bytes of the covariance: beyond, nobody reads an entry for every two of all angles.
@@ -35,6 +36,20 @@ fn covariance_size(report: &Report) -> usize {
     let full = &report.fit.covariance.full;
     let n = full.size();
     if n * n * size_of::<f64>() > MOST_COVARIANCE { full.n_physical() } else { n }
+}
+
+/// What to say of the covariance where not all of it is written.
+pub fn left_out(report: &Report) -> Option<String> {
+    let full = &report.fit.covariance.full;
+    (covariance_size(report) < full.size()).then(|| {
+        let (all, bytes) = (full.size(), full.size() * full.size() * size_of::<f64>());
+        format!(
+            "/covariance of result.h5 is that of the {} physical parameters: that of all {} would take {} MB",
+            full.n_physical(),
+            grouped(all as u64),
+            grouped(bytes as u64 >> 20)
+        )
+    })
 }
 
 struct Writer {
