@@ -19,6 +19,9 @@ use crate::solver::Stage;
 
 /// Passes on coarse levels that take less are cheaper made again than kept.
 const WORTH_KEEPING: Duration = Duration::from_millis(200);
+/// Most numbers of answers that a stage keeps, 128 MB: a search over thousands of angles would have gigabytes. What isn't kept a
+/// restart makes anew.
+const MOST_NUMBERS: usize = 16 << 20;
 
 /// One answer of the objective.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -182,10 +185,12 @@ impl Journal {
         }
     }
 
-    /// Keeps an answer that has been given, made anew or not; where it was cheap `answer` is `None`.
+    /// Keeps an answer that has been given, made anew or not, unless those of this stage have become too large; where it was cheap
+    /// `answer` is `None`.
     fn keep(&self, number: u64, answer: Option<Answer>) {
         let mut state = self.state.borrow_mut();
-        state.answers.extend(answer);
+        let kept: usize = state.answers.iter().map(|kept| kept.sums.len()).sum();
+        state.answers.extend(answer.filter(|answer| kept + answer.sums.len() <= MOST_NUMBERS));
         state.part.take_if(|part| part.number <= number);
     }
 

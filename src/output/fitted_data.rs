@@ -19,7 +19,7 @@
 //! held where it is small, and formed again for each array where it isn't.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -240,16 +240,49 @@ impl Regression {
     }
 }
 
+/// A file that tells of its first failure only: the end of an archive, written when it is given up, would fail again, of which the
+/// library complains on its own.
+struct OnceFailing {
+    file: File,
+    has_failed: bool,
+}
+
+impl OnceFailing {
+    /// Does it to the file, unless that has failed: then `nothing` happens.
+    fn attempt<T>(&mut self, act: impl FnOnce(&mut File) -> io::Result<T>, nothing: T) -> io::Result<T> {
+        if self.has_failed {
+            return Ok(nothing);
+        }
+        act(&mut self.file).inspect_err(|error| self.has_failed = error.kind() != io::ErrorKind::Interrupted)
+    }
+}
+
+impl Write for OnceFailing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.attempt(|file| file.write(bytes), bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.attempt(File::flush, ())
+    }
+}
+
+impl Seek for OnceFailing {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.attempt(|file| file.seek(to), 0)
+    }
+}
+
 /// A zip file of arrays in NumPy's format.
 struct Archive {
-    zip: ZipWriter<BufWriter<File>>,
+    zip: ZipWriter<BufWriter<OnceFailing>>,
     options: SimpleFileOptions,
     row: Vec<u8>,
 }
 
 impl Archive {
     fn create(path: &Path) -> Outcome<Self> {
-        let zip = ZipWriter::new(BufWriter::new(File::create(path)?));
+        let zip = ZipWriter::new(BufWriter::new(OnceFailing { file: File::create(path)?, has_failed: false }));
         let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
         Ok(Self { zip, options, row: Vec::new() })
     }
@@ -275,7 +308,7 @@ impl Archive {
 
     fn finish(self) -> Outcome {
         // what a buffer still holds is written here, where a failure can be told
-        Ok(self.zip.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?)
+        Ok(self.zip.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?.file.sync_all()?)
     }
 }
 
