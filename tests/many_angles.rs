@@ -8,9 +8,9 @@ use crate::common::files::static_config;
 use crate::common::{Outcome, alone, alone_with_files, scratch, summary};
 
 /// Frames of every angle: few, so that angles are what there is much of.
-const FRAMES: usize = 5;
-/// Bytes that a fit of 3,000 angles may take; their covariance alone would be 288 MB.
-const MEMORY: f64 = 400e6;
+const FRAMES: usize = 8;
+/// Bytes that a fit of 3,000 angles may take; when all that it asked of them was held at once, it took 3 GB.
+const MEMORY: f64 = 1e9;
 
 /// Fits so many angles, each with a contrast and an offset of its own.
 #[track_caller]
@@ -18,7 +18,7 @@ fn fit(folder: &Path, n_angles: usize) -> Outcome {
     let angles: Vec<String> = (0..n_angles).map(|k| format!("{:.3}", k as f64 * 360.0 / n_angles as f64)).collect();
     let simulation = format!(
         "simulation: {{frames: {FRAMES}, angles: [{}], noise: 0.003, seed: 5, contrast: 0.3, offset: 1.0, \
-         parameters: {{D0: 20000.0, alpha: -0.4, D_offset: 500.0}}}}\n",
+         parameters: {{D0: 100000.0, alpha: -0.4, D_offset: 3000.0}}}}\n",
         angles.join(", ")
     );
     std::fs::write(folder.join("config.yaml"), static_config("data.hdf") + &simulation).unwrap();
@@ -54,7 +54,8 @@ fn thousands_of_angles_have_all_their_results() {
                 assert!((variance.sqrt() / error - 1.0).abs() < 1e-12, "{k}: {variance} {error}");
                 known += 1;
             }
-            assert_eq!(covariance[(k, 4)], covariance[(4, k)], "{k}");
+            let (one, other) = (covariance[(k, 4)], covariance[(4, k)]);
+            assert!((one - other).abs() <= 1e-9 * one.abs(), "{k}: {one} {other}");
         }
         assert!(known > n_angles, "{known}");
     });

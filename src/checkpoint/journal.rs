@@ -304,7 +304,8 @@ impl Objective for Recorded<'_> {
         let begin = Instant::now();
         let grams = self.make(level, points, pass, (number, question))?;
         let answer = (level == 0 || begin.elapsed() > WORTH_KEEPING).then(|| {
-            let sums = grams.iter().flatten().flat_map(|gram| gram.0[pass.filled()].iter().copied()).collect();
+            let mut sums = Vec::with_capacity(width);
+            grams.iter().flatten().for_each(|gram| sums.extend(&gram.0[pass.filled()]));
             Answer { number, question, sums }
         });
         self.journal.keep(number, answer);

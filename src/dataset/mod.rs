@@ -382,7 +382,9 @@ impl Dataset {
 
     /// Bytes that reading one of the selected matrices takes.
     pub fn memory(&self) -> f64 {
-        (self.n_frames as f64).powi(2) * size_of::<f32>() as f64 + bands::BAND as f64 + self.memory_beside()
+        let values = (self.n_frames as f64).powi(2);
+        let band = (bands::BAND as f64).min(values * size_of::<f64>() as f64);
+        values * size_of::<f32>() as f64 + band + self.memory_beside()
     }
 
     /// The selected frames, from 0 in the file.
