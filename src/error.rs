@@ -63,6 +63,9 @@ pub enum Error {
     Stopped(String),
 }
 
+/// What the system says of a file that is larger than may be.
+const TOO_LARGE: &str = "File too large";
+
 /// A problem of the configuration file, with the place that causes it.
 #[derive(Debug, Clone)]
 pub struct ConfigProblem {
@@ -116,7 +119,11 @@ impl Error {
 
     /// A failed read or write.
     pub fn io(action: &'static str, path: &Path, source: impl std::fmt::Display) -> Self {
-        Error::Io { action, path: path.to_path_buf(), message: source.to_string() }
+        let mut message = source.to_string();
+        if message.contains(TOO_LARGE) {
+            message.push_str("; raise the limit on the size of files (`ulimit -f`), or write to another file system");
+        }
+        Error::Io { action, path: path.to_path_buf(), message }
     }
 }
 

@@ -3,11 +3,13 @@
 //! Folders may be shared: somebody else who may write there can exchange any name at any moment. So a temporary file is
 //! opened once, by a name that nothing had before, and written through that descriptor only.
 
+use std::collections::BTreeSet;
 use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use nix::fcntl::OFlag;
 
@@ -17,6 +19,27 @@ use crate::{Error, Result};
 pub const TEMPORARY: &str = ".part";
 /// How they begin, unless another prefix is asked for.
 const PREFIX: &str = ".homodyne-";
+
+/// Temporary files that are being filled.
+static INCOMPLETE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// A temporary file in [`INCOMPLETE`], as long as it is being filled.
+struct Incomplete(PathBuf);
+
+impl Drop for Incomplete {
+    fn drop(&mut self) {
+        INCOMPLETE.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+    }
+}
+
+/// Removes all temporary files that are being filled, for a process that is about to end: no other is begun any more.
+pub fn remove_incomplete() {
+    let incomplete = INCOMPLETE.lock().unwrap_or_else(PoisonError::into_inner);
+    for file in &*incomplete {
+        let _ = std::fs::remove_file(file);
+    }
+    std::mem::forget(incomplete);
+}
 
 /// Writes a file of these bytes, as [`replace`] does.
 ///
@@ -53,12 +76,18 @@ pub fn replace_by<E: std::fmt::Display>(
         _ => Path::new("."),
     };
     let failed = |e: io::Error| Error::io("write", path, e);
-    let mut temporary = tempfile::Builder::new()
-        .prefix(prefix)
-        .suffix(TEMPORARY)
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder)
-        .map_err(failed)?;
+    let (mut temporary, _incomplete) = {
+        let mut incomplete = INCOMPLETE.lock().unwrap_or_else(PoisonError::into_inner);
+        let temporary = tempfile::Builder::new()
+            .prefix(prefix)
+            .suffix(TEMPORARY)
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(folder)
+            .map_err(failed)?;
+        incomplete.insert(temporary.path().to_path_buf());
+        let guard = Incomplete(temporary.path().to_path_buf());
+        (temporary, guard)
+    };
     write(temporary.as_file_mut()).map_err(|e| Error::io("write", path, e))?;
     temporary.as_file().sync_all().map_err(failed)?;
     let (ours, there) = (temporary.as_file().metadata(), temporary.path().symlink_metadata());

@@ -3,6 +3,7 @@
 //! See `ARCHITECTURE.md` for the rooms and the way of the data through them.
 
 pub mod benchmark;
+pub mod buffers;
 pub mod checkpoint;
 pub mod cli;
 pub mod cluster;
@@ -16,6 +17,7 @@ pub mod gram;
 pub mod model;
 pub mod output;
 pub mod sampler;
+pub mod signals;
 pub mod solver;
 pub mod telemetry;
 pub mod text;

@@ -25,7 +25,7 @@ use homodyne_mpi::dataset::{Layout, Selection};
 use homodyne_mpi::model::AnalysisMode;
 use homodyne_mpi::output::Results;
 use homodyne_mpi::text::printable;
-use homodyne_mpi::{Error, Result, commands, gram, telemetry};
+use homodyne_mpi::{Error, Result, commands, gram, signals, telemetry};
 
 /// Exit code of a rank that panicked.
 const PANICKED: u8 = 5;
@@ -37,10 +37,14 @@ const TO_FIT: &str = "\nTo fit: homodyne-mpi --config FILE\n";
 const FIRST_SPEAKS: Duration = Duration::from_millis(300);
 
 fn main() -> ExitCode {
+    signals::let_large_writes_fail();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(answer) => return not_parsed(&answer),
     };
+    if !matches!(cli.command, None | Some(Command::Benchmark(_))) {
+        signals::clean_up_when_ended();
+    }
     let outcome = match refused(&cli) {
         Some(message) => Err(Error::Usage(message)),
         // one of many processes does the work of a command that knows nothing of ranks
@@ -170,11 +174,11 @@ fn simulate(args: &SimulateArgs) -> Result<()> {
 }
 
 fn inspect(args: &InspectArgs) -> Result<()> {
-    let (mut selection, configured, plotting) = match &args.config {
-        None => (Selection::default(), None, PlotConfig::default()),
+    let (mut selection, configured, plotting, limit) = match &args.config {
+        None => (Selection::default(), None, PlotConfig::default(), None),
         Some(path) => {
             let config = config::load(path, &Overrides::default())?;
-            (config.selection, config.log_level, config.plotting)
+            (config.selection, config.log_level, config.plotting, config.performance.memory_limit_gb)
         }
     };
     telemetry::start_logging(level(args.verbosity, configured), 0);
@@ -182,7 +186,7 @@ fn inspect(args: &InspectArgs) -> Result<()> {
     selection.dt = args.dt.or(selection.dt);
     let inputs = args.config.iter().chain([&args.file]).cloned().collect();
     let plots = plots((args.plot, &args.plot_dir), Path::new(""), &plotting, args.force, inputs);
-    commands::inspect(&args.file, &selection, plots.as_ref(), &mut std::io::stdout())
+    commands::inspect(&args.file, &selection, plots.as_ref(), limit, &mut std::io::stdout())
 }
 
 /// Where pictures go, if any are asked for.

@@ -19,6 +19,9 @@ use crate::solver::{OneScaling, Stage};
 
 /// Passes on coarse levels that take less are cheaper made again than kept.
 const WORTH_KEEPING: Duration = Duration::from_millis(200);
+/// Most numbers of answers that a stage keeps, 128 MB: a search over thousands of angles would have gigabytes. What isn't kept a
+/// restart makes anew.
+const MOST_NUMBERS: usize = 16 << 20;
 
 /// One answer of the objective.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -209,10 +212,12 @@ impl Journal {
         }
     }
 
-    /// Keeps an answer that has been given, made anew or not; where it was cheap `answer` is `None`.
+    /// Keeps an answer that has been given, made anew or not, unless those of this stage have become too large; where it was cheap
+    /// `answer` is `None`.
     fn keep(&self, number: u64, answer: Option<Answer>) {
         let mut state = self.state.borrow_mut();
-        state.answers.extend(answer);
+        let kept: usize = state.answers.iter().map(|kept| kept.sums.len()).sum();
+        state.answers.extend(answer.filter(|answer| kept + answer.sums.len() <= MOST_NUMBERS));
         state.part.take_if(|part| part.number <= number);
     }
 
@@ -312,7 +317,8 @@ impl Objective for Recorded<'_> {
         let begin = Instant::now();
         let grams = self.make(level, points, pass, (number, question))?;
         let answer = (level == 0 || begin.elapsed() > WORTH_KEEPING).then(|| {
-            let sums = grams.iter().flatten().flat_map(|gram| gram.0[pass.filled()].iter().copied()).collect();
+            let mut sums = Vec::with_capacity(width);
+            grams.iter().flatten().for_each(|gram| sums.extend(&gram.0[pass.filled()]));
             Answer { number, question, sums }
         });
         self.journal.keep(number, answer);

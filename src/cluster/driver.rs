@@ -84,8 +84,8 @@ impl<'w> Driver<'w> {
         let threads = thread_plan(world, setup.threads);
         let dealing = Dealing::new(&setup.experiment, world.size());
         let reductions = (0..dealing.levels.len()).map(|level| Reduction::new(&dealing, level)).collect();
-        let stores = dealing.stores(0, setup.streaming.is_some());
-        let sigma = if setup.weighted { dealing.stores(0, false) } else { Vec::new() };
+        let stores = dealing.stores(0, setup.streaming.is_some())?;
+        let sigma = if setup.weighted { dealing.stores(0, false)? } else { Vec::new() };
         let pool = Arc::new(thread_pool(0, threads.threads)?);
         let passes = vec![0; dealing.levels.len()];
         Ok(Self {

@@ -1,4 +1,5 @@
-//! Signals that ask a run to save what it has and stop: SIGTERM, SIGINT, SIGUSR1, SIGUSR2.
+//! Signals that ask a run to save what it has and stop: SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGHUP (the terminal is closed) and
+//! SIGXCPU (the limit on the time of the processor is near).
 //!
 //! A handler does no more than note the signal. Every rank sends its note along with the sums of a pass, so it is enough to
 //! signal one of them. A second SIGINT ends the process at once.
@@ -7,16 +8,23 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU};
 use signal_hook::flag;
 
-use crate::{Error, Result};
+use crate::{Error, Result, signals};
 
 /// What shells make of a process that SIGINT ended.
 const INTERRUPTED: i32 = 128 + SIGINT;
 
 /// Signals caught, with their names.
-const CAUGHT: [(i32, &str); 4] = [(SIGTERM, "SIGTERM"), (SIGINT, "SIGINT"), (SIGUSR1, "SIGUSR1"), (SIGUSR2, "SIGUSR2")];
+const CAUGHT: [(i32, &str); 6] = [
+    (SIGTERM, "SIGTERM"),
+    (SIGINT, "SIGINT"),
+    (SIGUSR1, "SIGUSR1"),
+    (SIGUSR2, "SIGUSR2"),
+    (SIGHUP, "SIGHUP"),
+    (SIGXCPU, "SIGXCPU"),
+];
 
 /// The signals that came to this process.
 #[derive(Debug, Default)]
@@ -25,7 +33,7 @@ pub(super) struct Interrupts {
 }
 
 impl Interrupts {
-    /// Catches them from now on.
+    /// Catches them from now on, but for a SIGHUP that `nohup` wants to be ignored.
     ///
     /// # Errors
     /// When the system refuses.
@@ -35,7 +43,7 @@ impl Interrupts {
         // the order matters: the first SIGINT arms what the second one meets
         flag::register_conditional_shutdown(SIGINT, INTERRUPTED, Arc::clone(&again)).map_err(refused)?;
         flag::register(SIGINT, again).map_err(refused)?;
-        for (signal, _) in CAUGHT {
+        for (signal, _) in CAUGHT.into_iter().filter(|&(signal, _)| signal != SIGHUP || !signals::is_ignored(SIGHUP)) {
             flag::register_usize(signal, Arc::clone(&last), signal as usize).map_err(refused)?;
         }
         Ok(Self { last })
@@ -102,7 +110,7 @@ mod tests {
     fn a_signal_is_noted_and_named() {
         let interrupts = Interrupts::install(0).unwrap();
         assert_eq!(interrupts.pending(), 0);
-        for (signal, text) in CAUGHT {
+        for (signal, text) in CAUGHT.into_iter().filter(|&(signal, _)| !signals::is_ignored(signal)) {
             raise(signal).unwrap();
             assert_eq!(name(interrupts.pending()), text);
         }

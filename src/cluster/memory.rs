@@ -2,12 +2,20 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+
 /// Memory of the machine, bytes.
 pub fn physical() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find(|l| l.starts_with("MemTotal:"))?;
     let kb: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kb * 1024.0)
+}
+
+/// What the shell's limit on the addresses of a process (`ulimit -v`) leaves beside those in use, bytes; `None` without one.
+pub fn left_by_shell() -> Option<f64> {
+    let (limit, _) = getrlimit(Resource::RLIMIT_AS).ok()?;
+    (limit != RLIM_INFINITY).then(|| limit.saturating_sub(of_status("VmSize:")) as f64)
 }
 
 /// Largest resident memory so far, bytes; 0 where the kernel doesn't say.

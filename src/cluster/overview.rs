@@ -1,5 +1,7 @@
 //! Looking at the data of all ranks: each makes its part of the overview, and rank 0 puts them together angle by angle.
 
+use std::collections::BTreeMap;
+
 use super::World;
 use crate::gram::overview::{Overview, View};
 use crate::gram::{CpuEngine, Level};
@@ -15,11 +17,10 @@ type Part = Result<Vec<(usize, Overview)>>;
 pub(super) fn gather(world: &World, engine: &CpuEngine, level: &Level, view: &View) -> Result<Vec<Overview>> {
     let own: Part = engine.overview(view);
     let trouble = world.gather_texts(&own.as_ref().err().map(Error::to_string).unwrap_or_default());
-    let mut own = own.unwrap_or_default();
+    let mut own: BTreeMap<usize, Overview> = own.unwrap_or_default().into_iter().collect();
     let mut whole = Vec::new();
     for angle in 0..level.plan.n_angles {
-        let at = own.iter().position(|(of, _)| *of == angle);
-        let part = at.map(|at| own.swap_remove(at).1);
+        let part = own.remove(&angle);
         if world.rank() != 0 {
             // sums and numbers always have a form
             world.gather_bytes(&part.map(|part| postcard::to_stdvec(&part).unwrap_or_default()).unwrap_or_default());

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::record::Recorded;
 use super::rounds::RoundPlan;
 use crate::gram::gpu::DeviceChoice;
-use crate::gram::{CpuEngine, Level, Precision, TileReader, TileStore, Tolerance, tree};
+use crate::gram::{CpuEngine, Lane, Level, Precision, TileReader, TileStore, Tolerance, tree};
 use crate::model::Experiment;
-use crate::{Error, Result};
+use crate::{Error, Result, buffers};
 
 /// Sent by rank 0 once, after it has opened the data.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -133,12 +133,22 @@ impl Dealing {
     }
 
     /// Empty stores for one rank; without any tile where the data are `elsewhere`.
-    pub fn stores(&self, rank: usize, elsewhere: bool) -> Vec<TileStore> {
-        let store = |(level, ranges): (&Level, &Vec<Range<usize>>)| {
+    ///
+    /// # Errors
+    /// [`Error::Memory`] where there is none.
+    pub fn stores(&self, rank: usize, elsewhere: bool) -> Result<Vec<TileStore>> {
+        let tiles = |ranges: &[Range<usize>]| {
             let Range { start, end } = ranges[rank];
-            TileStore::new(&level.plan, start..if elsewhere { start } else { end })
+            start..if elsewhere { start } else { end }
         };
-        self.levels.iter().zip(&self.ranges).map(store).collect()
+        let lanes = |(level, ranges): (&Level, &Vec<Range<usize>>)| {
+            let plan = &level.plan;
+            tiles(ranges).map(|tile| plan.tiles[tile % plan.per_angle()].n_lanes).sum::<usize>()
+        };
+        let levels = || self.levels.iter().zip(&self.ranges);
+        let bytes = levels().map(lanes).sum::<usize>() * size_of::<Lane>();
+        buffers::check(bytes, || format!("the data of rank {rank}, of which more ranks on more nodes each hold less"))?;
+        Ok(levels().map(|(level, ranges)| TileStore::new(&level.plan, tiles(ranges))).collect())
     }
 }
 

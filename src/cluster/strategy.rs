@@ -76,7 +76,7 @@ impl NodeShare {
     /// That of this process, on a node of so many ranks.
     pub(super) fn own(ranks: usize) -> Self {
         // a limit that can't be understood rank 0 refuses
-        Self { ranks, limit: MemoryLimit::find(None).map_or(f64::INFINITY, |limit| limit.bytes) }
+        Self { ranks, limit: MemoryLimit::find(None, ranks).map_or(f64::INFINITY, |limit| limit.bytes) }
     }
 }
 
@@ -90,12 +90,12 @@ pub struct MemoryLimit {
 }
 
 impl MemoryLimit {
-    /// What was configured, else `HOMODYNE_MEMORY_LIMIT` (GB), else 80 % of what the job may use: the least of the control
-    /// group's limit, Slurm's allocation and the physical memory.
+    /// What was configured, else `HOMODYNE_MEMORY_LIMIT` (GB), else 80 % of what so many `ranks` of a node may use: the least of the
+    /// control group's limit, Slurm's allocation, the shell's limit (`ulimit -v`) and the physical memory.
     ///
     /// # Errors
     /// When the environment's value is not a positive number.
-    pub fn find(configured_gb: Option<f64>) -> Result<Self> {
+    pub fn find(configured_gb: Option<f64>, ranks: usize) -> Result<Self> {
         if let Some(gb) = configured_gb {
             return Ok(Self { bytes: gb * GB, source: "performance.memory_limit_gb".into() });
         }
@@ -117,7 +117,10 @@ impl MemoryLimit {
         let group = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let group = group_limit(Path::new("/sys/fs/cgroup"), &group).map(|bytes| (bytes, "the control group's limit"));
         let physical = super::memory::physical().map(|bytes| (bytes, "the physical memory"));
-        let least = [slurm, group, physical].into_iter().flatten().min_by(|a, b| a.0.total_cmp(&b.0));
+        // every process may have as much
+        let shell =
+            super::memory::left_by_shell().map(|bytes| (bytes * ranks as f64, "the shell's limit (`ulimit -v`)"));
+        let least = [slurm, group, shell, physical].into_iter().flatten().min_by(|a, b| a.0.total_cmp(&b.0));
         let (bytes, name) = least.unwrap_or((f64::INFINITY, "no limit found"));
         Ok(Self { bytes: SHARE_OF_MEMORY * bytes, source: format!("80 % of {name}") })
     }
@@ -127,7 +130,7 @@ impl MemoryLimit {
     /// # Errors
     /// As [`Self::find`], on rank 0.
     pub fn of_tightest_node(world: &World, configured_gb: Option<f64>) -> Result<(Self, usize)> {
-        let own = Self::find(configured_gb)?;
+        let own = Self::find(configured_gb, world.ranks_on_node())?;
         let nodes = world.nodes().iter().enumerate();
         // a limit in the configuration holds for every node
         let limits = nodes.map(|(rank, node)| (rank, node.ranks, configured_gb.map_or(node.limit, |_| own.bytes)));
@@ -244,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_configured_limit_wins() {
-        assert_eq!(MemoryLimit::find(Some(2.0)).unwrap().bytes, 2.0 * GB);
-        assert!(MemoryLimit::find(None).unwrap().bytes > 0.0);
+        assert_eq!(MemoryLimit::find(Some(2.0), 1).unwrap().bytes, 2.0 * GB);
+        assert!(MemoryLimit::find(None, 1).unwrap().bytes > 0.0);
     }
 }

@@ -205,10 +205,10 @@ fn obey(world: &World) -> Result<u8> {
                 let plan = thread_plan(world, setup.threads);
                 let dealing = Dealing::new(&setup.experiment, world.size());
                 let pool = thread_pool(world.rank(), plan.threads)?;
-                let mut stores = dealing.stores(world.rank(), setup.streaming.is_some());
+                let mut stores = dealing.stores(world.rank(), setup.streaming.is_some())?;
                 // rank 0 is busy with the first matrix
                 pool.install(|| stores.iter_mut().for_each(TileStore::touch));
-                let sigma = if setup.weighted { dealing.stores(world.rank(), false) } else { Vec::new() };
+                let sigma = if setup.weighted { dealing.stores(world.rank(), false)? } else { Vec::new() };
                 state = Some(Ready {
                     setup,
                     dealing,

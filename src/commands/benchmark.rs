@@ -23,7 +23,7 @@ const COMPLETIONS: usize = 30;
 /// Too little memory, a number of threads that can't be started, a file that can't be written.
 pub fn benchmark(world: &World, plan: &Plan, json: Option<&Path>, out: &mut impl Write) -> Result<()> {
     let needed = Sample::bytes(plan.shape) + plan.memory as f64;
-    MemoryLimit::find(None)?.check_for(needed, "the benchmark needs", "try `--quick`")?;
+    MemoryLimit::find(None, 1)?.check_for(needed, "the benchmark needs", "try `--quick`")?;
     let (machine, mut rows) = while_others_rest(world, || measure(plan))?;
     if world.size() > 1 {
         let sample = Sample::experiment(AnalysisMode::LaminarFlow, plan.shape);

@@ -61,8 +61,12 @@ pub fn convert(c: &Conversion, out: &mut impl Write) -> Result<()> {
     if dataset.has_sigma_by_pair() {
         remarks.warnings.push("σ of every entry of c2 isn't in the new file: it isn't converted".into());
     }
-    let limit = MemoryLimit::find(c.memory_limit_gb)?;
-    limit.check_for(spec.memory(), &format!("converting {} frames needs", spec.n_frames), "select fewer frames")?;
+    let limit = MemoryLimit::find(c.memory_limit_gb, 1)?;
+    limit.check_for(
+        spec.memory() + dataset.memory_beside(),
+        &format!("converting {} frames needs", spec.n_frames),
+        "select fewer frames",
+    )?;
 
     let mut progress = Progress::new(true);
     let mut n_missing = 0;

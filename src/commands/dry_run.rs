@@ -41,7 +41,7 @@ pub fn dry_run(world: &World, config: &Config, out: &mut impl Write) -> Result<(
     let experiment = experiment(config, &dataset)?;
     let scaling = Choice::new(config, &experiment)?;
     let threads = config.performance.threads;
-    let holding = Holding::new(world, config, &experiment, dataset.has_sigma_by_pair());
+    let holding = Holding::new(world, config, &experiment, &dataset);
     let batch_pairs = holding.as_ref().ok().and_then(|holding| holding.strategy.batch_pairs());
     let precision = config.performance.precision;
     let setup = Setup {
@@ -170,8 +170,7 @@ impl Printed<'_> {
     fn memory(&self) -> String {
         let found = MemoryLimit::of_tightest_node(self.world, self.config.performance.memory_limit_gb);
         let on_node = found.as_ref().map_or(self.world.ranks_on_node(), |(_, ranks)| *ranks);
-        let by_pair = self.dataset.has_sigma_by_pair();
-        let needed = holding::in_memory(self.world, on_node, self.experiment, by_pair) / GB;
+        let needed = holding::in_memory(self.world, on_node, self.experiment, self.dataset) / GB;
         let all = format!("{needed:.2} GB on a node with all data in memory");
         match found {
             Ok((limit, _)) => format!("{all}; {:.2} GB allowed ({})", limit.bytes / GB, limit.source),

@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::differences::{in_fitting, in_full_matrices};
-use super::holding::Holding;
+use super::holding::{self, Holding};
 use super::keeper::{Going, Keeper};
 use super::opening::{experiment, open};
 use super::reading::{self, Found};
@@ -27,7 +27,8 @@ use crate::gram::{Level, Objective, Tolerance};
 use crate::model::{Experiment, ScalingMode};
 use crate::output::quality::{SmoothPart, smoothness};
 use crate::output::{
-    DataSummary, Folder, LostBlock, Report, Truth, closing_report, diagnosis, draw, views, write, write_draws,
+    DataSummary, Folder, LostBlock, Report, Truth, closing_report, diagnosis, draw, memory_of_views, views, write,
+    write_draws,
 };
 use crate::sampler::summary::Summary;
 use crate::solver::{self, Event, Fit, Iteration, OneScaling, Robust, Sigma, Task, Weighted};
@@ -65,7 +66,7 @@ pub fn fit(world: &World, config: &Config, asked: &Asked, out: &mut impl Write) 
     let dataset = phases.time("opening", || open(config))?;
     let experiment = experiment(config, &dataset)?;
     in_fitting(&experiment).iter().for_each(|line| log::info!("{line}"));
-    let holding = Holding::new(world, config, &experiment, dataset.has_sigma_by_pair())?;
+    let holding = Holding::new(world, config, &experiment, &dataset)?;
     device(config.performance.device)?;
     let scaling = Choice::new(config, &experiment)?;
     let folder = Folder::probe(&config.output.directory)?;
@@ -271,9 +272,15 @@ impl Run<'_> {
         let mut written = phases.time("writing", || pool.install(|| write(&report, self.dataset, folder)))?;
         written.extend(phases.time("writing", || write_draws(&report, &journal.draws().borrow().draws(), folder))?);
         if self.config.output.html || self.config.plotting.save {
-            report.phases = phases.all();
-            progress.doing("drawing the report and pictures");
-            written.extend(phases.time("drawing", || pool.install(|| draw(&report, &view, &seen, folder)))?);
+            let needed = memory_of_views(&report, &view, pool.current_num_threads());
+            match holding::room_for_views(self.world, &report, needed) {
+                Ok(()) => {
+                    report.phases = phases.all();
+                    progress.doing("drawing the report and pictures");
+                    written.extend(phases.time("drawing", || pool.install(|| draw(&report, &view, &seen, folder)))?);
+                }
+                Err(error) => log::warn!("{error}; there will be no page and no pictures"),
+            }
         }
         report.phases = phases.all();
         report.seconds = phases.total().as_secs_f64();

@@ -3,9 +3,11 @@
 use super::reading::{self, Manner};
 use crate::cluster::{GB, MemoryLimit, Strategy, World};
 use crate::config::Config;
+use crate::dataset::Dataset;
 use crate::gram::Level;
 use crate::gram::gpu::{self, DeviceChoice};
 use crate::model::Experiment;
+use crate::output::Report;
 use crate::{Error, Result};
 
 /// Memory of a rank without data: libraries, threads, results.
@@ -16,6 +18,8 @@ const TABLES: f64 = 600.0;
 const LARGEST_TILES: f64 = 4e6;
 /// Memory of the host for a GPU: what batches are copied from, and some 300 MB that drivers are known to take.
 const GPU: f64 = gpu::STAGING as f64 + 300e6;
+/// Memory for looking at the data that a run of usual size has beside all limits.
+const VIEWS: f64 = 128e6;
 /// Memory of packing what goes into a scratch file.
 const PACKING: f64 = 24e6;
 
@@ -33,15 +37,16 @@ pub(super) struct Holding {
 }
 
 impl Holding {
-    /// For a run on these ranks; `by_pair`: every pair has a σ of its own.
+    /// For a run on these ranks.
     ///
     /// # Errors
     /// [`Error::Memory`] where the limit doesn't allow what is asked for.
-    pub fn new(world: &World, config: &Config, experiment: &Experiment, by_pair: bool) -> Result<Self> {
+    pub fn new(world: &World, config: &Config, experiment: &Experiment, dataset: &Dataset) -> Result<Self> {
         let (limit, on_node) = MemoryLimit::of_tightest_node(world, config.performance.memory_limit_gb)?;
         let ranks = (world.size(), on_node);
+        let (by_pair, beside) = (dataset.has_sigma_by_pair(), dataset.memory_beside());
         let mut parallel = config.performance.parallel_reading && world.size() > 1;
-        let mut sizes = Sizes::new(experiment, ranks, by_pair, parallel);
+        let mut sizes = Sizes::new(experiment, ranks, (by_pair, beside), parallel);
         if config.performance.device != DeviceChoice::Cpu && gpu::available().is_ok() {
             sizes.rank += GPU;
         }
@@ -53,14 +58,14 @@ impl Holding {
                 limit.bytes / GB
             );
             parallel = false;
-            sizes = Sizes { rank: sizes.rank, ..Sizes::new(experiment, ranks, by_pair, false) };
+            sizes = Sizes { rank: sizes.rank, ..Sizes::new(experiment, ranks, (by_pair, beside), false) };
         }
         let (strategy, why) = match config.performance.strategy {
             Some(strategy) => (strategy, "as configured"),
             None => (Strategy::by_size(experiment.n_points()), "by the number of matrix entries"),
         };
         let forced = config.performance.strategy;
-        let on_their_way = reading::most_on_their_way(experiment, sizes.packed, sizes.readers);
+        let on_their_way = reading::most_on_their_way(experiment, beside, sizes.packed, sizes.readers);
         let held = Self { strategy, why, keep: None, reading: Manner { parallel, on_their_way } };
         match forced {
             Some(Strategy::Streaming) if parallel => {
@@ -106,8 +111,23 @@ impl Holding {
 }
 
 /// Bytes that a run needs to hold all its data on the node with the least memory a rank, which has so many ranks.
-pub(super) fn in_memory(world: &World, on_node: usize, experiment: &Experiment, by_pair: bool) -> f64 {
-    Sizes::new(experiment, (world.size(), on_node), by_pair, false).in_memory()
+pub(super) fn in_memory(world: &World, on_node: usize, experiment: &Experiment, dataset: &Dataset) -> f64 {
+    let matrices = (dataset.has_sigma_by_pair(), dataset.memory_beside());
+    Sizes::new(experiment, (world.size(), on_node), matrices, false).in_memory()
+}
+
+/// Refuses to look at the data where that needs more memory than the limit leaves beside what is in use.
+///
+/// # Errors
+/// [`Error::Memory`], saying for how many angles.
+pub(super) fn room_for_views(world: &World, report: &Report, needed: f64) -> Result<()> {
+    if needed <= VIEWS {
+        return Ok(());
+    }
+    let limit = MemoryLimit::find(report.config.performance.memory_limit_gb, world.ranks_on_node())?;
+    let in_use = report.ranks.iter().take(world.ranks_on_node()).map(|rank| rank.peak_memory as f64).sum::<f64>();
+    let what = format!("looking at the residuals of {} angles, beside the fit, needs", report.experiment.n_angles());
+    limit.check_for(in_use + needed, &what, "set `plotting.save_plots: false` and `output.formats.html: false`")
 }
 
 /// What a run needs on the node with the least memory a rank, bytes; what rank 0 needs for reading is counted there.
@@ -131,7 +151,14 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn new(experiment: &Experiment, (ranks, ranks_on_node): (usize, usize), by_pair: bool, parallel: bool) -> Self {
+    /// For so many ranks, on all nodes and on one, and matrices that may have a σ for every pair and take so many bytes beside
+    /// themselves when they are read.
+    fn new(
+        experiment: &Experiment,
+        (ranks, ranks_on_node): (usize, usize),
+        (by_pair, beside): (bool, f64),
+        parallel: bool,
+    ) -> Self {
         let levels = Level::all(experiment.n_frames, experiment.n_angles());
         let packed = levels.iter().map(Level::bytes).sum();
         let readers = if parallel { ranks.min(experiment.n_angles()) } else { 1 };
@@ -144,8 +171,8 @@ impl Sizes {
             share: ranks_on_node as f64 / ranks as f64,
             rank: RANK + TABLES * frames,
             readers,
-            reading: readers.min(ranks_on_node) as f64 * reading::memory(experiment, packed, readers),
-            matrix: reading::one_at_a_time(experiment),
+            reading: readers.min(ranks_on_node) as f64 * reading::memory(experiment, beside, packed, readers),
+            matrix: reading::one_at_a_time(experiment, beside),
         }
     }
 

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use super::plots::{Plots, Plotted};
+use crate::cluster::MemoryLimit;
 use crate::dataset::{Dataset, MatrixReport, Selection, TwoTime, rings, short};
 use crate::output::Table;
 use crate::output::pictures::Shown;
@@ -13,14 +14,25 @@ use crate::{Error, Result};
 /// Prints what was found in `file` on `out`, and draws it where `plots` asks for that.
 ///
 /// Without a q in the selection all rings are shown. Matrices that can't be used are reported in their line, and the
-/// first such error is returned at the end. Errors: those of [`Dataset::open`], except for several rings and a missing
-/// time step, which are shown.
-pub fn inspect(file: &Path, selection: &Selection, plots: Option<&Plots>, out: &mut impl Write) -> Result<()> {
+/// first such error is returned at the end. Where one is too large for the memory (`limit_gb`, else the environment's or the
+/// machine's), all is said that is known without reading them. Errors: those of [`Dataset::open`], except for several rings and a
+/// missing time step, which are shown; [`Error::Memory`].
+pub fn inspect(
+    file: &Path,
+    selection: &Selection,
+    plots: Option<&Plots>,
+    limit_gb: Option<f64>,
+    out: &mut impl Write,
+) -> Result<()> {
     let dataset = Dataset::open_for_inspection(file, selection)?;
+    let limit = MemoryLimit::find(limit_gb, 1)?;
+    let what = format!("looking at matrices of {} frames needs", dataset.n_frames);
+    let too_large =
+        limit.check_for(dataset.memory(), &what, "select fewer frames in a configuration (`--config`)").err();
     plots.map_or(Ok(()), |plots| plots.prepare(&dataset.phi()))?;
-    let mut seen = Seen { wants_cells: plots.is_some(), ..Seen::default() };
+    let mut seen = Seen { wants_cells: plots.is_some(), trouble: too_large, ..Seen::default() };
     super::heard(print(&dataset, file, &mut seen, out))?;
-    if let Some(plots) = plots {
+    if let Some(plots) = plots.filter(|_| !matches!(seen.trouble, Some(Error::Memory(_)))) {
         let drawn = super::plots::draw(&seen.plotted, &[Shown::Data], dataset.dt, dataset.n_frames, plots)?;
         super::heard(writeln!(out, "\n{}", super::plots::summary(&drawn)))?;
     }
@@ -83,6 +95,22 @@ fn print(d: &Dataset, file: &Path, seen: &mut Seen, out: &mut impl Write) -> std
     writeln!(out, "\nmatrices")?;
     table.print(out)?;
 
+    let remarks =
+        if matches!(seen.trouble, Some(Error::Memory(_))) { Vec::new() } else { matrices(d, file, seen, out)? };
+    for remark in remarks {
+        writeln!(out, "  {remark}")?;
+    }
+    for (title, lines) in [("notes", &d.notes), ("warnings", &d.warnings)] {
+        if !lines.is_empty() {
+            writeln!(out, "\n{title}")?;
+            lines.iter().try_for_each(|line| writeln!(out, "  {line}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// What reading the selected matrices shows; returns what else there is to say of them.
+fn matrices(d: &Dataset, file: &Path, seen: &mut Seen, out: &mut impl Write) -> std::io::Result<Vec<String>> {
     let columns = ["slot", "triangle", "dead", "missing", "min", "mean", "max"];
     let mut table = Table::new(&columns, &[1]);
     let (mut remarks, mut buffer) = (Vec::new(), TwoTime::default());
@@ -124,16 +152,7 @@ fn print(d: &Dataset, file: &Path, seen: &mut Seen, out: &mut impl Write) -> std
     progress.finish();
     writeln!(out, "\nselected matrices, off the diagonal")?;
     table.print(out)?;
-    for remark in remarks {
-        writeln!(out, "  {remark}")?;
-    }
-    for (title, lines) in [("notes", &d.notes), ("warnings", &d.warnings)] {
-        if !lines.is_empty() {
-            writeln!(out, "\n{title}")?;
-            lines.iter().try_for_each(|line| writeln!(out, "  {line}"))?;
-        }
-    }
-    Ok(())
+    Ok(remarks)
 }
 
 fn file_name(file: &Path) -> String {

@@ -21,23 +21,28 @@ const ALLOWANCE: f64 = 80e6;
 const ON_ITS_WAY: f64 = 1.5;
 
 /// Matrices that may be on their way at once on each of so many ranks that read, at least one: with two, reading overlaps with
-/// dealing; with more, several threads can unpack matrices of one chunk. `packed` is what all ranks will hold, bytes.
-pub(super) fn most_on_their_way(experiment: &Experiment, packed: usize, readers: usize) -> usize {
-    let room = (SHARE * packed as f64 / readers as f64 + ALLOWANCE) / (ON_ITS_WAY * matrix_bytes(experiment));
+/// dealing; with more, several threads can unpack matrices of one chunk. `beside` is what reading one takes beside it (see
+/// [`Dataset::memory_beside`]), `packed` what all ranks will hold, bytes.
+pub(super) fn most_on_their_way(experiment: &Experiment, beside: f64, packed: usize, readers: usize) -> usize {
+    let room = (SHARE * packed as f64 / readers as f64 + ALLOWANCE) / on_its_way(experiment, beside);
     (room as usize).clamp(1, experiment.n_angles().div_ceil(readers))
 }
 
 /// Memory of the matrices on their way on one of so many ranks that read, bytes.
-pub(super) fn memory(experiment: &Experiment, packed: usize, readers: usize) -> f64 {
+pub(super) fn memory(experiment: &Experiment, beside: f64, packed: usize, readers: usize) -> f64 {
     // the library's own reading may hold a matrix twice
-    (most_on_their_way(experiment, packed, readers) as f64 * ON_ITS_WAY * matrix_bytes(experiment))
-        .max(one_at_a_time(experiment))
+    (most_on_their_way(experiment, beside, packed, readers) as f64 * on_its_way(experiment, beside))
+        .max(one_at_a_time(experiment, beside))
 }
 
 /// Memory of one matrix on its way, bytes.
-pub(super) fn one_at_a_time(experiment: &Experiment) -> f64 {
+pub(super) fn one_at_a_time(experiment: &Experiment, beside: f64) -> f64 {
     // as above
-    2.0 * matrix_bytes(experiment)
+    2.0 * matrix_bytes(experiment) + beside
+}
+
+fn on_its_way(experiment: &Experiment, beside: f64) -> f64 {
+    ON_ITS_WAY * matrix_bytes(experiment) + beside
 }
 
 fn matrix_bytes(experiment: &Experiment) -> f64 {
@@ -224,9 +229,9 @@ mod tests {
         let most = |n_angles: usize, n_frames: usize| {
             let experiment = Experiment::sheared(vec![0.0; n_angles], n_frames);
             let packed: usize = Level::all(n_frames, n_angles).iter().map(Level::bytes).sum();
-            let most = most_on_their_way(&experiment, packed, 1);
+            let most = most_on_their_way(&experiment, 0.0, packed, 1);
             assert!(
-                most == 1 || memory(&experiment, packed, 1) <= SHARE * packed as f64 + ALLOWANCE,
+                most == 1 || memory(&experiment, 0.0, packed, 1) <= SHARE * packed as f64 + ALLOWANCE,
                 "{n_angles} × {n_frames}"
             );
             most
@@ -236,5 +241,14 @@ mod tests {
         assert!(most(23, 1000) > 4);
         // so large that a second one would outweigh what overlapping is worth
         assert_eq!(most(11, 20000), 1);
+    }
+
+    #[test]
+    fn chunks_larger_than_what_is_selected_of_them_are_counted() {
+        let experiment = Experiment::sheared(vec![0.0; 20], 100);
+        let (packed, chunk) = (20 * 100 * 100 * 4, 1e9);
+        assert!(most_on_their_way(&experiment, 0.0, packed, 1) > 1);
+        assert_eq!(most_on_their_way(&experiment, chunk, packed, 1), 1);
+        assert!(memory(&experiment, chunk, packed, 1) > chunk);
     }
 }

@@ -86,7 +86,7 @@ pub fn simulate(
         first_frame: 1,
         gzip: 0,
     };
-    MemoryLimit::find(config.performance.memory_limit_gb)?.check_for(
+    MemoryLimit::find(config.performance.memory_limit_gb, 1)?.check_for(
         spec.memory(),
         &format!("simulating {} frames needs", simulation.n_frames),
         "set fewer `simulation.frames`",

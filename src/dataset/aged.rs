@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use hdf5::Hyperslab;
 
 use super::bands::read_rows;
-use super::chunks::narrow;
+use super::chunks::{narrow, unpacking};
 use super::esrf_id02::dimensions;
 use super::hdf::Source;
 use super::rings::short;
@@ -97,13 +97,12 @@ impl Aged {
 
     fn fill(&self, k: usize, frames: &Range<usize>, into: &mut TwoTime) -> std::result::Result<(), String> {
         let n = frames.len();
-        into.resize(n);
         for (i, row) in into.values.chunks_exact_mut(n).enumerate() {
             row[..=i].fill(0.0);
             row[i + 1..].fill(f32::NAN);
         }
         let part = |ages: Range<usize>| Hyperslab::from((k, ages, ..));
-        read_rows(&self.dataset, 1, 0..self.ages.len(), self.lags.len(), part, |a, values| {
+        read_rows::<f64>(&self.dataset, 1, 0..self.ages.len(), self.lags.len(), part, |a, values| {
             for (l, &value) in values.iter().enumerate() {
                 let pair = match (self.ages[a], self.lags[l]) {
                     (Some(sum), Some(lag)) if sum >= lag && (sum - lag).is_multiple_of(2) => {
@@ -155,5 +154,9 @@ impl MatrixReader for Aged {
     fn read(&self, slot: usize, frames: Range<usize>, into: &mut TwoTime) -> Result<()> {
         let path = format!("{}[{slot}]", self.path);
         self.fill(slot, &frames, into).map_err(|e| unreadable(&self.file, &path, &e))
+    }
+
+    fn memory_beside(&self, _: usize, frames: &Range<usize>) -> usize {
+        unpacking(&self.dataset, frames)
     }
 }

@@ -307,7 +307,12 @@ impl<'a> Chunked<'a> {
                     undo(bytes, *mask, bytemuck::cast_slice_mut(band.rows), scratch)?;
                 }
                 Contents::Stored { bytes, mask } => {
-                    chunk.resize(self.chunk.iter().product::<usize>() * self.value.bytes(), 0);
+                    let unpacked = self.chunk.iter().product::<usize>() * self.value.bytes();
+                    if chunk.try_reserve(unpacked.saturating_sub(chunk.len())).is_err() {
+                        let message = format!("unpacks to {unpacked} bytes, for which there is no memory");
+                        return Err(self.named(&self.origin(band.number, piece.column), &message));
+                    }
+                    chunk.resize(unpacked, 0);
                     undo(bytes, *mask, chunk, scratch)?;
                     self.scatter(band.number, piece.column, band.rows, frames, |from, to| {
                         self.value.read(&chunk[from * self.value.bytes()..][..to.len() * self.value.bytes()], to);
@@ -345,6 +350,22 @@ impl<'a> Chunked<'a> {
         let place: Vec<String> = origin.iter().map(u64::to_string).collect();
         format!("the chunk that begins at ({}) {what}", place.join(", "))
     }
+}
+
+/// Bytes that unpacking takes where chunks are larger than what is selected of them: as stored, and by every row of chunks one that
+/// is unpacked and one between two filters; 0 where chunks are smaller, and take little beside the matrix.
+pub(super) fn unpacking(dataset: &hdf5::Dataset, frames: &Range<usize>) -> usize {
+    let Some(chunk) = dataset.chunk() else { return 0 };
+    let value = dataset.dtype().map_or(size_of::<f64>(), |stored| stored.size());
+    let bytes = chunk.iter().fold(value, |bytes, &side| bytes.saturating_mul(side));
+    let &[.., rows, columns] = &chunk[..] else { return 0 };
+    if bytes <= frames.len().saturating_mul(frames.len()).saturating_mul(size_of::<f32>()) {
+        return 0;
+    }
+    let runs = |side: usize| (frames.end - 1) / side.max(1) - frames.start / side.max(1) + 1;
+    let file_size = dataset.file().map_or(usize::MAX, |file| file.size() as usize);
+    let stored = bytes.saturating_mul(runs(rows) * runs(columns)).min(file_size);
+    bytes.saturating_mul(2 * runs(rows)).saturating_add(stored)
 }
 
 /// Frames that the `number`-th run of `side` frames shares with the selected ones.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use hdf5::Hyperslab;
 
 use super::bands::read_rows;
-use super::chunks::narrow;
+use super::chunks::{narrow, unpacking};
 use super::hdf::{Source, shape_text};
 use super::selection::{Found, Purpose, Rings};
 use super::squares::{rounding, unreadable};
@@ -129,12 +129,11 @@ impl Reader {
         into: &mut TwoTime,
     ) -> std::result::Result<(), String> {
         let n = frames.len();
-        into.resize(n);
         let part = |rows: Range<usize>| match self.has_trains {
             true => Hyperslab::from((train, k, rows, frames.clone())),
             false => Hyperslab::from((k, rows, frames.clone())),
         };
-        read_rows(&self.dataset, if self.has_trains { 2 } else { 1 }, frames.clone(), n, part, |row, values| {
+        read_rows::<f64>(&self.dataset, if self.has_trains { 2 } else { 1 }, frames.clone(), n, part, |row, values| {
             let target = &mut into.values[(row - frames.start) * n..][..n];
             target.iter_mut().zip(values).for_each(|(to, &v)| *to = if v == UNUSABLE { f32::NAN } else { narrow(v) });
             Ok(())
@@ -178,6 +177,14 @@ impl MatrixReader for Reader {
             Train::One(train) => self.read_train(train - 1, slot, &frames, into),
         }
         .map_err(|e| unreadable(&self.file, &self.path(slot), &e))
+    }
+
+    fn memory_beside(&self, _: usize, frames: &Range<usize>) -> usize {
+        let sums = match self.train {
+            Train::Mean => (size_of::<f64>() + size_of::<u32>()) * frames.len() * frames.len(),
+            Train::One(_) => 0,
+        };
+        sums + unpacking(&self.dataset, frames)
     }
 
     fn hint(&self) -> &'static str {

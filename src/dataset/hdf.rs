@@ -7,6 +7,7 @@ use hdf5::types::{FixedAscii, FixedUnicode, TypeDescriptor, VarLenAscii, VarLenU
 use hdf5::{Container, Hyperslab};
 
 use super::TwoTime;
+use super::bands::read_rows;
 use super::chunks::Chunked;
 use crate::error::hdf5_reason as reason;
 use crate::{Error, Result};
@@ -270,7 +271,8 @@ impl Source<'_> {
 }
 
 /// Reads frames × frames of a matrix, or of matrix `index` of a stack, as float32: chunks by all threads (see
-/// [`super::chunks`]), anything else in one call of the library, which doesn't touch contiguous data outside the frames.
+/// [`super::chunks`]), anything else by the library, which doesn't touch contiguous data outside the frames. `into` has room for
+/// them.
 ///
 /// The error is what is wrong with the data, without file and path.
 pub(super) fn read_frames(
@@ -280,22 +282,21 @@ pub(super) fn read_frames(
     into: &mut TwoTime,
 ) -> std::result::Result<(), String> {
     let n = frames.len();
-    let chunked = Chunked::new(dataset, index);
-    if chunked.is_some() || (index.is_none() && dataset.shape() == [n, n]) {
-        into.resize(n);
-        return match chunked {
-            Some(chunked) => chunked.read(&frames, &mut into.values),
-            None => dataset.as_reader().read_into_raw(&mut into.values).map(|_| ()).map_err(reason),
-        };
+    if let Some(chunked) = Chunked::new(dataset, index) {
+        return chunked.read(&frames, &mut into.values);
     }
-    (into.n, into.values) = (n, Vec::new());
-    let selection = match index {
-        None => Hyperslab::from((frames.clone(), frames)),
-        Some(k) => Hyperslab::from((k, frames.clone(), frames)),
+    if index.is_none() && dataset.shape() == [n, n] {
+        return dataset.as_reader().read_into_raw(&mut into.values).map(|_| ()).map_err(reason);
+    }
+    let part = |rows: Range<usize>| match index {
+        None => Hyperslab::from((rows, frames.clone())),
+        Some(k) => Hyperslab::from((k, rows, frames.clone())),
     };
-    let block: ndarray::Array2<f32> = dataset.read_slice(selection).map_err(reason)?;
-    into.values = block.into_raw_vec_and_offset().0;
-    Ok(())
+    let axis = usize::from(index.is_some());
+    read_rows::<f32>(dataset, axis, frames.clone(), n, part, |row, values| {
+        into.values[(row - frames.start) * n..][..n].copy_from_slice(values);
+        Ok(())
+    })
 }
 
 fn type_of(container: &Container) -> hdf5::Result<TypeDescriptor> {

@@ -42,8 +42,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
 use crate::file_identity::FileIdentity;
+use crate::{Result, buffers};
 
 pub use fingerprint::{Digest, digest, fingerprint};
 pub use left_out::{DataFilter, LeftOut};
@@ -271,13 +271,18 @@ impl TwoTime {
     }
 
     /// Makes room for N × N values, whose contents are anything.
-    pub(crate) fn resize(&mut self, n: usize) {
-        if self.values.len() != n * n {
+    ///
+    /// # Errors
+    /// [`crate::Error::Memory`].
+    pub(crate) fn resize(&mut self, n: usize) -> Result<()> {
+        let entries = n.saturating_mul(n);
+        if self.values.len() != entries {
             // the old buffer goes before its successor comes: never two matrices at once
-            self.values = Vec::new();
-            self.values = vec![0.0; n * n];
+            (self.n, self.values) = (0, Vec::new());
+            self.values = buffers::zeros(entries, || format!("a matrix of {n} × {n} values"))?;
         }
         self.n = n;
+        Ok(())
     }
 
     /// Number of selected frames N.
@@ -301,8 +306,15 @@ impl TwoTime {
 
 /// Reads matrices of one layout.
 pub(crate) trait MatrixReader: Send + Sync {
-    /// Reads frames `frames` (from 0 in the file) of slot `slot` (an index into [`Dataset::slots`]) as they are stored.
+    /// Reads frames `frames` (from 0 in the file) of slot `slot` (an index into [`Dataset::slots`]) as they are stored into a matrix
+    /// of their number.
     fn read(&self, slot: usize, frames: Range<usize>, into: &mut TwoTime) -> Result<()>;
+
+    /// Bytes that reading these frames of a slot takes beside the matrix, as far as they aren't small: for chunks that are larger
+    /// than what is selected of them, for instance.
+    fn memory_beside(&self, _slot: usize, _frames: &Range<usize>) -> usize {
+        0
+    }
 
     /// What full decorrelation is in the file. Readers of files that hold c2 − 1 add the 1 to all but exact zeros, which
     /// may stand for nothing.
@@ -388,6 +400,25 @@ impl Dataset {
     pub fn sigma(&self) -> Option<Vec<f64>> {
         let all = self.reader.sigma()?;
         Some(self.selected.iter().map(|&s| all[s]).collect())
+    }
+
+    /// Bytes that reading one of the selected matrices takes beside its values, as far as they aren't small.
+    pub fn memory_beside(&self) -> f64 {
+        let frames = self.frames();
+        let largest = self.selected.iter().map(|&slot| self.reader.memory_beside(slot, &frames)).max();
+        largest.unwrap_or(0) as f64
+    }
+
+    /// Bytes that reading one of the selected matrices takes.
+    pub fn memory(&self) -> f64 {
+        let values = (self.n_frames as f64).powi(2);
+        let band = (bands::BAND as f64).min(values * size_of::<f64>() as f64);
+        values * size_of::<f32>() as f64 + band + self.memory_beside()
+    }
+
+    /// The selected frames, from 0 in the file.
+    fn frames(&self) -> Range<usize> {
+        self.first_frame..self.first_frame + self.n_frames
     }
 
     /// φ of the selected matrices, degree.

@@ -5,6 +5,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
+use super::chunks::unpacking;
 use super::hdf::{Source, read_frames, shape_text};
 use super::selection::{Cut, Found, Rings};
 use super::squares::{rounding, unreadable};
@@ -127,6 +128,11 @@ impl MatrixReader for Reader {
     fn read(&self, slot: usize, frames: Range<usize>, into: &mut TwoTime) -> Result<()> {
         read_frames(&self.dataset, Some(slot), frames, into)
             .map_err(|e| unreadable(&self.file, &format!("{C2}[{slot}]"), &e))
+    }
+
+    fn memory_beside(&self, _: usize, frames: &Range<usize>) -> usize {
+        let of_sigma = self.by_pair.as_ref().map_or(0, |dataset| unpacking(dataset, frames));
+        unpacking(&self.dataset, frames).max(of_sigma)
     }
 
     fn sigma(&self) -> Option<&[f64]> {

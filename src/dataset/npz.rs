@@ -321,7 +321,6 @@ impl Reader {
         let (element, n) = (self.header.element, self.header.shape[1]);
         let row_bytes = element.size() * n;
         let start = self.header.length + slot as u64 * n as u64 * row_bytes as u64;
-        into.resize(frames.len());
         let mut place = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
         let mut stream = match place.take() {
             Some(stream) if stream.at <= start => stream,

@@ -67,7 +67,8 @@ impl Dataset {
     /// # Errors
     /// [`Error::Data`]: unreadable data.
     pub(crate) fn read_sigma_as_stored(&self, k: usize, report: &MatrixReport, sigma: &mut TwoTime) -> Result<()> {
-        self.reader.read_sigma(self.selected[k], self.first_frame..self.first_frame + self.n_frames, sigma)?;
+        sigma.resize(self.n_frames)?;
+        self.reader.read_sigma(self.selected[k], self.frames(), sigma)?;
         if report.triangle == "lower" {
             super::triangle::transpose(sigma);
         }

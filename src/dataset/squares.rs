@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use hdf5::Hyperslab;
 
 use super::bands::read_rows;
-use super::chunks::narrow;
+use super::chunks::{narrow, unpacking};
 use super::hdf::{Source, read_frames};
 use super::{Baseline, MatrixReader, TwoTime};
 use crate::{Error, Result};
@@ -131,7 +131,6 @@ impl Squares {
     /// Reads a matrix row by row.
     fn fill_rows(&self, matrix: &Matrix, frames: Range<usize>, into: &mut TwoTime) -> std::result::Result<(), String> {
         let n = frames.len();
-        into.resize(n);
         let stored = |i: usize| if self.from_bottom { self.n_frames - 1 - i } else { i };
         let (first, last) = (stored(frames.start), stored(frames.end - 1));
         let (rows, columns) = (first.min(last)..first.max(last) + 1, frames.clone());
@@ -141,7 +140,7 @@ impl Squares {
             Place::First(k) => Hyperslab::from((k, rows, columns.clone())),
             Place::Last(k) => Hyperslab::from((rows, columns.clone(), k)),
         };
-        read_rows(&matrix.dataset, axis, rows, n, part, |row, values| {
+        read_rows::<f64>(&matrix.dataset, axis, rows, n, part, |row, values| {
             let target = &mut into.values[(stored(row) - frames.start) * n..][..n];
             target.iter_mut().zip(values).for_each(|(to, &from)| *to = self.baseline.c2(from));
             Ok(())
@@ -178,6 +177,10 @@ impl MatrixReader for Squares {
     fn read(&self, slot: usize, frames: Range<usize>, into: &mut TwoTime) -> Result<()> {
         let matrix = &self.matrices[slot];
         self.fill(matrix, frames, into).map_err(|e| unreadable(&self.file, &matrix.path, &e))
+    }
+
+    fn memory_beside(&self, slot: usize, frames: &Range<usize>) -> usize {
+        unpacking(&self.matrices[slot].dataset, frames)
     }
 
     fn baseline(&self) -> Baseline {

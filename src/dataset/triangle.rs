@@ -4,7 +4,7 @@
 //! there. In the used half a frame whose whole row and column are exact zeros was dead. All loops run along rows.
 
 use super::{Baseline, Dataset, LeftOut, MatrixReport, TwoTime};
-use crate::{Error, Result};
+use crate::{Error, Result, buffers};
 
 /// Largest difference between the two halves of a full matrix, relative to max(1, |c2|).
 const ASYMMETRY: f64 = 1e-6;
@@ -18,11 +18,15 @@ const SCAN: usize = 256;
 impl Dataset {
     /// Reads matrix `k` (an index into [`Dataset::selected`]) over the selected frames and fills its upper triangle.
     ///
-    /// The buffer is reused; no second matrix is held. Errors ([`Error::Data`]): unreadable data, a full matrix that
-    /// isn't symmetric, no finite value.
+    /// The buffer is reused; no second matrix is held. Errors: [`Error::Data`] for unreadable data, a full matrix that
+    /// isn't symmetric, no finite value; [`Error::Memory`] where there is no memory for it.
     pub fn read(&self, k: usize, buffer: &mut TwoTime) -> Result<MatrixReport> {
         let slot = self.selected[k];
-        self.reader.read(slot, self.first_frame..self.first_frame + self.n_frames, buffer)?;
+        let frames = self.frames();
+        buffer.resize(frames.len())?;
+        let path = || format!("unpacking the chunks of {}", self.slots[slot].path);
+        buffers::check(self.reader.memory_beside(slot, &frames), path)?;
+        self.reader.read(slot, frames, buffer)?;
         let at =
             |message| Error::data_at(&self.file, &self.slots[slot].path, format!("{message}{}", self.reader.hint()));
         let report = prepare(buffer, self.first_frame, self.compare_halves).map_err(at)?;

@@ -53,20 +53,6 @@ impl WriteSpec<'_> {
     }
 }
 
-/// A matrix of zeros.
-///
-/// # Errors
-/// [`Error::Memory`] where there is no room for it.
-fn zeros(n: usize) -> Result<Vec<f32>> {
-    let mut matrix = Vec::new();
-    let room = n.checked_mul(n).is_some_and(|entries| matrix.try_reserve_exact(entries).is_ok());
-    if !room {
-        return Err(Error::Memory(format!("there is no room for a matrix of {n} × {n} values; make fewer frames")));
-    }
-    matrix.resize(n * n, 0.0);
-    Ok(matrix)
-}
-
 /// Writes a file, calling `fill` once for every angle, in order.
 ///
 /// `fill` gets the angle and a zeroed N × N matrix (row-major) whose upper triangle, diagonal included, it fills. The
@@ -74,7 +60,8 @@ fn zeros(n: usize) -> Result<Vec<f32>> {
 /// on failure ([`Error::Io`], [`Error::Memory`]) nothing is left behind and an older file of that name stays.
 pub fn write_file(path: &Path, spec: &WriteSpec, mut fill: impl FnMut(usize, &mut [f32])) -> Result<()> {
     // before there is a file: where memory ends, the kernel may leave no time to take it away
-    let matrix = TwoTime::from_matrix(spec.n_frames, zeros(spec.n_frames)?);
+    let mut matrix = TwoTime::default();
+    matrix.resize(spec.n_frames)?;
     write_from(path, spec, matrix, |angle, matrix| {
         matrix.values.fill(0.0);
         fill(angle, &mut matrix.values);

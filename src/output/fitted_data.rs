@@ -19,7 +19,7 @@
 //! held where it is small, and formed again for each array where it isn't.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -258,16 +258,49 @@ impl Regression {
     }
 }
 
+/// A file that tells of its first failure only: the end of an archive, written when it is given up, would fail again, of which the
+/// library complains on its own.
+struct OnceFailing<'f> {
+    file: &'f mut File,
+    has_failed: bool,
+}
+
+impl OnceFailing<'_> {
+    /// Does it to the file, unless that has failed: then `nothing` happens.
+    fn attempt<T>(&mut self, act: impl FnOnce(&mut File) -> io::Result<T>, nothing: T) -> io::Result<T> {
+        if self.has_failed {
+            return Ok(nothing);
+        }
+        act(self.file).inspect_err(|error| self.has_failed = error.kind() != io::ErrorKind::Interrupted)
+    }
+}
+
+impl Write for OnceFailing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.attempt(|file| file.write(bytes), bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.attempt(File::flush, ())
+    }
+}
+
+impl Seek for OnceFailing<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.attempt(|file| file.seek(to), 0)
+    }
+}
+
 /// A zip file of arrays in NumPy's format.
 struct Archive<'f> {
-    zip: ZipWriter<BufWriter<&'f mut File>>,
+    zip: ZipWriter<BufWriter<OnceFailing<'f>>>,
     options: SimpleFileOptions,
     row: Vec<u8>,
 }
 
 impl<'f> Archive<'f> {
     fn new(file: &'f mut File) -> Self {
-        let zip = ZipWriter::new(BufWriter::new(file));
+        let zip = ZipWriter::new(BufWriter::new(OnceFailing { file, has_failed: false }));
         let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
         Self { zip, options, row: Vec::new() }
     }

@@ -9,7 +9,7 @@
 //! | `/derived/<name>` | what follows from the parameters; attributes `unit`, `uncertainty` |
 //! | `/angles/<name>` | per angle: `phi`, `contrast`, `offset` with `…_uncertainty`, `chi_squared`, `reduced_chi_squared`, `n_pairs`, `noise`, `sigma` |
 //! | `/fourier/<name>` | in the mode `fourier`: coefficients of contrast and offset; attributes `unit`, `uncertainty` |
-//! | `/covariance` | physical parameters, then contrast and offset of every angle; attribute `names` |
+//! | `/covariance` | physical parameters, then contrast and offset of every angle (of the physical parameters alone beyond 256 MB); attribute `names` |
 //! | `/time/{t, D, D_uncertainty, gamma_dot, gamma_dot_uncertainty}` | the rates on the time axis |
 //! | `/convergence/{level, pass, chi_squared, residual_variance, decrement}` | every judged pass |
 //! | `/json/<name>` | the texts of the JSON files: data set, strategy, ranks, threads, times, other minima, warnings |
@@ -18,11 +18,39 @@
 use std::path::Path;
 
 use hdf5::types::VarLenUnicode;
-use hdf5::{Group, H5Type};
+use hdf5::{Group, H5Type, Hyperslab};
+use ndarray::ArrayView2;
 
 use super::Report;
 use crate::model::{PHYSICAL, TimeAxis};
+use crate::text::grouped;
 use crate::{Result, files};
+
+/// Most bytes of the covariance: beyond, nobody reads an entry for every two of all angles.
+const MOST_COVARIANCE: usize = 256 << 20;
+/// Its rows that are made before they are written.
+const COVARIANCE_ROWS: usize = 64;
+
+/// Parameters whose covariance is written: all, or where that would be too large the physical ones.
+fn covariance_size(report: &Report) -> usize {
+    let full = &report.fit.covariance.full;
+    let n = full.size();
+    if n * n * size_of::<f64>() > MOST_COVARIANCE { full.n_physical() } else { n }
+}
+
+/// What to say of the covariance where not all of it is written.
+pub fn left_out(report: &Report) -> Option<String> {
+    let full = &report.fit.covariance.full;
+    (covariance_size(report) < full.size()).then(|| {
+        let (all, bytes) = (full.size(), full.size() * full.size() * size_of::<f64>());
+        format!(
+            "/covariance of result.h5 is that of the {} physical parameters: that of all {} would take {} MB",
+            full.n_physical(),
+            grouped(all as u64),
+            grouped(bytes as u64 >> 20)
+        )
+    })
+}
 
 struct Writer {
     /// gzip level, 0 = none.
@@ -184,17 +212,21 @@ impl Writer {
         Ok(())
     }
 
+    /// By rows, so that the whole of it is never in memory.
     fn covariance(&self, report: &Report, root: &Group) -> hdf5::Result<()> {
-        let matrix = &report.fit.covariance.matrix;
-        let n = matrix.nrows();
-        let rows = ndarray::Array2::from_shape_fn((n, n), |(i, j)| matrix[(i, j)]);
-        let dataset = root.new_dataset_builder().with_data(rows.view()).create("covariance")?;
-        let names: Vec<VarLenUnicode> = PHYSICAL[..report.space.len()]
-            .iter()
-            .map(|p| p.name.to_string())
-            .chain((0..report.experiment.n_angles()).flat_map(|a| [format!("contrast[{a}]"), format!("offset[{a}]")]))
-            .map(|name| text(&name))
-            .collect();
+        let full = &report.fit.covariance.full;
+        let n = covariance_size(report);
+        let dataset = root.new_dataset::<f64>().shape((n, n)).create("covariance")?;
+        for first in (0..n).step_by(COVARIANCE_ROWS) {
+            let rows = first..n.min(first + COVARIANCE_ROWS);
+            let values: Vec<f64> = rows.clone().flat_map(|i| full.row(i).into_iter().take(n)).collect();
+            let view = ArrayView2::from_shape((rows.len(), n), &values)?;
+            dataset.write_slice(view, Hyperslab::from((rows, ..)))?;
+        }
+        let of_angle = |a: usize| [format!("contrast[{a}]"), format!("offset[{a}]")];
+        let all = PHYSICAL[..report.space.len()].iter().map(|p| p.name.to_string());
+        let names: Vec<VarLenUnicode> =
+            all.chain((0..report.experiment.n_angles()).flat_map(of_angle)).take(n).map(|name| text(&name)).collect();
         dataset.new_attr_builder().with_data(&names).create("names")?;
         describe(&dataset, "product of the parameters' units", "covariance; zero rows for fixed and bounded parameters")
     }
@@ -270,7 +302,9 @@ pub fn write(report: &Report, path: &Path) -> Result<()> {
     let writer = Writer { compression: report.config.output.compression };
     files::replace(path, |file| -> std::result::Result<(), String> {
         let fill = || -> hdf5::Result<()> {
-            let file = hdf5::File::create(files::name_of(file))?;
+            // the older format has no room for more than 64 KB in an attribute: names of 2045 angles and more
+            let file =
+                hdf5::File::with_options().with_fapl(|access| access.libver_v18()).create(files::name_of(file))?;
             writer.root(report, &file)?;
             writer.parameters(report, &file.create_group("parameters")?)?;
             writer.experiment(report, &file.create_group("experiment")?)?;

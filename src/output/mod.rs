@@ -42,6 +42,9 @@ use crate::{Error, Result, files};
 /// [`crate::Error::Io`] when a file can't be written.
 pub fn write(report: &Report, dataset: &Dataset, folder: &Folder) -> Result<Vec<PathBuf>> {
     folder.make_results()?;
+    if report.config.output.hdf5 {
+        hdf5_file::left_out(report).iter().for_each(|line| log::info!("{line}"));
+    }
     let mut written = numbers(report, folder)?;
     written.extend(fitted_data(report, dataset, folder)?);
     Ok(written)
@@ -106,6 +109,19 @@ fn fitted_data(report: &Report, dataset: &Dataset, folder: &Folder) -> Result<Op
     }
 }
 
+/// Memory that looking at the data, the page and the pictures take on rank 0, which draws with so many threads, bytes.
+pub fn memory_of_views(report: &Report, view: &View, threads: usize) -> f64 {
+    let (config, e) = (report.config, report.experiment);
+    // of this rank, and of all
+    let seen = 2.0 * (e.n_angles() * Overview::bytes(e.n_frames - 1, view)) as f64;
+    let page = if config.output.html { page::memory(report, view) } else { 0.0 };
+    let pictures = if config.plotting.save { pictures::memory(SHOWN.len(), &config.plotting, threads) } else { 0.0 };
+    seen + page.max(pictures)
+}
+
+/// What a picture of an angle shows.
+const SHOWN: [Shown; 3] = [Shown::Data, Shown::Fit("fit"), Shown::Residual("residual")];
+
 /// Writes what there is to look at and the configuration asks for, the page and the pictures, by all threads of the rayon pool in
 /// which it is called; returns the paths. `seen` is empty where the data couldn't be looked at.
 ///
@@ -129,8 +145,7 @@ pub fn draw(report: &Report, view: &View, seen: &[Overview], folder: &Folder) ->
                 colors,
             })
             .collect();
-        let shown = [Shown::Data, Shown::Fit("fit"), Shown::Residual("residual")];
-        written.extend(pictures::write(&pictures, &shown, &config.plotting, &folder.results())?);
+        written.extend(pictures::write(&pictures, &SHOWN, &config.plotting, &folder.results())?);
     }
     Ok(written)
 }

@@ -2,6 +2,7 @@
 //!
 //! The maps are block averages, painted dot by dot; axes, colour bars and text are drawn over them.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
@@ -118,13 +119,21 @@ pub struct Picture<'a> {
 /// Names of pictures by φ, different from one another; by number where φ isn't known.
 pub fn names(phi: &[f64], format: PictureFormat) -> Vec<String> {
     let with = |decimals: usize| phi.iter().map(|phi| format!("phi_{phi:.decimals$}deg")).collect::<Vec<_>>();
-    let differ = |names: &[String]| (0..names.len()).all(|k| !names[..k].contains(&names[k]));
+    let differ = |names: &[String]| names.iter().collect::<HashSet<_>>().len() == names.len();
     let found = (1..=4).map(with).find(|names| differ(names));
     let mut names = found.unwrap_or_else(|| with(1).iter().zip(1..).map(|(name, k)| format!("{name}_{k}")).collect());
     for (k, (name, _)) in names.iter_mut().zip(phi).enumerate().filter(|(_, (_, phi))| phi.is_nan()) {
         *name = format!("matrix_{}", k + 1);
     }
     names.iter().map(|name| format!("c2_heatmaps_{name}.{}", format.name())).collect()
+}
+
+/// Memory that drawing takes with so many threads, bytes.
+pub fn memory(n_maps: usize, plot: &PlotConfig, threads: usize) -> f64 {
+    let dpi = f64::from(plot.dpi);
+    let dots = n_maps as f64 * (LEFT + SIDE + RIGHT) * (TOP + SIDE + BOTTOM) * dpi * dpi;
+    // three colours, of the picture, its parts and its file
+    3.0 * 3.0 * dots * threads as f64
 }
 
 /// Draws pictures into a folder by all threads of the rayon pool in which it is called; returns their paths.

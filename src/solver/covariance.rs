@@ -10,6 +10,7 @@ use nalgebra::{DMatrix, DVector};
 
 use super::coordinates::{Chart, Held};
 use super::design::coefficient_names;
+use super::full_covariance::FullCovariance;
 pub use super::one_sided::OneSided;
 use super::one_sided::Released;
 use super::scaled::Scaled;
@@ -65,9 +66,9 @@ pub struct Coefficient {
 /// Errors of one fit.
 #[derive(Debug, Clone)]
 pub struct Covariance {
-    /// Of the natural physical parameters, then (contrast, offset) of every angle; (n + 2K)², zeros for held ones, NaN for
-    /// what the data don't determine.
-    pub matrix: DMatrix<f64>,
+    /// Of the natural physical parameters, then (contrast, offset) of every angle; zeros for held ones, NaN for what the data
+    /// don't determine.
+    pub full: FullCovariance,
     /// Standard errors of the physical parameters; NaN for held and undetermined ones.
     pub physical: Vec<f64>,
     /// Standard errors of (contrast, offset) per angle; NaN where at a bound or held.
@@ -97,7 +98,7 @@ pub fn covariance(chart: &Chart, physical: &[f64], held: &Held, projected: &Proj
     let n = chart.n_physical();
     let k = projected.scaling.len();
     let mut out = Covariance {
-        matrix: DMatrix::from_element(n + 2 * k, n + 2 * k, f64::NAN),
+        full: FullCovariance::unknown(n, projected),
         physical: vec![f64::NAN; n],
         scaling: vec![(f64::NAN, f64::NAN); k],
         mean_scaling: (f64::NAN, f64::NAN),
@@ -141,10 +142,11 @@ pub fn covariance(chart: &Chart, physical: &[f64], held: &Held, projected: &Proj
         released.add(&mut valley, &mut natural, &mut across);
         out.one_sided.push(released.limits);
     }
-    out.fill_scaling(&natural, &across, &valley, projected, s2);
     for i in (0..n).filter(|&i| !held[i]) {
         out.physical[i] = root(natural[(i, i)]);
     }
+    out.full = FullCovariance::new(natural, across, valley.clone(), projected, s2);
+    out.fill_scaling(&valley, projected, s2);
     out.at_reference = at_reference(chart, physical, &valley);
     for direction in &open {
         out.leave_open(chart, physical, &(&natural_tangents * direction), &(&tangents * direction), projected);
@@ -171,46 +173,17 @@ impl Covariance {
         root((gradient.transpose() * own * &gradient)[(0, 0)])
     }
 
-    /// Scaling parameters follow the physical ones by −S⁻¹Xᵀ, plus their own variance S⁻¹.
-    fn fill_scaling(
-        &mut self,
-        natural: &DMatrix<f64>,
-        natural_valley: &DMatrix<f64>,
-        valley: &DMatrix<f64>,
-        projected: &Projected,
-        s2: f64,
-    ) {
-        let n = natural.nrows();
-        let k = projected.scaling.len();
-        self.matrix.view_mut((0, 0), (n, n)).copy_from(natural);
-        self.matrix.view_mut((n, 0), (2 * k, n + 2 * k)).fill(0.0);
-        self.matrix.view_mut((0, n), (n, 2 * k)).fill(0.0);
-        let responses: Vec<DMatrix<f64>> = projected.groups.iter().map(|g| g.response()).collect();
-        let members: Vec<Vec<DMatrix<f64>>> =
-            projected.groups.iter().map(|g| (0..g.group.angles.len()).map(|a| g.of_member(a)).collect()).collect();
-        for (g, group) in projected.groups.iter().enumerate() {
-            let cross = -(natural_valley * responses[g].transpose());
-            for (&angle, member) in group.group.angles.iter().zip(&members[g]) {
-                let cross = &cross * member.transpose();
-                self.matrix.view_mut((0, n + 2 * angle), (n, 2)).copy_from(&cross);
-                self.matrix.view_mut((n + 2 * angle, 0), (2, n)).copy_from(&cross.transpose());
-            }
-            for (h, other) in projected.groups.iter().enumerate() {
-                let mut block = &responses[g] * valley * responses[h].transpose();
-                if g == h {
-                    block += group.optimum.inverse.map(|v| v * s2);
-                    self.fill_series(group, &block);
-                }
-                for (&a, of_a) in group.group.angles.iter().zip(&members[g]) {
-                    let rows = of_a * &block;
-                    for (&b, of_b) in other.group.angles.iter().zip(&members[h]) {
-                        self.matrix.view_mut((n + 2 * a, n + 2 * b), (2, 2)).copy_from(&(&rows * of_b.transpose()));
-                    }
-                }
+    /// Errors of contrast and offset: they follow the physical parameters by −S⁻¹Xᵀ and have a variance S⁻¹ of their own.
+    fn fill_scaling(&mut self, valley: &DMatrix<f64>, projected: &Projected, s2: f64) {
+        let n = self.full.n_physical();
+        for group in &projected.groups {
+            if group.group.series.is_some() {
+                let response = group.response();
+                self.fill_series(group, &(&response * valley * response.transpose() + &group.optimum.inverse * s2));
             }
             for (member, &angle) in group.group.angles.iter().enumerate() {
                 let error = |free: bool, at: usize| {
-                    if free { root(self.matrix[(at, at)]) } else { f64::NAN }
+                    if free { root(self.full.at(at, at)) } else { f64::NAN }
                 };
                 let (contrast, offset) = (group.optimum.contrast_free[member], group.optimum.offset_free[member]);
                 self.scaling[angle] = (error(contrast, n + 2 * angle), error(offset, n + 2 * angle + 1));
@@ -221,16 +194,7 @@ impl Covariance {
                 let free = if which == 0 { &g.optimum.contrast_free } else { &g.optimum.offset_free };
                 free.iter().all(|f| *f)
             };
-            if !projected.groups.iter().all(free) {
-                return f64::NAN;
-            }
-            let mut total = 0.0;
-            for a in 0..k {
-                for b in 0..k {
-                    total += self.matrix[(n + 2 * a + which, n + 2 * b + which)];
-                }
-            }
-            root(total) / k as f64
+            if projected.groups.iter().all(free) { root(self.full.variance_of_mean(which)) } else { f64::NAN }
         };
         self.mean_scaling = (mean(0), mean(1));
     }
@@ -271,8 +235,7 @@ impl Covariance {
         for k in 0..n {
             if relative[k] > UNTOUCHED * largest {
                 self.physical[k] = f64::NAN;
-                self.matrix.row_mut(k).fill(f64::NAN);
-                self.matrix.column_mut(k).fill(f64::NAN);
+                self.full.forget(k);
             }
             if relative[k] > TAKES_PART * largest {
                 names.push(PHYSICAL[k].name);
@@ -338,8 +301,7 @@ impl Covariance {
                 // along the valley they change by far more than any linear error says
                 for &k in &members {
                     self.physical[k] = f64::NAN;
-                    self.matrix.row_mut(k).fill(f64::NAN);
-                    self.matrix.column_mut(k).fill(f64::NAN);
+                    self.full.forget(k);
                 }
                 self.one_sided.retain(|limits| !members.contains(&limits.parameter));
                 let at = &self.at_reference[block];

@@ -7,6 +7,7 @@
 pub mod coordinates;
 pub mod covariance;
 pub mod design;
+pub mod full_covariance;
 mod halfspaces;
 mod one_scaling;
 mod one_sided;
@@ -42,6 +43,8 @@ pub use weighted::Weighted;
 
 /// Damping at which searching begins.
 const SEARCH_DAMPING: f64 = 1e-2;
+/// Bytes of the Gram matrices of points that are screened together: of all of them, thousands of angles would take gigabytes.
+const SCREENING: usize = 64 << 20;
 /// Damping at which refining begins.
 const REFINE_DAMPING: f64 = 1e-4;
 /// Most passes of one start on a coarse level.
@@ -397,20 +400,20 @@ impl Solver<'_, '_> {
         let screened = search::SCREENED.max(refined);
         (self.observe)(&Event::Search { level, n_pairs, screened, refined });
         let drawn = search::draw(self.objective.experiment(), task.space, screened, task.config.seed);
-        let points: Vec<Point> =
-            drawn.into_iter().map(|physical| Point { physical, scaling: unscaled.clone() }).collect();
-        let sums = self.objective.evaluate(level, &points, Pass::Chi2)?;
-        let mut ranked: Vec<(f64, Point)> = sums
-            .iter()
-            .zip(points)
-            .map(|(grams, point)| {
+        let mut ranked: Vec<(f64, Point)> = Vec::new();
+        let together = (SCREENING / (unscaled.len() * size_of::<Gram>())).max(1);
+        for drawn in drawn.chunks(together) {
+            let point = |physical: &Vec<f64>| Point { physical: physical.clone(), scaling: unscaled.clone() };
+            let points: Vec<Point> = drawn.iter().map(point).collect();
+            let sums = self.objective.evaluate(level, &points, Pass::Chi2)?;
+            ranked.extend(sums.iter().zip(points).map(|(grams, point)| {
                 let seen = self.screen(grams, &point);
                 (seen.chi2, Point { physical: point.physical, scaling: seen.scaling })
-            })
-            .collect();
-        // points without a finite χ² come last
-        ranked.sort_by(|a, b| a.0.abs().total_cmp(&b.0.abs()));
-        ranked.truncate(refined);
+            }));
+            // points without a finite χ² come last
+            ranked.sort_by(|a, b| a.0.abs().total_cmp(&b.0.abs()));
+            ranked.truncate(refined);
+        }
         let mut starts: Vec<Trust> = ranked
             .into_iter()
             .map(|(_, p)| self.start(p.physical, p.scaling, goal, COARSE_PASSES, SEARCH_DAMPING))

@@ -20,7 +20,7 @@ use crate::{Result, files};
 /// # Errors
 /// Too little memory, a number of threads that can't be started, a GPU that fails, a file that can't be written.
 pub fn bench(threads: Option<usize>, extent: Extent, json: Option<&Path>, out: &mut impl Write) -> Result<()> {
-    MemoryLimit::find(None)?.check_for(Sample::bytes(extent.shape), "the benchmark needs", "try `--quick`")?;
+    MemoryLimit::find(None, 1)?.check_for(Sample::bytes(extent.shape), "the benchmark needs", "try `--quick`")?;
     let threads = threads.unwrap_or_else(benchmark::cores);
     let no_gpu = gpu::available().err();
     let gpu = if no_gpu.is_none() { Some(open()?) } else { None };

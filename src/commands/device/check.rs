@@ -27,7 +27,7 @@ const PASSES: usize = 5;
 pub fn check(seed: Option<u64>, quick: bool, out: &mut impl Write) -> Result<()> {
     gpu::available().map_err(|message| Error::Device { name: "GPU".into(), message })?;
     let extent = if quick { Extent::QUICK } else { Extent::WHOLE };
-    MemoryLimit::find(None)?.check_for(Sample::bytes(extent.shape), "the check needs", "try `--quick`")?;
+    MemoryLimit::find(None, 1)?.check_for(Sample::bytes(extent.shape), "the check needs", "try `--quick`")?;
     let begin = Instant::now();
     let name = open()?.0.name();
     // there is none of an emulated one

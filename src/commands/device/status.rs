@@ -47,7 +47,7 @@ impl Status {
             cores: benchmark::cores(),
             instruction_set: selected_instruction_set()?,
             memory: physical_memory().unwrap_or(0.0),
-            limit: MemoryLimit::find(None)?,
+            limit: MemoryLimit::find(None, 1)?,
             mpi: library(),
             gpus: gpu::devices(),
             nvrtc: gpu::nvrtc_version(),

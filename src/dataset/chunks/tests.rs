@@ -264,7 +264,11 @@ fn a_chunk_that_cannot_be_unpacked_is_named() {
         stored.iter_mut().enumerate().for_each(|(k, byte)| *byte = (37 * k + 11) as u8);
         std::fs::write(&path, bytes).unwrap();
         let dataset = File::open(&path).unwrap().dataset("c2").unwrap();
-        let read = |k| read_frames(&dataset, Some(k), 0..40, &mut TwoTime::default());
+        let read = |k| {
+            let mut m = TwoTime::default();
+            m.resize(40).unwrap();
+            read_frames(&dataset, Some(k), 0..40, &mut m)
+        };
         let error = read(1).unwrap_err();
         assert!(error.contains("the chunk that begins at (1, 20, 0) cannot be unpacked: "), "{error}");
         assert!(error.contains(says) && error.contains("copy the file again"), "{error}");

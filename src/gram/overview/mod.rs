@@ -111,6 +111,14 @@ impl Overview {
         }
     }
 
+    /// Bytes of one, over `n` fitted frames.
+    pub fn bytes(n: usize, view: &View) -> usize {
+        let side = view.side.min(n).max(1);
+        let of_cell = 2 * size_of::<Sum>() + size_of::<u32>();
+        let of_frame = size_of::<(Sum, Sum, u64)>() + size_of::<Product>() + view.rows.len() * size_of::<f32>();
+        size_of::<Self>() + side * (side + 1) / 2 * of_cell + n * of_frame + (BINS + 2) * size_of::<u64>()
+    }
+
     /// Adds what another rank has seen of the same angle.
     pub fn merge(&mut self, other: &Self) {
         self.cells.merge(&other.cells);

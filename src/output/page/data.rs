@@ -163,7 +163,7 @@ fn rates(report: &Report) -> Value {
 
 /// Correlations of what is free, of the physical parameters alone where angles are many.
 fn correlation(report: &Report) -> Value {
-    let (matrix, n, k) = (&report.fit.covariance.matrix, report.space.len(), report.experiment.n_angles());
+    let (full, n, k) = (&report.fit.covariance.full, report.space.len(), report.experiment.n_angles());
     let shared = matches!(report.scaling, ScalingMode::Averaged) || k == 1;
     let mut names: Vec<(usize, String)> =
         PHYSICAL.iter().take(n).enumerate().map(|(i, info)| (i, info.name.to_string())).collect();
@@ -175,8 +175,8 @@ fn correlation(report: &Report) -> Value {
         }
     }
     // what is held or not determined has no variance
-    names.retain(|(at, _)| matrix[(*at, *at)] > 0.0);
-    let entry = |i: usize, j: usize| number(matrix[(i, j)] / (matrix[(i, i)] * matrix[(j, j)]).sqrt());
+    names.retain(|(at, _)| full.at(*at, *at) > 0.0);
+    let entry = |i: usize, j: usize| number(full.at(i, j) / (full.at(i, i) * full.at(j, j)).sqrt());
     json!({
         "names": names.iter().map(|(_, name)| name).collect::<Vec<_>>(),
         "matrix": names.iter()

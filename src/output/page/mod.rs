@@ -15,6 +15,23 @@ use crate::gram::overview::{Overview, View};
 use crate::output::Report;
 use crate::{Result, files};
 
+/// Most points of a curve over the lag.
+const POINTS: usize = 120;
+/// Numbers of a point, and of an angle beside its curves and maps.
+const NUMBERS: (usize, usize) = (4, 120);
+/// Memory of a number while the page is made: as a value and, more than once, as text.
+const NUMBER: usize = 80;
+/// The same of a cell of the maps of data and residuals.
+const CELL: usize = 24;
+
+/// Memory that making the page takes, bytes.
+pub fn memory(report: &Report, view: &View) -> f64 {
+    let e = report.experiment;
+    let numbers = (1 + view.rows.len()) * POINTS.min(e.n_frames) * NUMBERS.0 + NUMBERS.1;
+    let cells = view.side * (view.side + 1) / 2;
+    e.n_angles() as f64 * (numbers * NUMBER + cells * CELL) as f64
+}
+
 /// At most so many of the fitted frames, spread evenly over the logarithm of the time.
 fn frames_over_ln(n_frames: usize, most: usize) -> Vec<usize> {
     let last = (n_frames - 1).max(2) as f64;
