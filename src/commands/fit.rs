@@ -17,6 +17,7 @@ use super::sampling::Sampling;
 use super::scaling::Choice;
 use super::sigma::sigma;
 use super::stops::{Ask, Stops};
+use super::writing::Writing;
 use crate::checkpoint::{self, Care, FolderLock, Journal, Purpose};
 use crate::cluster::{Driver, GB, Recorded, RoundPlan, Setup, Strategy, Streaming, World, node_lines};
 use crate::config::Config;
@@ -24,16 +25,11 @@ use crate::dataset::{Dataset, LeftOut};
 use crate::gram::gpu::{self, DeviceChoice};
 use crate::gram::{Level, Objective, Tolerance};
 use crate::model::Experiment;
-use crate::output::{
-    DataSummary, Folder, LostBlock, Report, Truth, closing_report, draw, views, write, write_again, write_draws,
-};
+use crate::output::{DataSummary, Folder, Keeping, LostBlock, Report, Truth, views};
 use crate::sampler::summary::Summary;
 use crate::solver::{self, Event, Iteration, Robust, Sigma, Task, Weighted};
-use crate::telemetry::{Phases, Progress, terminal_columns};
+use crate::telemetry::{Phases, Progress};
 use crate::{Error, Result};
-
-/// Columns of the closing report where it isn't read on a terminal.
-const FILE_COLUMNS: usize = 100;
 
 /// Exit code of a run that finished without reaching a minimum.
 const NOT_CONVERGED: u8 = 4;
@@ -72,10 +68,13 @@ pub fn fit(world: &World, config: &Config, asked: &Asked, out: &mut impl Write) 
     let run = Run { world, config, experiment, strategy, holding, dataset: &dataset, truth, going, records };
     // both locks are left before the folder is, which an early end takes back
     let done = FolderLock::take(&config.output.directory, Purpose::Results).and_then(|_lock| {
+        folder.tidy();
         let mut keeper = Keeper::open(config, &dataset.file, run.strategy.is_short(), asked.going, begin)?;
         let done = run.compute(&mut keeper, scaling, &folder, &mut phases, recording, out);
         match &done {
             Ok(_) => keeper.finish(),
+            // the fit is done and sampling can't begin: there is nothing to go on with
+            Err(Error::Usage(_)) if keeper.has_written() => keeper.finish(),
             Err(error) => keeper.leave(error),
         }
         done
@@ -182,7 +181,6 @@ impl Run<'_> {
             node_lines(&places).iter().for_each(|line| log::info!("{line}"));
         }
         keeper.data_are(&data.hash)?;
-        folder.begin()?;
         driver.on_batch(progress.batches(pairs.iter().sum()));
         progress.measure_by(sigma.reference);
         if sigma.by_pair {
@@ -231,18 +229,12 @@ impl Run<'_> {
             journal: &journal,
             progress: &progress,
         };
-        let posterior = if self.config.method.samples() {
+        if self.config.method.samples() {
             sampling.remarks().into_iter().for_each(|remark| {
                 log::warn!("{remark}");
                 warnings.push(remark);
             });
-            Some(phases.time("sampling", || sampling.draw(driver, keeper, &mut stops))?)
-        } else {
-            None
-        };
-        let busy = driver.work().1;
-        let of_level = driver.passes().iter().zip(&level_pairs);
-        let pairs_evaluated = of_level.map(|(&passes, &pairs)| passes as f64 * pairs as f64).sum();
+        }
         let mut report = Report {
             config: self.config,
             experiment: &self.experiment,
@@ -253,59 +245,76 @@ impl Run<'_> {
             scaling: scaling.mode,
             scaling_reason: scaling.reason.clone(),
             strategy: self.strategy,
-            ranks: driver.status(),
+            ranks: Vec::new(),
             places,
             instruction_set: driver.instruction_set(),
             gpu: driver.gpu(),
-            passes: journal.passes(),
+            passes: Vec::new(),
             level_pairs,
-            pairs_evaluated,
-            pass_seconds: busy.as_secs_f64(),
-            finest_seconds: driver.finest_seconds(),
+            pairs_evaluated: 0.0,
+            pass_seconds: 0.0,
+            finest_seconds: 0.0,
             n_batches: driver.n_batches(),
             data_bytes: driver.data_bytes(),
             kept: self.holding.keep,
-            readable: driver.readable(),
-            lost: self.lost(driver),
-            keeping: keeper.record(),
-            posterior,
+            readable: 1.0,
+            lost: Vec::new(),
+            keeping: Keeping::default(),
+            posterior: None,
             seen: Vec::new(),
-            phases: phases.all(),
-            seconds: phases.total().as_secs_f64(),
-            timestamp: jiff::Zoned::now().timestamp().to_string(),
+            phases: Vec::new(),
+            seconds: 0.0,
+            timestamp: String::new(),
             warnings,
         };
-        let pool = driver.pool();
-        progress.doing("writing results");
-        let mut written = phases.time("writing", || pool.install(|| write(&report, self.dataset, folder)))?;
-        written.extend(phases.time("writing", || write_draws(&report, &journal.draws().borrow().draws(), folder))?);
-        if self.config.output.html || self.config.plotting.save {
-            let view = views::view(&report);
-            progress.doing("looking at the residuals");
-            let seen = phases.time("looking", || driver.overview(&view)).unwrap_or_else(|error| {
-                log::warn!("{error}; there will be no maps");
-                Vec::new()
-            });
-            if let Err(error) = phases.time("writing", || write_again(&mut report, &seen, folder)) {
-                // what was written before is whole
-                log::warn!("{error}; the results don't say what the residuals show");
+        self.count(&mut report, driver, &journal, keeper, phases);
+        let mut writing = Writing {
+            folder,
+            dataset: self.dataset,
+            truth: self.truth.as_ref(),
+            records: &self.records,
+            view: views::view(&report),
+            seen: Vec::new(),
+            written: Vec::new(),
+        };
+        writing.look(&mut report, driver, &progress, phases);
+        let is_own = keeper.results().is_some_and(|timestamp| folder.is_of(timestamp));
+        writing.fit(&mut report, (&driver.pool(), &progress), phases, is_own)?;
+        keeper.wrote(&report.timestamp);
+        if self.config.method.samples() {
+            match phases.time("sampling", || sampling.draw(driver, keeper, &mut stops)) {
+                Ok(summary) => report.posterior = Some(summary),
+                Err(Error::Usage(why)) => {
+                    progress.finish();
+                    writing.print(&report, out);
+                    let results = folder.results();
+                    return Err(Error::Usage(format!("{why}; the results of the fit are in {}", results.display())));
+                }
+                Err(error) => return Err(error),
             }
-            report.phases = phases.all();
-            progress.doing("drawing the report and pictures");
-            written.extend(phases.time("drawing", || pool.install(|| draw(&report, &view, &seen, folder)))?);
+            self.count(&mut report, driver, &journal, keeper, phases);
+            let draws = journal.draws().borrow();
+            writing.draws(&mut report, &draws.draws(), (&driver.pool(), &progress), phases)?;
+            keeper.wrote(&report.timestamp);
         }
-        report.phases = phases.all();
-        report.seconds = phases.total().as_secs_f64();
         progress.finish();
-        written.extend(self.records.iter().cloned());
-        written.push(folder.results().join(Folder::REPORT));
-        let text = |width| closing_report(&report, &written, self.truth.as_ref(), width);
-        folder.write_text(Folder::REPORT, &text(FILE_COLUMNS))?;
-        let text = text(terminal_columns().unwrap_or(FILE_COLUMNS));
-        // a closed pipe is the reader's choice, not a failure of the run
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        writing.print(&report, out);
         let trusted = report.posterior.as_ref().is_none_or(Summary::is_trusted);
         Ok(if trusted && report.convergence_status() == "converged" { 0 } else { NOT_CONVERGED })
+    }
+
+    /// What a run has cost up to now, and what was lost.
+    fn count(&self, report: &mut Report, driver: &Driver, journal: &Journal, keeper: &Keeper, phases: &Phases) {
+        let of_level = driver.passes().iter().zip(&report.level_pairs);
+        report.pairs_evaluated = of_level.map(|(&passes, &pairs)| passes as f64 * pairs as f64).sum();
+        report.ranks = driver.status();
+        report.passes = journal.passes();
+        report.pass_seconds = driver.work().1.as_secs_f64();
+        report.finest_seconds = driver.finest_seconds();
+        (report.readable, report.lost) = (driver.readable(), self.lost(driver));
+        report.keeping = keeper.record();
+        (report.phases, report.seconds) = (phases.all(), phases.total().as_secs_f64());
+        report.timestamp = jiff::Zoned::now().timestamp().to_string();
     }
 
     /// Pairs of the finest level that couldn't be read.

@@ -19,10 +19,12 @@ mod reading;
 pub mod recording;
 mod sampling;
 mod scaling;
+mod shelf;
 mod sigma;
 pub mod simulate;
 mod stops;
 pub mod synthetic;
+mod writing;
 
 pub use benchmark::benchmark;
 pub use compare::compare;
