@@ -112,6 +112,33 @@ fn a_checkpoint_may_be_named_or_left_alone() {
 }
 
 #[test]
+fn checkpoints_that_a_run_passes_by_are_moved_aside_and_their_run_goes_on() {
+    let folder = scratch();
+    let folder = folder.path();
+    Sample::STILL.make(folder);
+    let expected = undisturbed(folder);
+    stopped(folder, "0:2:signal");
+    let (name, bytes) = (newest(folder).file_name().unwrap().to_owned(), fs::read(newest(folder)).unwrap());
+    let never = ["--set", "optimization.nlsq.loss=cauchy", "--resume", "never"];
+    let anew = run(folder, 0, &never).success();
+    let mut aside = fs::read_dir(folder.join(CHECKPOINTS)).unwrap().map(|entry| entry.unwrap().path());
+    let kept = aside.next().unwrap().join(name);
+    assert!(aside.next().is_none(), "nothing of the finished run is left");
+    assert_eq!(fs::read(&kept).unwrap(), bytes);
+    let file = kept.strip_prefix(folder).unwrap().to_str().unwrap();
+    let said = |line: &str| line.starts_with("warn: ") && line.contains(&format!("`--resume ./{file}`"));
+    assert!(anew.stderr.lines().any(said), "{file}: {anew}");
+    // one that is going on from a named one leaves the others alone, too
+    stopped(folder, "0:1:signal");
+    let other = newest(folder);
+    assert_resumed(&run(folder, 0, &["--resume", file]).success());
+    assert_eq!(parameters(&folder.join("homodyne_results")), expected);
+    assert!(kept.exists() && !other.exists());
+    let asides = fs::read_dir(folder.join(CHECKPOINTS)).unwrap().map(|entry| entry.unwrap().path());
+    assert!(asides.filter(|aside| aside.join(other.file_name().unwrap()).exists()).count() >= 1);
+}
+
+#[test]
 fn a_damaged_checkpoint_is_passed_over() {
     let folder = scratch();
     let folder = folder.path();

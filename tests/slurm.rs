@@ -240,7 +240,7 @@ fn a_preempted_job_goes_on_and_tries_are_bounded() {
 
     // told to stop by hand, and not allowed to try again
     let _ = fs::remove_dir_all(folder.join("homodyne_results/checkpoints"));
-    let job = at_work(&cluster, folder, (&["--export=ALL,MAX_RESTARTS=0"], SLOW), &["--output-dir", "again"]);
+    let job = at_work(&cluster, folder, (&["--export=ALL,MAX_RESTARTS=0"], SLOW), &[]);
     cluster.ask("scancel", &["--signal=USR1", "--full", &job.to_string()]);
     let ended = cluster.wait(job);
     let text = log(folder, job);

@@ -11,7 +11,11 @@ use serde_json::Value;
 
 /// The checkpoints that are there.
 fn checkpoints(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder.join("homodyne_results/checkpoints")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let entries = fs::read_dir(folder.join("homodyne_results/checkpoints"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
     let is_checkpoint = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("checkpoint-");
     entries.filter(is_checkpoint).collect()
 }

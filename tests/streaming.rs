@@ -116,7 +116,8 @@ fn failed_reads_are_tried_again_and_end_the_job_in_the_end() {
 fn stopped(folder: &Path) -> PathBuf {
     let outcome = run(folder, 0, &["--strategy", "streaming"]).env("HOMODYNE_FAULT", "0:4:signal").outcome();
     assert_eq!(outcome.code, Some(75), "{outcome}");
-    let mut entries = fs::read_dir(folder.join("homodyne_results/checkpoints")).unwrap().map(|entry| entry.unwrap().path());
+    let mut entries =
+        fs::read_dir(folder.join("homodyne_results/checkpoints")).unwrap().map(|entry| entry.unwrap().path());
     entries.find(|path| path.is_dir()).unwrap()
 }
 

@@ -116,7 +116,7 @@ fn set_aside(folder: &Path, is_own: impl Fn(&Entry) -> bool) -> Result<()> {
     }
     let newest = aside.join(newest.path.file_name().unwrap_or_default());
     log::warn!(
-        "{}: {} checkpoint(s) of another run are moved to {}; that run goes on with `--resume {}`",
+        "{}: {} checkpoint(s) that this run doesn't go on from are moved to {}; `--resume {}` goes on from the newest of them",
         folder.display(),
         others.len(),
         aside.display(),
