@@ -28,4 +28,4 @@ file=$(sed -n "${SLURM_ARRAY_TASK_ID}p" "$list")
 name=$(basename "${file%.*}")
 echo "$file -> results/$name"
 exec srun --mpi="$mpi" --cpus-per-task="$SLURM_CPUS_PER_TASK" "$program" --config "$config" --data-file "$file" \
-    --output-dir "results/$name" --set "optimization.streaming.checkpoint_dir=results/$name/checkpoints" "$@"
+    --output-dir "results/$name" "$@"

@@ -39,11 +39,11 @@ fn damage(path: &Path) {
 fn list_shows_how_far_each_was_and_what_is_damaged() {
     let folder = scratch();
     let list = |more: &[&str]| alone(folder.path(), &[&["checkpoint", "list"], more].concat());
-    list(&[]).outcome().assert_error(3, &["checkpoints", "no such folder"]);
+    list(&[]).outcome().assert_error(3, &["homodyne_results/checkpoints", "no such folder"]);
     let files = filled(folder.path(), 3);
     damage(&files[1]);
     let before = tree(folder.path());
-    let outcome = list(&[]).success();
+    let outcome = list(&["checkpoints"]).success();
     let line = |part: &str| outcome.stdout.lines().find(|l| l.contains(part)).unwrap_or_else(|| panic!("{outcome}"));
     for part in ["61 s", "  2  ", "  3  ", "3.000000e-1", "40", "STREAMING", "  4", "KiB"] {
         assert!(line("checkpoint-000003.h5").contains(part), "{part}: {outcome}");

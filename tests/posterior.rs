@@ -81,9 +81,12 @@ fn both_say_whether_fit_and_draws_agree() {
     // where only draws are asked for nothing is compared
     run(folder, 0, "nuts", "nuts").outcome();
     assert!(said(folder, "nuts")["quantities"]["D0"].get("fit").is_none());
-    // and a fit alone afterwards moves draws aside, so that they don't pass for its own
+    // and a fit alone afterwards keeps draws with the fit that they are of, so that they don't pass for its own
     run(folder, 0, "nuts", "nlsq").success();
-    assert!(!folder.join("nuts/nuts").exists() && folder.join("nuts/previous/nuts").exists());
+    let earlier = std::fs::read_dir(folder.join("nuts/previous")).unwrap().map(|entry| entry.unwrap().path());
+    let earlier: Vec<_> = earlier.collect();
+    assert!(!folder.join("nuts/nuts").exists() && earlier.len() == 1, "{earlier:?}");
+    assert!(earlier[0].join("nuts/samples.h5").exists() && earlier[0].join("nlsq/parameters.json").exists());
 }
 
 #[test]

@@ -7,6 +7,9 @@ use crate::common::files::Sample;
 use crate::common::kept::{assert_resumed, run, undisturbed};
 use crate::common::{parameters, scratch, summary};
 
+/// Where checkpoints are without a word about it.
+const CHECKPOINTS: &str = "homodyne_results/checkpoints";
+
 #[test]
 fn a_signal_to_any_rank_stops_the_job_and_another_goes_on_to_the_same_bits() {
     let folder = scratch();
@@ -22,7 +25,7 @@ fn a_signal_to_any_rank_stops_the_job_and_another_goes_on_to_the_same_bits() {
         assert_eq!(stopped.code, Some(75), "{stopped}");
         let line = stopped.stderr.lines().find(|line| line.starts_with("stopped: ")).unwrap();
         assert!(line.contains(&format!("SIGTERM on rank {signalled}")) && line.contains("checkpoints"), "{line}");
-        assert!(!folder.join(&output).exists());
+        assert!(!folder.join(&output).join("nlsq").exists());
 
         let again = run(folder, next, &["--output-dir", &output]).success();
         assert_resumed(&again);
@@ -30,7 +33,7 @@ fn a_signal_to_any_rank_stops_the_job_and_another_goes_on_to_the_same_bits() {
         let summary = summary(&folder.join(&output));
         assert_eq!(summary["passes"][0], passes[0], "no full pass is made twice");
         assert!(summary["resumed_from"].as_str().unwrap().contains("checkpoint-"));
-        assert!(!folder.join("checkpoints").exists(), "nothing is left of a finished run");
+        assert!(!folder.join(&output).join("checkpoints").exists(), "nothing is left of a finished run");
     }
 }
 
@@ -59,7 +62,7 @@ fn stopped(folder: &Path, fault: &str) {
 
 /// The newest checkpoint.
 fn newest(folder: &Path) -> std::path::PathBuf {
-    fs::read_dir(folder.join("checkpoints")).unwrap().map(|entry| entry.unwrap().path()).max().unwrap()
+    fs::read_dir(folder.join(CHECKPOINTS)).unwrap().map(|entry| entry.unwrap().path()).max().unwrap()
 }
 
 #[test]
@@ -72,14 +75,14 @@ fn a_checkpoint_of_another_run_is_refused_with_the_difference() {
     let refused = run(folder, 0, &other).outcome();
     refused
         .assert_error(2, &["checkpoints/checkpoint-", "optimization.nlsq.loss", "linear", "cauchy", "--resume never"]);
-    assert!(!folder.join("homodyne_results").exists());
+    assert!(!folder.join("homodyne_results/nlsq").exists());
     // what doesn't change the result doesn't matter
     let data =
         fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).find(|p| p.extension().is_some_and(|e| e == "hdf"));
     let data = data.unwrap();
     let moved = folder.join("moved.hdf");
     fs::rename(&data, &moved).unwrap();
-    assert_resumed(&run(folder, 0, &["--data-file", "moved.hdf", "--output-dir", "elsewhere"]).success());
+    assert_resumed(&run(folder, 0, &["--data-file", "moved.hdf"]).success());
     fs::rename(&moved, &data).unwrap();
 
     stopped(folder, "0:2:signal");
@@ -99,13 +102,40 @@ fn a_checkpoint_may_be_named_or_left_alone() {
     stopped(folder, "0:2:signal");
     let file = folder.join("kept.h5");
     fs::rename(newest(folder), &file).unwrap();
-    fs::remove_dir_all(folder.join("checkpoints")).unwrap();
+    fs::remove_dir_all(folder.join(CHECKPOINTS)).unwrap();
     assert_resumed(&run(folder, 0, &["--resume", "kept.h5"]).success());
     let configured = run(folder, 0, &["--set", "optimization.streaming.resume_from_checkpoint=false"]).success();
     assert!(!configured.stderr.contains("resumed"), "{configured}");
     fs::write(&file, "no checkpoint").unwrap();
     run(folder, 0, &["--resume", "kept.h5"]).outcome().assert_error(3, &["kept.h5", "damaged or no checkpoint"]);
     run(folder, 0, &["--resume", "nowhere.h5"]).outcome().assert_error(5, &["nowhere.h5"]);
+}
+
+#[test]
+fn checkpoints_that_a_run_passes_by_are_moved_aside_and_their_run_goes_on() {
+    let folder = scratch();
+    let folder = folder.path();
+    Sample::STILL.make(folder);
+    let expected = undisturbed(folder);
+    stopped(folder, "0:2:signal");
+    let (name, bytes) = (newest(folder).file_name().unwrap().to_owned(), fs::read(newest(folder)).unwrap());
+    let never = ["--set", "optimization.nlsq.loss=cauchy", "--resume", "never"];
+    let anew = run(folder, 0, &never).success();
+    let mut aside = fs::read_dir(folder.join(CHECKPOINTS)).unwrap().map(|entry| entry.unwrap().path());
+    let kept = aside.next().unwrap().join(name);
+    assert!(aside.next().is_none(), "nothing of the finished run is left");
+    assert_eq!(fs::read(&kept).unwrap(), bytes);
+    let file = kept.strip_prefix(folder).unwrap().to_str().unwrap();
+    let said = |line: &str| line.starts_with("warn: ") && line.contains(&format!("`--resume ./{file}`"));
+    assert!(anew.stderr.lines().any(said), "{file}: {anew}");
+    // one that is going on from a named one leaves the others alone, too
+    stopped(folder, "0:1:signal");
+    let other = newest(folder);
+    assert_resumed(&run(folder, 0, &["--resume", file]).success());
+    assert_eq!(parameters(&folder.join("homodyne_results")), expected);
+    assert!(kept.exists() && !other.exists());
+    let asides = fs::read_dir(folder.join(CHECKPOINTS)).unwrap().map(|entry| entry.unwrap().path());
+    assert!(asides.filter(|aside| aside.join(other.file_name().unwrap()).exists()).count() >= 1);
 }
 
 #[test]
@@ -157,7 +187,7 @@ fn without_checkpoints_a_signal_ends_the_run_and_says_so() {
     let none = ["--set", "optimization.streaming.enable_checkpoints=false"];
     let outcome = run(folder, 0, &none).env("HOMODYNE_FAULT", "0:1:signal").outcome();
     outcome.assert_error(5, &["SIGTERM", "enable_checkpoints"]);
-    assert!(!folder.join("checkpoints").exists());
+    assert!(!folder.join(CHECKPOINTS).exists());
 }
 
 /// For docs/validation.md: killed a hundred times at random moments, on changing numbers of ranks, streamed or not. Passes are made
@@ -193,8 +223,8 @@ fn killed_a_hundred_times() {
             }
         }
         kills += killed;
-        let left = folder.join("checkpoints").exists()
-            && fs::read_dir(folder.join("checkpoints"))
+        let left = folder.join(CHECKPOINTS).exists()
+            && fs::read_dir(folder.join(CHECKPOINTS))
                 .unwrap()
                 .any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with("checkpoint-"));
         let ranks = [0, 1, 2, 4][rng.random_range(0..4)];

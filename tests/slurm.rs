@@ -173,7 +173,7 @@ fn at_work(cluster: &Cluster, folder: &Path, (options, wait): (&[&str], &str), m
         let job = cluster.submit(folder, "streaming.sh", (&options, &[("HOMODYNE_FAULT", wait)], &arguments));
         let is_at_work = |now: &Job| ["PENDING", "RUNNING", "CONFIGURING"].contains(&now.state.as_str());
         let now = cluster.wait_until(job, "a checkpoint", |now| {
-            let entries = fs::read_dir(folder.join("checkpoints")).into_iter().flatten().flatten();
+            let entries = fs::read_dir(folder.join("homodyne_results/checkpoints")).into_iter().flatten().flatten();
             let kept = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("checkpoint-")).count();
             kept > 0 || !is_at_work(now)
         });
@@ -239,8 +239,8 @@ fn a_preempted_job_goes_on_and_tries_are_bounded() {
     assert_eq!(parameters(&folder.join("homodyne_results")), expected);
 
     // told to stop by hand, and not allowed to try again
-    let _ = fs::remove_dir_all(folder.join("checkpoints"));
-    let job = at_work(&cluster, folder, (&["--export=ALL,MAX_RESTARTS=0"], SLOW), &["--output-dir", "again"]);
+    let _ = fs::remove_dir_all(folder.join("homodyne_results/checkpoints"));
+    let job = at_work(&cluster, folder, (&["--export=ALL,MAX_RESTARTS=0"], SLOW), &[]);
     cluster.ask("scancel", &["--signal=USR1", "--full", &job.to_string()]);
     let ended = cluster.wait(job);
     let text = log(folder, job);
@@ -263,7 +263,7 @@ fn jobs_that_lose_a_rank_end_and_go_on() {
         ("STOP", 0, "rank 0 on ", 40),
     ];
     for (name, rank, said, most) in cases {
-        let _ = fs::remove_dir_all(folder.join("checkpoints"));
+        let _ = fs::remove_dir_all(folder.join("homodyne_results/checkpoints"));
         let job = at_work(&cluster, folder, (&[], SLOW), &limit);
         let ranks = ranks_in(folder);
         assert_eq!(ranks.len(), 4, "{ranks:?}");

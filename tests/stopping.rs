@@ -11,7 +11,11 @@ use serde_json::Value;
 
 /// The checkpoints that are there.
 fn checkpoints(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder.join("checkpoints")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let entries = fs::read_dir(folder.join("homodyne_results/checkpoints"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
     let is_checkpoint = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("checkpoint-");
     entries.filter(is_checkpoint).collect()
 }
@@ -148,12 +152,12 @@ fn a_checkpoint_folder_that_vanishes_is_made_again() {
     let expected = undisturbed(folder);
     for ranks in [0, 2] {
         let mut running = at_work(folder, ranks);
-        fs::remove_dir_all(folder.join("checkpoints")).unwrap();
+        fs::remove_dir_all(folder.join("homodyne_results/checkpoints")).unwrap();
         running.wait_for("another checkpoint", || !checkpoints(folder).is_empty());
         let outcome = running.outcome();
         assert_eq!(outcome.code, Some(0), "{outcome}");
         assert_eq!(parameters(&folder.join("homodyne_results")), expected);
-        assert!(!folder.join("checkpoints").exists(), "nothing is left of a finished run");
+        assert!(!folder.join("homodyne_results/checkpoints").exists(), "nothing is left of a finished run");
     }
 }
 
@@ -189,7 +193,8 @@ fn two_jobs_on_one_folder_are_refused() {
     let expected = undisturbed(folder);
     let running = at_work(folder, 2);
     run(folder, 0, &[]).outcome().assert_error(5, &["homodyne_results", "writes its results there"]);
-    run(folder, 0, &["--output-dir", "other"])
+    let same = "optimization.streaming.checkpoint_dir=homodyne_results/checkpoints";
+    run(folder, 0, &["--output-dir", "other", "--set", same])
         .outcome()
         .assert_error(5, &["checkpoints", "saves its checkpoints there"]);
     // whose owner is killed doesn't bar the way

@@ -40,7 +40,7 @@ fn streaming_changes_no_bit() {
             assert!(streamed.stderr.contains("STREAMING"), "{streamed}");
             assert_eq!(parameters(&folder.join("homodyne_results")), expected, "{ranks} ranks");
             assert_eq!(summary(&folder.join("homodyne_results"))["strategy"], "STREAMING");
-            assert!(!folder.join("checkpoints").exists(), "nothing is left of a finished run");
+            assert!(!folder.join("homodyne_results/checkpoints").exists(), "nothing is left of a finished run");
         }
     }
 }
@@ -116,7 +116,8 @@ fn failed_reads_are_tried_again_and_end_the_job_in_the_end() {
 fn stopped(folder: &Path) -> PathBuf {
     let outcome = run(folder, 0, &["--strategy", "streaming"]).env("HOMODYNE_FAULT", "0:4:signal").outcome();
     assert_eq!(outcome.code, Some(75), "{outcome}");
-    let mut entries = fs::read_dir(folder.join("checkpoints")).unwrap().map(|entry| entry.unwrap().path());
+    let mut entries =
+        fs::read_dir(folder.join("homodyne_results/checkpoints")).unwrap().map(|entry| entry.unwrap().path());
     entries.find(|path| path.is_dir()).unwrap()
 }
 
@@ -149,14 +150,14 @@ fn packed_data_are_used_again() {
     bytes[50_000] ^= 1;
     fs::write(&file, &bytes).unwrap();
     run(folder, 0, &["--strategy", "streaming"]).outcome().assert_error(5, &["level-0.tiles", "aren't as they were"]);
-    fs::remove_dir_all(folder.join("checkpoints")).unwrap();
+    fs::remove_dir_all(folder.join("homodyne_results/checkpoints")).unwrap();
     // of a coarse level
     let file = stopped(folder).join("level-1.tiles");
     let mut bytes = fs::read(&file).unwrap();
     bytes[50_000] ^= 1;
     fs::write(&file, &bytes).unwrap();
     run(folder, 0, &["--strategy", "streaming"]).outcome().assert_error(5, &["level-1.tiles", "aren't as they were"]);
-    fs::remove_dir_all(folder.join("checkpoints")).unwrap();
+    fs::remove_dir_all(folder.join("homodyne_results/checkpoints")).unwrap();
     // no such file at all: they are packed anew
     fs::write(stopped(folder).join("level-0.tiles"), "no tiles").unwrap();
     for ranks in [2, 0] {
@@ -176,7 +177,7 @@ fn packed_data_are_used_again() {
 
     let none = ["--strategy", "streaming", "--set", "optimization.streaming.enable_checkpoints=false"];
     run(folder, 0, &none).success();
-    assert!(!folder.join("checkpoints").exists());
+    assert!(!folder.join("homodyne_results/checkpoints").exists());
 }
 
 #[test]

@@ -29,9 +29,9 @@ fn results(folder: &Path) -> PathBuf {
 
 /// Packs the data and flips bits of a level's file.
 fn damaged(folder: &Path, level: usize, bytes: &[usize]) {
-    let _ = fs::remove_dir_all(folder.join("checkpoints"));
+    let _ = fs::remove_dir_all(folder.join("homodyne_results/checkpoints"));
     run(folder, 0, &KEEP).success();
-    let entries = fs::read_dir(folder.join("checkpoints")).unwrap();
+    let entries = fs::read_dir(folder.join("homodyne_results/checkpoints")).unwrap();
     let packed = entries.map(|entry| entry.unwrap().path()).find(|path| path.is_dir()).unwrap();
     let file = packed.join(format!("level-{level}.tiles"));
     let mut contents = fs::read(&file).unwrap();

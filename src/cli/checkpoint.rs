@@ -29,7 +29,7 @@ pub enum CheckpointCommand {
 #[command(after_help = LIST_EXAMPLES)]
 pub struct ListArgs {
     /// Folder with checkpoints.
-    #[arg(value_name = "DIR", default_value = "checkpoints")]
+    #[arg(value_name = "DIR", default_value = "homodyne_results/checkpoints")]
     pub folder: PathBuf,
     /// Write the list to this file, too, with all that stands in the checkpoints for people.
     #[arg(long, value_name = "FILE")]

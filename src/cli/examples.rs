@@ -27,7 +27,7 @@ Examples:
   homodyne-mpi compare run7 run8
       put two results side by side
   homodyne-mpi checkpoint list
-      show the checkpoints in ./checkpoints and whether they are whole
+      show the checkpoints in ./homodyne_results/checkpoints and whether they are whole
 
 Exit codes:
   0 converged   2 command line or configuration wrong   3 input data wrong or missing
@@ -124,8 +124,8 @@ Exit code 0: every byte is as it was written; 3: one of the files is damaged or 
 is none.
 
 Examples:
-  homodyne-mpi checkpoint verify checkpoints
-  homodyne-mpi checkpoint verify checkpoints/checkpoint-000012.h5";
+  homodyne-mpi checkpoint verify run7/checkpoints
+  homodyne-mpi checkpoint verify run7/checkpoints/checkpoint-000012.h5";
 
 /// Below the help of `convert`.
 pub(super) const CONVERT_EXAMPLES: &str = "\

@@ -55,7 +55,7 @@ fn commands_take_their_arguments() {
     }
     let Some(Command::Compare(compare)) = parse("compare a b --json c").unwrap().command else { panic!() };
     assert_eq!((compare.first, compare.second, compare.json), ("a".into(), "b".into(), Some("c".into())));
-    for (line, folder) in [("checkpoint list", "checkpoints"), ("checkpoint list c", "c")] {
+    for (line, folder) in [("checkpoint list", "homodyne_results/checkpoints"), ("checkpoint list c", "c")] {
         let Some(Command::Checkpoint(checkpoint)) = parse(line).unwrap().command else { panic!() };
         let CheckpointCommand::List(list) = checkpoint.command else { panic!() };
         assert_eq!((list.folder, list.json), (folder.into(), None));

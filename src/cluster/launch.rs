@@ -2,9 +2,21 @@
 
 use crate::{Error, Result};
 
-/// How variables begin that any launcher sets.
-const LAUNCHERS: [&str; 7] =
-    ["OMPI_COMM_WORLD", "PMI", "SLURM_STEP", "SLURM_PROCID", "PALS_", "JSM_", "MPI_LOCALRANKID"];
+/// How variables begin that launchers set. Shells of a job have `SLURM_PROCID`, too, so it proves nothing.
+const LAUNCHERS: [&str; 12] = [
+    "OMPI_COMM_WORLD",
+    "PMI",
+    "SLURM_STEP",
+    "PALS_",
+    "JSM_",
+    "MPI_LOCALRANKID",
+    "MV2_COMM",
+    "HYDI_CONTROL",
+    "FLUX_TASK",
+    "ALPS_APP_PE",
+    "PLE_RANK",
+    "MPT_",
+];
 
 /// How variables begin that tell MPI of its companions, whoever has started it.
 const MANAGERS: [&str; 7] = ["PMI", "OMPI_COMM_WORLD", "PALS_", "JSM_", "MPI_LOCALRANKID", "I_MPI_", "MV2_COMM"];
@@ -24,8 +36,9 @@ fn any_begins(wanted: &[&str]) -> bool {
     std::env::vars_os().any(|(name, _)| name.to_str().is_some_and(is_wanted))
 }
 
-/// Whether a launcher has started this process.
-pub(super) fn any_trace() -> bool {
+/// Whether a launcher has started this process, alone or with others.
+#[cfg(feature = "mpi")]
+pub(super) fn has_launched() -> bool {
     any_begins(&LAUNCHERS)
 }
 

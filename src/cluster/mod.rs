@@ -2,8 +2,9 @@
 //!
 //! Rank 0 drives; the others sit in [`worker::serve`] and do what they are told: set up, receive tiles, evaluate a point,
 //! stop. Every collective call is made in this room, and the solver above sees only a [`crate::gram::Objective`].
-//! A program started alone is a world of one rank and runs through the same code, and so does one that is built without MPI.
+//! A program started alone is a world of one rank that never starts MPI, and runs through the same code.
 
+mod alone;
 mod driver;
 mod engine;
 mod fault;
@@ -11,6 +12,8 @@ mod interrupt;
 #[cfg_attr(not(feature = "mpi"), allow(dead_code, reason = "half of it is about MPI's start"))]
 mod launch;
 mod memory;
+#[cfg(feature = "mpi")]
+mod mpi;
 mod nodes;
 mod overview;
 mod parallel;
@@ -26,7 +29,6 @@ mod strategy;
 mod survey;
 mod threads;
 pub mod worker;
-#[cfg_attr(not(feature = "mpi"), path = "alone.rs")]
 mod world;
 
 pub use driver::{Driver, stop};

@@ -1,6 +1,5 @@
 //! `fit`, the main job: read, deal, search, refine, write.
 
-use std::cell::RefCell;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -8,6 +7,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::differences::{in_fitting, in_full_matrices};
+use super::fitting::{Answer, Fitting};
 use super::holding::{self, Holding};
 use super::keeper::{Going, Keeper};
 use super::opening::{experiment, open};
@@ -16,27 +16,20 @@ use super::recording::{Recording, Wanted};
 use super::sampling::Sampling;
 use super::scaling::Choice;
 use super::sigma::sigma;
-use super::stops::{Ask, Stops};
-use crate::checkpoint::{self, Care, FolderLock, Journal, Purpose};
+use super::stops::Stops;
+use super::writing::Writing;
+use crate::checkpoint::{FolderLock, Journal, Purpose};
 use crate::cluster::{Driver, GB, Recorded, RoundPlan, Setup, Strategy, Streaming, World, node_lines};
 use crate::config::Config;
 use crate::dataset::{Dataset, LeftOut};
 use crate::gram::gpu::{self, DeviceChoice};
-use crate::gram::overview::{Overview, View};
 use crate::gram::{Level, Objective, Tolerance};
-use crate::model::{Experiment, ScalingMode};
-use crate::output::quality::{SmoothPart, smoothness};
-use crate::output::{
-    DataSummary, Folder, LostBlock, Report, Truth, closing_report, diagnosis, draw, memory_of_views, views, write,
-    write_draws,
-};
+use crate::model::Experiment;
+use crate::output::{DataSummary, Folder, Keeping, LostBlock, Report, Truth, memory_of_views};
 use crate::sampler::summary::Summary;
-use crate::solver::{self, Event, Fit, Iteration, OneScaling, Robust, Sigma, Task, Weighted};
-use crate::telemetry::{Phases, Progress, terminal_columns};
+use crate::solver::{Robust, Sigma};
+use crate::telemetry::{Phases, Progress};
 use crate::{Error, Result};
-
-/// Columns of the closing report where it isn't read on a terminal.
-const FILE_COLUMNS: usize = 100;
 
 /// Exit code of a run that finished without reaching a minimum.
 const NOT_CONVERGED: u8 = 4;
@@ -75,10 +68,13 @@ pub fn fit(world: &World, config: &Config, asked: &Asked, out: &mut impl Write) 
     let run = Run { world, config, experiment, strategy, holding, dataset: &dataset, truth, going, records };
     // both locks are left before the folder is, which an early end takes back
     let done = FolderLock::take(&config.output.directory, Purpose::Results).and_then(|_lock| {
+        folder.tidy();
         let mut keeper = Keeper::open(config, &dataset.file, run.strategy.is_short(), asked.going, begin)?;
         let done = run.compute(&mut keeper, scaling, &folder, &mut phases, recording, out);
         match &done {
             Ok(_) => keeper.finish(),
+            // the fit is done and sampling can't begin: there is nothing to go on with
+            Err(Error::Usage(_)) if keeper.has_written() => keeper.finish(),
             Err(error) => keeper.leave(error),
         }
         done
@@ -184,7 +180,6 @@ impl Run<'_> {
             node_lines(&places).iter().for_each(|line| log::info!("{line}"));
         }
         keeper.data_are(&data.hash)?;
-        folder.begin()?;
         driver.on_batch(progress.batches(pairs.iter().sum()));
         progress.measure_by(sigma.reference);
         if sigma.by_pair {
@@ -194,7 +189,15 @@ impl Run<'_> {
         let level_pairs = level_pairs(driver.levels(), &self.dataset.left_out);
         let n_levels = useful_levels(&level_pairs, &self.dataset.left_out);
         keeper.tell(sigma.reference, json!({ "strategy": self.strategy.name(), "ranks": self.world.size() }));
-        let fitting = Fitting { run: self, sigma: &sigma, noise: &data.noise, robust, n_levels, progress: &progress };
+        let fitting = Fitting {
+            experiment: &self.experiment,
+            config: &self.config.fit,
+            sigma: &sigma,
+            noise: &data.noise,
+            robust,
+            n_levels,
+            progress: &progress,
+        };
         let mut state = keeper.state();
         let (answer, journal) = loop {
             // what was left out and now is there again, or the other way round
@@ -218,18 +221,12 @@ impl Run<'_> {
             journal: &journal,
             progress: &progress,
         };
-        let posterior = if self.config.method.samples() {
+        if self.config.method.samples() {
             sampling.remarks().into_iter().for_each(|remark| {
                 log::warn!("{remark}");
                 warnings.push(remark);
             });
-            Some(phases.time("sampling", || sampling.draw(driver, keeper, &mut stops))?)
-        } else {
-            None
-        };
-        let busy = driver.work().1;
-        let of_level = driver.passes().iter().zip(&level_pairs);
-        let pairs_evaluated = of_level.map(|(&passes, &pairs)| passes as f64 * pairs as f64).sum();
+        }
         let mut report = Report {
             config: self.config,
             experiment: &self.experiment,
@@ -240,60 +237,83 @@ impl Run<'_> {
             scaling: scaling.mode,
             scaling_reason: scaling.reason.clone(),
             strategy: self.strategy,
-            ranks: driver.status(),
+            ranks: Vec::new(),
             places,
             instruction_set: driver.instruction_set(),
             gpu: driver.gpu(),
-            passes: journal.passes(),
+            passes: Vec::new(),
             level_pairs,
-            pairs_evaluated,
-            pass_seconds: busy.as_secs_f64(),
-            finest_seconds: driver.finest_seconds(),
+            pairs_evaluated: 0.0,
+            pass_seconds: 0.0,
+            finest_seconds: 0.0,
             n_batches: driver.n_batches(),
             data_bytes: driver.data_bytes(),
             kept: self.holding.keep,
-            readable: driver.readable(),
-            lost: self.lost(driver),
-            keeping: keeper.record(),
-            posterior,
+            readable: 1.0,
+            lost: Vec::new(),
+            keeping: Keeping::default(),
+            posterior: None,
             seen: Vec::new(),
             smooth: None,
             one_scaling,
-            phases: phases.all(),
-            seconds: phases.total().as_secs_f64(),
-            timestamp: jiff::Zoned::now().timestamp().to_string(),
+            phases: Vec::new(),
+            seconds: 0.0,
+            timestamp: String::new(),
             warnings,
         };
-        let parameters = report.space.n_free() + report.fit.projected.n_free_scaling();
-        report.smooth = SmoothPart::new(smoothness(&seen), parameters);
-        report.seen = diagnosis::seen(&report, &seen, &self.dataset.left_out);
-        let pool = driver.pool();
-        progress.doing("writing results");
-        let mut written = phases.time("writing", || pool.install(|| write(&report, self.dataset, folder)))?;
-        written.extend(phases.time("writing", || write_draws(&report, &journal.draws().borrow().draws(), folder))?);
-        if self.config.output.html || self.config.plotting.save {
-            let needed = memory_of_views(&report, &view, pool.current_num_threads());
-            match holding::room_for_views(self.world, &report, needed) {
-                Ok(()) => {
-                    report.phases = phases.all();
-                    progress.doing("drawing the report and pictures");
-                    written.extend(phases.time("drawing", || pool.install(|| draw(&report, &view, &seen, folder)))?);
+        self.count(&mut report, driver, &journal, keeper, phases);
+        let mut writing = Writing {
+            folder,
+            dataset: self.dataset,
+            truth: self.truth.as_ref(),
+            records: &self.records,
+            view,
+            seen,
+            may_draw: false,
+            written: Vec::new(),
+        };
+        writing.judge(&mut report);
+        let needed = memory_of_views(&report, &writing.view, driver.pool().current_num_threads());
+        writing.may_draw = holding::room_for_views(self.world, &report, needed)
+            .inspect_err(|error| log::warn!("{error}; there will be no page and no pictures"))
+            .is_ok();
+        let is_own = keeper.results().is_some_and(|timestamp| folder.is_of(timestamp));
+        writing.fit(&mut report, (&driver.pool(), &progress), phases, is_own)?;
+        keeper.wrote(&report.timestamp);
+        if self.config.method.samples() {
+            match phases.time("sampling", || sampling.draw(driver, keeper, &mut stops)) {
+                Ok(summary) => report.posterior = Some(summary),
+                Err(Error::Usage(why)) => {
+                    progress.finish();
+                    writing.print(&report, out);
+                    let results = folder.results();
+                    return Err(Error::Usage(format!("{why}; the results of the fit are in {}", results.display())));
                 }
-                Err(error) => log::warn!("{error}; there will be no page and no pictures"),
+                Err(error) => return Err(error),
             }
+            self.count(&mut report, driver, &journal, keeper, phases);
+            let draws = journal.draws().borrow();
+            writing.draws(&mut report, &draws.draws(), (&driver.pool(), &progress), phases)?;
+            keeper.wrote(&report.timestamp);
         }
-        report.phases = phases.all();
-        report.seconds = phases.total().as_secs_f64();
         progress.finish();
-        written.extend(self.records.iter().cloned());
-        written.push(folder.results().join(Folder::REPORT));
-        let text = |width| closing_report(&report, &written, self.truth.as_ref(), width);
-        folder.write_text(Folder::REPORT, &text(FILE_COLUMNS))?;
-        let text = text(terminal_columns().unwrap_or(FILE_COLUMNS));
-        // a closed pipe is the reader's choice, not a failure of the run
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        writing.print(&report, out);
         let trusted = report.posterior.as_ref().is_none_or(Summary::is_trusted);
         Ok(if trusted && report.convergence_status() == "converged" { 0 } else { NOT_CONVERGED })
+    }
+
+    /// What a run has cost up to now, and what was lost.
+    fn count(&self, report: &mut Report, driver: &Driver, journal: &Journal, keeper: &Keeper, phases: &Phases) {
+        let of_level = driver.passes().iter().zip(&report.level_pairs);
+        report.pairs_evaluated = of_level.map(|(&passes, &pairs)| passes as f64 * pairs as f64).sum();
+        report.ranks = driver.status();
+        report.passes = journal.passes();
+        report.pass_seconds = driver.work().1.as_secs_f64();
+        report.finest_seconds = driver.finest_seconds();
+        (report.readable, report.lost) = (driver.readable(), self.lost(driver));
+        report.keeping = keeper.record();
+        (report.phases, report.seconds) = (phases.all(), phases.total().as_secs_f64());
+        report.timestamp = jiff::Zoned::now().timestamp().to_string();
     }
 
     /// Pairs of the finest level that couldn't be read.
@@ -442,112 +462,6 @@ impl Run<'_> {
         }
         let sigma = found.sigma.iter().map(|own| (own.n as f64 / own.inverse).sqrt());
         Ok((data, pairs, dataset.has_sigma_by_pair().then(|| sigma.collect())))
-    }
-}
-
-/// What a fit has found, and what the residuals look like there.
-struct Answer {
-    fit: Fit,
-    view: View,
-    /// By angle; empty where the data couldn't be looked at.
-    seen: Vec<Overview>,
-    /// What own contrasts and offsets would bring, where one for all was tried.
-    one_scaling: Option<OneScaling>,
-}
-
-/// What stays the same from fit to fit of a run.
-struct Fitting<'a> {
-    run: &'a Run<'a>,
-    sigma: &'a Sigma,
-    noise: &'a [f64],
-    robust: Option<Robust>,
-    n_levels: usize,
-    progress: &'a Progress,
-}
-
-impl Fitting<'_> {
-    /// Fits, and looks at the residuals. Where `auto` has tried one contrast and offset for all angles and the data refute it, fits again
-    /// with own ones, which `scaling` then says.
-    fn answer(
-        &self,
-        driver: &mut Driver,
-        journal: &Journal,
-        (keeper, stops): (&mut Keeper, &mut Stops),
-        scaling: &mut Choice,
-        phases: &mut Phases,
-    ) -> Result<Answer> {
-        let state = journal.state();
-        let mut stage = state.stage().cloned();
-        let mut one_scaling = state.refuted();
-        if let Some(refuted) = one_scaling {
-            scaling.tested(&refuted);
-        }
-        let last = RefCell::new(None);
-        loop {
-            let config = &self.run.config.fit;
-            let (mode, sigma) = (scaling.mode, self.sigma.for_errors());
-            let task = Task { space: &scaling.space, config, mode, sigma, robust: self.robust };
-            let mut watchman = Watchman { keeper, stops, last: &last, ask: Ask::Nothing };
-            let mut recorded = checkpoint::Recorded::new(driver, journal, &mut watchman);
-            let mut objective = Weighted::new(&mut recorded, self.sigma.weights(), self.n_levels);
-            let mut fit = phases.time("fitting", || {
-                solver::fit_from(stage.take(), &task, &mut objective, &mut |event| {
-                    match event {
-                        Event::Stage(stage) => journal.begin(stage),
-                        Event::Iteration(iteration) => *last.borrow_mut() = Some(iteration.clone()),
-                        _ => {}
-                    }
-                    self.progress.solver(event);
-                })
-            })?;
-            self.sigma.count_pairs(&mut fit);
-            let view = views::view(&self.run.experiment, &fit, self.sigma, self.noise);
-            self.progress.doing("looking at the residuals");
-            let seen = phases.time("looking", || driver.overview(&view)).unwrap_or_else(|error| {
-                log::warn!("{error}; the residuals aren't judged, and there will be no maps");
-                Vec::new()
-            });
-            if mode != ScalingMode::Averaged || self.run.experiment.n_angles() < 2 {
-                return Ok(Answer { fit, view, seen, one_scaling });
-            }
-            let mut watchman = Watchman { keeper, stops, last: &last, ask: Ask::Nothing };
-            let mut recorded = checkpoint::Recorded::new(driver, journal, &mut watchman);
-            let mut objective = Weighted::new(&mut recorded, self.sigma.weights(), self.n_levels);
-            let smooth = smoothness(&seen);
-            let found = phases.time("fitting", || solver::one_scaling(&task, &mut objective, &fit, smooth))?;
-            one_scaling = Some(found);
-            scaling.tested(&found);
-            if scaling.mode == mode {
-                return Ok(Answer { fit, view, seen, one_scaling });
-            }
-            log::info!("contrast or offset differs between the angles ({}); fitting own ones", found.text());
-            journal.refute(found);
-        }
-    }
-}
-
-/// Has a fit kept while it is made.
-struct Watchman<'a, 'c> {
-    keeper: &'a mut Keeper<'c>,
-    stops: &'a mut Stops,
-    last: &'a RefCell<Option<Iteration>>,
-    /// Why a part of a pass is wanted.
-    ask: Ask,
-}
-
-impl Care for Watchman<'_, '_> {
-    fn after_pass(&mut self, level: usize, journal: &Journal) -> Result<()> {
-        self.keeper.after_pass(level, journal, self.last.borrow().as_ref(), self.stops)
-    }
-
-    fn wants_part(&mut self) -> bool {
-        self.ask = self.keeper.look(self.stops);
-        self.ask != Ask::Nothing
-    }
-
-    fn has_part(&mut self, journal: &Journal) -> Result<()> {
-        let ask = std::mem::replace(&mut self.ask, Ask::Nothing);
-        self.keeper.act(ask, journal, self.last.borrow().as_ref())
     }
 }
 

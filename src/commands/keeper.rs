@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::reading::Found;
+use super::shelf::{self, From, Shelf, of_another_run};
 use super::stops::{Ask, Stops};
 use crate::checkpoint::{
-    Checkpoint, FolderLock, Journal, Purpose, Saver, State, Statistics, Store, Stored, differences, identity, list,
-    load,
+    Checkpoint, FolderLock, Journal, Purpose, Saver, State, Statistics, Stored, differences, identity, list,
 };
-use crate::config::{Config, StreamingConfig};
+use crate::config::Config;
 use crate::output::Keeping;
 use crate::solver::Iteration;
 use crate::{Error, Result};
@@ -25,8 +25,6 @@ const SCRATCH: &str = "scratch-";
 const AT_LEAST_EVERY: Duration = Duration::from_secs(60);
 /// Where the configuration says whether there are checkpoints.
 const ENABLE: &str = "optimization.streaming.enable_checkpoints";
-/// Where it says in which folder.
-const FOLDER: &str = "optimization.streaming.checkpoint_dir";
 
 /// What the command line says about going on and stopping.
 #[derive(Debug, Clone, Default)]
@@ -46,31 +44,8 @@ struct Resumed {
     data_hash: Option<String>,
     /// Time that was worked before, s.
     seconds: f64,
-}
-
-/// The checkpoint folder, this run's alone.
-#[derive(Debug)]
-struct Shelf {
-    saver: Saver,
-    // released last
-    _lock: FolderLock,
-}
-
-impl Shelf {
-    /// Takes the folder, and gives the newest checkpoint in it where one is wanted.
-    fn open(settings: &StreamingConfig, wanted: bool) -> Result<(Self, Option<(PathBuf, Stored)>)> {
-        let lock = FolderLock::take(&settings.directory, Purpose::Checkpoints)?;
-        let store = Store::open(&settings.directory, settings.keep)?;
-        let mut found = None;
-        if wanted {
-            let newest = store.newest_valid()?;
-            for (path, problem) in newest.passed_over {
-                log::warn!("{}: {problem}; it is not used", path.display());
-            }
-            found = newest.found;
-        }
-        Ok((Self { saver: Saver::new(store)?, _lock: lock }, found))
-    }
+    /// When the results of the fit were made, where they are written.
+    results: Option<String>,
 }
 
 /// Keeps one fit.
@@ -86,6 +61,8 @@ pub(super) struct Keeper<'a> {
     about: Value,
     /// In units of which they tell of χ².
     sigma: f64,
+    /// When the results of the fit were made, where this run has written them.
+    written: Option<String>,
     /// `None` as long as nothing had to be saved, and where nothing may be.
     shelf: Option<Shelf>,
     /// The checkpoint folder's, where there is packed data in it but no checkpoint may be.
@@ -108,20 +85,19 @@ impl<'a> Keeper<'a> {
     pub fn open(config: &'a Config, data: &Path, short: bool, going: &Going, begin: Instant) -> Result<Self> {
         let identity = identity(&config.effective, data)?;
         let settings = &config.streaming;
-        let asked = match going.resume.as_deref() {
-            None if settings.resume => Some("auto"),
-            None | Some("never") => None,
-            some => some,
+        let from = match going.resume.as_deref() {
+            None if settings.resume => From::Newest,
+            None | Some("never") => From::Nothing,
+            Some("auto") => From::Newest,
+            Some(path) => From::File(Path::new(path)),
         };
         let (mut shelf, mut found) = (None, None);
         let is_empty = list(&settings.directory).unwrap_or_default().is_empty();
         if settings.checkpoints && !(short && is_empty) {
-            let (opened, newest) = Shelf::open(settings, asked == Some("auto"))?;
-            (shelf, found) = (Some(opened), newest);
-        }
-        if let Some(path) = asked.filter(|word| *word != "auto") {
-            let path = PathBuf::from(path);
-            found = Some((path.clone(), load(&path).map_err(|problem| problem.into_error(&path))?));
+            let (opened, stored) = Shelf::open(settings, from, &identity)?;
+            (shelf, found) = (Some(opened), stored);
+        } else if let From::File(path) = from {
+            found = Some((path.to_path_buf(), shelf::read(path)?));
         }
         let resumed = found.map(|(path, stored)| resumed(path, stored, &identity)).transpose()?;
         let now = Instant::now();
@@ -133,6 +109,7 @@ impl<'a> Keeper<'a> {
             resumed,
             about: json!({}),
             sigma: 1.0,
+            written: None,
             shelf,
             lock: None,
             scratch: None,
@@ -224,6 +201,21 @@ impl<'a> Keeper<'a> {
         (self.sigma, self.about) = (sigma, about);
     }
 
+    /// The results of the fit are written, which were made at this time.
+    pub fn wrote(&mut self, timestamp: &str) {
+        self.written = Some(timestamp.to_owned());
+    }
+
+    /// Whether this run has written them.
+    pub fn has_written(&self) -> bool {
+        self.written.is_some()
+    }
+
+    /// When the results of the fit were made, where this run has written them, now or before it was stopped.
+    pub fn results(&self) -> Option<&str> {
+        self.written.as_deref().or_else(|| self.resumed.as_ref()?.results.as_deref())
+    }
+
     /// To be called after every pass: saves when it is time, and stops where that is asked for.
     ///
     /// # Errors
@@ -290,7 +282,7 @@ impl<'a> Keeper<'a> {
             return None;
         }
         if self.shelf.is_none() {
-            match Shelf::open(settings, false) {
+            match Shelf::open(settings, From::Nothing, &self.identity) {
                 Ok((shelf, _)) => self.shelf = Some(shelf),
                 Err(error) => return Some(Err(error)),
             }
@@ -326,6 +318,7 @@ impl<'a> Keeper<'a> {
             "iteration": last.map(|iteration| iteration.pass),
             "chi_squared": last.map(|iteration| iteration.chi2 / (self.sigma * self.sigma)),
             "passes": state.passes(),
+            "results": self.results(),
         });
         if let (Value::Object(progress), Value::Object(about)) = (&mut progress, &self.about) {
             progress.extend(about.clone());
@@ -350,18 +343,7 @@ impl<'a> Keeper<'a> {
     pub fn finish(mut self) {
         let keep = self.config.streaming.keep_scratch;
         let mut is_used = !keep && self.remove_scratch();
-        if let Some(Shelf { saver, _lock: lock }) = self.shelf.take() {
-            // what waits is saved first, so that nothing appears afterwards
-            drop(saver);
-            let entries = list(&self.config.streaming.directory).unwrap_or_default();
-            is_used |= !entries.is_empty();
-            for entry in &entries {
-                if let Err(e) = fs::remove_file(&entry.path) {
-                    log::warn!("a checkpoint of this run stays: {}: {e}", entry.path.display());
-                }
-            }
-            drop(lock);
-        }
+        is_used |= self.shelf.take().is_some_and(Shelf::clear);
         drop(self.lock.take());
         // a run that was killed may have made the folder; anything else in it keeps it
         if is_used {
@@ -405,6 +387,7 @@ fn resumed(path: PathBuf, stored: Stored, now: &Value) -> Result<Resumed> {
         state,
         data_hash: then["data"]["hash"].as_str().map(str::to_owned),
         seconds: checkpoint.progress["elapsed_seconds"].as_f64().unwrap_or(0.0),
+        results: checkpoint.progress["results"].as_str().map(str::to_owned),
         path,
     })
 }
@@ -413,19 +396,4 @@ fn resumed(path: PathBuf, stored: Stored, now: &Value) -> Result<Resumed> {
 fn at_least_every() -> Duration {
     let asked = std::env::var("HOMODYNE_SAVE_MS").ok().and_then(|text| text.parse().ok());
     asked.map_or(AT_LEAST_EVERY, Duration::from_millis)
-}
-
-/// Most differences that are shown.
-const MOST_SHOWN: usize = 4;
-
-fn of_another_run(path: &Path, differences: &[String]) -> Error {
-    let mut shown: Vec<&str> = differences.iter().take(MOST_SHOWN).map(String::as_str).collect();
-    if differences.len() > MOST_SHOWN {
-        shown.push("…");
-    }
-    Error::Usage(format!(
-        "{}: is of another run: {}; `--resume never` begins anew, `{FOLDER}` names another folder",
-        path.display(),
-        shown.join("; ")
-    ))
 }

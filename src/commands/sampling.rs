@@ -86,7 +86,8 @@ impl Sampling<'_> {
         let begin = Instant::now();
         let (fit, config) = (self.fit, &self.config.sampler);
         if !(fit.projected.chi2.is_finite() && fit.covariance.s2 > 0.0) {
-            let message = "the fit has found no finite χ², so there is nothing to sample around; see its warnings";
+            let message =
+                "sampling can't begin: χ² of the fit is zero or not finite, so there is nothing to sample around";
             return Err(Error::Usage(message.into()));
         }
         let experiment = driver.experiment().clone();

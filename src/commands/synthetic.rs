@@ -81,9 +81,8 @@ pub fn synthetic(world: &World, size: Size, json: Option<&Path>, out: &mut impl 
     let (file, results) = (path("synthetic.h5"), path("results"));
     let configuration = path("synthetic.yaml");
     std::fs::write(&configuration, size.configuration()).map_err(|e| Error::io("write", &configuration, e))?;
-    let set = vec![format!("optimization.streaming.checkpoint_dir={}", path("checkpoints").display())];
     let overrides =
-        Overrides { data_file: Some(file.clone()), output_dir: Some(results.clone()), set, ..Overrides::default() };
+        Overrides { data_file: Some(file.clone()), output_dir: Some(results.clone()), ..Overrides::default() };
     let config = config::load(&configuration, &overrides)?;
     let made = super::simulate(&config, &file, Layout::Native, None, &mut std::io::sink())?;
     let going = Going { resume: Some("never".into()), max_time: None };

@@ -106,6 +106,7 @@ pub(super) fn effective(config: &Config) -> Value {
             "compression_level": config.output.compression,
             "formats": { "hdf5": config.output.hdf5, "json": config.output.json, "csv": config.output.csv, "html": config.output.html },
             "max_npz_entries": config.output.max_npz_entries,
+            "keep_previous": config.output.keep_previous,
         },
         "plotting": plotting(&config.plotting),
         "logging": { "level": config.log_level.map(|level| level.as_str()) },

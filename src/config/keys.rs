@@ -76,7 +76,7 @@ pub(super) const GROUPS: &[Group] = &[
     used("optimization.mcmc", Kind::Number, "target_accept_prob"),
     used("output", Kind::Text, "directory base_directory"),
     used("output", Kind::Flag, "compress_hdf5 formats.hdf5 formats.json formats.csv formats.html"),
-    used("output", Kind::Whole, "compression_level max_npz_entries"),
+    used("output", Kind::Whole, "compression_level max_npz_entries keep_previous"),
     used("parameter_space", Kind::List, "bounds"),
     used("performance", Kind::Any, "computation.cpu_threads"),
     used("performance", Kind::Flag, "enable_progress fast_mode"),

@@ -24,6 +24,8 @@ pub(super) const RESULTS: &str = "./homodyne_results";
 pub(super) const COMPRESSION: u8 = 4;
 /// Matrix entries up to which `fitted_data.npz` is written where the file says nothing: about 100 MB of arrays.
 pub(super) const NPZ_ENTRIES: u64 = 2_000_000;
+/// Results of earlier runs that are kept.
+pub(super) const KEEP_PREVIOUS: usize = 10;
 
 /// Reads and checks a configuration.
 ///
@@ -60,6 +62,7 @@ pub(super) fn typed(document: &Document) -> Result<Config> {
     let (plotting, about_pictures) = plotting::plotting(document)?;
     warnings.extend(about_pictures);
     warnings.extend(selection::idle_ranges(document)?);
+    let output = output(document)?;
     let mut config = Config {
         path: document.source.file.clone(),
         mode,
@@ -80,8 +83,8 @@ pub(super) fn typed(document: &Document) -> Result<Config> {
         sampler: sampling::sampler(document)?,
         fit: fit(document, parameters.start.is_none())?,
         performance: performance(document)?,
-        streaming: streaming::streaming(document)?,
-        output: output(document)?,
+        streaming: streaming::streaming(document, &output.directory)?,
+        output,
         plotting,
         log_level: log_level(document)?,
         simulation: simulation::simulation(document, mode, parameters.start.as_deref())?,
@@ -218,6 +221,9 @@ fn output(document: &Document) -> Result<OutputConfig> {
         max_npz_entries: document
             .whole("output.max_npz_entries", 0, i64::MAX)?
             .map_or(NPZ_ENTRIES, |spot| spot.value as u64),
+        keep_previous: document
+            .whole("output.keep_previous", 0, i64::MAX)?
+            .map_or(KEEP_PREVIOUS, |spot| spot.value as usize),
         compression: if document.flag("output.compress_hdf5", true)? { level } else { 0 },
     })
 }

@@ -147,6 +147,8 @@ pub struct OutputConfig {
     pub compression: u8,
     /// Entries of a matrix array, K·(N−1)², up to which `fitted_data.npz` is written.
     pub max_npz_entries: u64,
+    /// Results of earlier runs that are kept.
+    pub keep_previous: usize,
 }
 
 /// What `simulate` makes.

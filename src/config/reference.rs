@@ -236,8 +236,8 @@ const SECTIONS: &[(&str, &[Entry])] = &[
             entry("optimization.streaming.enable_checkpoints", "true", "whether a killed run can go on where it was"),
             entry(
                 "optimization.streaming.checkpoint_dir",
-                "./checkpoints",
-                "folder of checkpoints and of packed data, from the working directory",
+                "null",
+                "folder of checkpoints and of packed data, from the working directory; null: `checkpoints` in the folder of results",
             ),
             entry(
                 "optimization.streaming.checkpoint_frequency",
@@ -290,6 +290,11 @@ const SECTIONS: &[(&str, &[Entry])] = &[
                 "output.max_npz_entries",
                 "2000000",
                 "entries of a matrix array, K·(N−1)², up to which fitted_data.npz is written",
+            ),
+            entry(
+                "output.keep_previous",
+                "10",
+                "results of earlier runs that are kept under `previous/`; older ones are removed once the new ones are safe",
             ),
             entry("output.compress_hdf5", "true", "compress result.h5"),
             entry("output.compression_level", "4", "gzip level, 0 to 9"),

@@ -1,12 +1,13 @@
 //! Checkpoints, batches and what is to be done when reading fails: the section `optimization.streaming`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::document::Document;
+use super::load::RESULTS;
 use crate::Result;
 
-/// Folder of checkpoints where nothing names one.
-pub(super) const CHECKPOINTS: &str = "./checkpoints";
+/// Folder of checkpoints in that of the results, where nothing names another.
+const CHECKPOINTS: &str = "checkpoints";
 /// Full-resolution passes between two checkpoints.
 const FREQUENCY: u64 = 10;
 /// Checkpoints kept.
@@ -41,7 +42,7 @@ impl Default for StreamingConfig {
     fn default() -> Self {
         Self {
             checkpoints: true,
-            directory: PathBuf::from(CHECKPOINTS),
+            directory: Path::new(RESULTS).join(CHECKPOINTS),
             frequency: FREQUENCY,
             keep: KEPT,
             resume: true,
@@ -53,7 +54,9 @@ impl Default for StreamingConfig {
     }
 }
 
-pub(super) fn streaming(document: &Document) -> Result<StreamingConfig> {
+/// `results` is the folder of results, which holds that of checkpoints unless another is named: runs with folders of their own
+/// don't meet in one of checkpoints.
+pub(super) fn streaming(document: &Document, results: &Path) -> Result<StreamingConfig> {
     let default = StreamingConfig::default();
     let path = |key: &str| format!("optimization.streaming.{key}");
     let whole = |key: &str, least: i64, most: i64| document.whole(&path(key), least, most);
@@ -66,7 +69,7 @@ pub(super) fn streaming(document: &Document) -> Result<StreamingConfig> {
     }
     Ok(StreamingConfig {
         checkpoints: document.flag(&path("enable_checkpoints"), default.checkpoints)?,
-        directory: folder.map_or(default.directory, |spot| PathBuf::from(spot.value)),
+        directory: folder.map_or_else(|| results.join(CHECKPOINTS), |spot| PathBuf::from(spot.value)),
         frequency: whole("checkpoint_frequency", 1, i64::MAX)?.map_or(default.frequency, |spot| spot.value as u64),
         keep: whole("keep_last_checkpoints", 1, i64::MAX)?.map_or(default.keep, |spot| spot.value as usize),
         resume: document.flag(&path("resume_from_checkpoint"), default.resume)?,

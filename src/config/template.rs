@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use super::document::figure;
-use super::load::{COMPRESSION, NPZ_ENTRIES, RESULTS};
+use super::load::{COMPRESSION, KEEP_PREVIOUS, NPZ_ENTRIES, RESULTS};
 use super::plotting::PlotConfig;
-use super::streaming::{CHECKPOINTS, StreamingConfig};
+use super::streaming::StreamingConfig;
 use crate::cluster::SILENCE_LIMIT;
 use crate::gram::gpu::MEMORY_FRACTION;
 use crate::model::{AnalysisMode, CONTRAST, OFFSET, PHYSICAL, ParameterInfo, ScalingMode};
@@ -263,7 +263,7 @@ impl Text {
             self.lines(&[
                 ("  streaming:", ""),
                 ("    enable_checkpoints: true", "a killed run goes on where it was"),
-                (&format!("    checkpoint_dir: {CHECKPOINTS}"), "from the working directory"),
+                ("    checkpoint_dir: null", "null: checkpoints in the folder of results"),
                 (&format!("    checkpoint_frequency: {}", streaming.frequency), "full passes; at least one a minute"),
                 (&format!("    keep_last_checkpoints: {}", streaming.keep), ""),
                 ("    resume_from_checkpoint: true", ""),
@@ -291,6 +291,7 @@ impl Text {
                 ("    html: true", "report.html"),
                 ("    csv: false", "parameters.csv, per_angle.csv"),
                 (&format!("  max_npz_entries: {NPZ_ENTRIES}"), "up to these matrix entries fitted_data.npz is written"),
+                (&format!("  keep_previous: {KEEP_PREVIOUS}"), "results of earlier runs that stay, under previous/"),
                 ("  compress_hdf5: true", ""),
                 (&format!("  compression_level: {COMPRESSION}"), "gzip, 0 to 9"),
                 ("", ""),

@@ -72,6 +72,7 @@ fn a_short_file_gets_the_defaults() {
         csv: false,
         compression: 4,
         max_npz_entries: 2_000_000,
+        keep_previous: 10,
     };
     assert_eq!(config.output, output);
     assert!(config.data_file.is_none() && config.simulation.is_none() && config.log_level.is_none());
@@ -94,7 +95,7 @@ fn every_setting_arrives() {
          loss: linear, anti_degeneracy: {per_angle_mode: individual}, multi_start: {n_starts: 7, seed: 3}}}\n\
          performance: {strategy_override: CHUNKED, memory_limit_gb: 1.5, enable_progress: false, \
          computation: {cpu_threads: 6}}\n\
-         output: {directory: out, base_directory: elsewhere, compression_level: 9, max_npz_entries: 5000, formats: {hdf5: off, csv: on}}\n\
+         output: {directory: out, base_directory: elsewhere, compression_level: 9, max_npz_entries: 5000, keep_previous: 3, formats: {hdf5: off, csv: on}}\n\
          distributed: {io: Parallel}\nlogging: {level: WARNING}\n",
     )
     .unwrap();
@@ -136,6 +137,7 @@ fn every_setting_arrives() {
         csv: true,
         compression: 9,
         max_npz_entries: 5000,
+        keep_previous: 3,
     };
     assert_eq!(config.output, output);
     assert_eq!(config.log_level, Some(log::LevelFilter::Warn));
@@ -372,6 +374,12 @@ fn faults_are_borne_only_where_that_is_allowed() {
     assert_eq!(streaming(""), StreamingConfig::default());
     let all = streaming("max_retries_per_batch: 5, checkpoint_dir: elsewhere");
     assert_eq!((all.retries, all.directory), (5, "elsewhere".into()));
+    let of = |text: &str| load_static(text).unwrap().streaming.directory;
+    assert_eq!(of("output: {directory: out/a}"), PathBuf::from("out/a/checkpoints"));
+    assert_eq!(
+        of("optimization: {streaming: {checkpoint_dir: null}}"),
+        PathBuf::from("./homodyne_results/checkpoints")
+    );
     assert_eq!(streaming("min_success_rate: 0.9").min_success_rate, 0.9);
     let none = streaming("enable_fault_tolerance: false, max_retries_per_batch: 5, min_success_rate: 0.5");
     assert_eq!((none.retries, none.min_success_rate), (0, 1.0));

@@ -14,6 +14,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontStyle, register_font};
 use rayon::prelude::*;
 
+use super::drawn;
 use super::views::Colors;
 use crate::config::{PictureFormat, PlotConfig};
 use crate::gram::overview::Cells;
@@ -141,19 +142,31 @@ pub fn memory(n_maps: usize, plot: &PlotConfig, threads: usize) -> f64 {
 /// # Errors
 /// [`Error::Io`] where one can't be written.
 pub fn write(pictures: &[Picture], shown: &[Shown], plot: &PlotConfig, folder: &Path) -> Result<Vec<PathBuf>> {
+    write_each(pictures, shown, plot, folder).into_iter().collect()
+}
+
+/// The same, with what became of each: one that fails costs none of the others.
+pub(super) fn write_each(
+    pictures: &[Picture],
+    shown: &[Shown],
+    plot: &PlotConfig,
+    folder: &Path,
+) -> Vec<Result<PathBuf>> {
     let phi: Vec<f64> = pictures.iter().map(|picture| picture.phi).collect();
     let jobs: Vec<(&Picture, PathBuf)> =
         pictures.iter().zip(names(&phi, plot.format)).map(|(picture, name)| (picture, folder.join(name))).collect();
     jobs.into_par_iter()
         .map(|(picture, path)| {
-            let sheet = Sheet { picture, shown, dpi: f64::from(plot.dpi) };
-            let bytes = match plot.format {
-                PictureFormat::Png => sheet.png(),
-                PictureFormat::Svg => sheet.svg(),
-            };
-            let bytes = bytes.map_err(|message| Error::io("draw", &path, message))?;
-            files::write(&path, bytes)?;
-            Ok(path)
+            drawn(&path, || {
+                let sheet = Sheet { picture, shown, dpi: f64::from(plot.dpi) };
+                let bytes = match plot.format {
+                    PictureFormat::Png => sheet.png(),
+                    PictureFormat::Svg => sheet.svg(),
+                };
+                let bytes = bytes.map_err(|message| Error::io("draw", &path, message))?;
+                files::write(&path, bytes)?;
+                Ok(path.clone())
+            })
         })
         .collect()
 }

@@ -191,7 +191,7 @@ pub fn sample(
 }
 
 fn nowhere(what: &str) -> Error {
-    Error::Usage(format!("sampling can't begin: {what}; look at the fit first (--method nlsq)"))
+    Error::Usage(format!("sampling can't begin: {what}"))
 }
 
 impl Record {

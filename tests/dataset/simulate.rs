@@ -44,6 +44,7 @@ fn config(mode: AnalysisMode, noise: f64) -> Config {
         streaming: homodyne_mpi::config::StreamingConfig::default(),
         plotting: PlotConfig { save: false, ..PlotConfig::default() },
         output: OutputConfig {
+            keep_previous: 10,
             html: true,
             directory: PathBuf::from("out"),
             hdf5: false,

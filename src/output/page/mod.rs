@@ -32,6 +32,9 @@ pub fn memory(report: &Report, view: &View) -> f64 {
     e.n_angles() as f64 * (numbers * NUMBER + cells * CELL) as f64
 }
 
+/// Name of the file.
+pub const NAME: &str = "report.html";
+
 /// At most so many of the fitted frames, spread evenly over the logarithm of the time.
 fn frames_over_ln(n_frames: usize, most: usize) -> Vec<usize> {
     let last = (n_frames - 1).max(2) as f64;
@@ -45,7 +48,7 @@ fn frames_over_ln(n_frames: usize, most: usize) -> Vec<usize> {
 /// # Errors
 /// [`crate::Error::Io`] where it can't be written.
 pub fn write(report: &Report, view: &View, seen: &[Overview], folder: &Path) -> Result<PathBuf> {
-    let path = folder.join("report.html");
+    let path = folder.join(NAME);
     // `</` could end the script that holds it
     let data = data::data(report, view, seen).to_string().replace("</", "<\\/");
     let page = text::page(report, &data, predictive::checks(report, view, seen)).into_string();
