@@ -245,6 +245,8 @@ impl Regression {
 struct OnceFailing {
     file: File,
     has_failed: bool,
+    /// Where it stands, or would after a failure.
+    at: u64,
 }
 
 impl OnceFailing {
@@ -259,7 +261,9 @@ impl OnceFailing {
 
 impl Write for OnceFailing {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.attempt(|file| file.write(bytes), bytes.len())
+        let n = self.attempt(|file| file.write(bytes), bytes.len())?;
+        self.at += n as u64;
+        Ok(n)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -269,7 +273,13 @@ impl Write for OnceFailing {
 
 impl Seek for OnceFailing {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.attempt(|file| file.seek(to), 0)
+        let target = match to {
+            SeekFrom::Start(at) => at,
+            SeekFrom::Current(by) => self.at.saturating_add_signed(by),
+            SeekFrom::End(_) => self.at,
+        };
+        self.at = self.attempt(|file| file.seek(to), target)?;
+        Ok(self.at)
     }
 }
 
@@ -282,7 +292,7 @@ struct Archive {
 
 impl Archive {
     fn create(path: &Path) -> Outcome<Self> {
-        let zip = ZipWriter::new(BufWriter::new(OnceFailing { file: File::create(path)?, has_failed: false }));
+        let zip = ZipWriter::new(BufWriter::new(OnceFailing { file: File::create(path)?, has_failed: false, at: 0 }));
         let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
         Ok(Self { zip, options, row: Vec::new() })
     }

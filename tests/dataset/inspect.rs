@@ -9,7 +9,7 @@ use super::support::{ApsU, data, scratch, value};
 
 fn shown(file: &Path, selection: &Selection) -> (String, homodyne_mpi::Result<()>) {
     let mut out = Vec::new();
-    let result = inspect(file, selection, None, &mut out);
+    let result = inspect(file, selection, None, None, &mut out);
     (String::from_utf8(out).unwrap(), result)
 }
 
@@ -48,7 +48,7 @@ impl std::io::Write for Gone {
 
 #[test]
 fn a_reader_that_goes_early_is_no_failure() {
-    inspect(&data("aps_u_boost_corr.hdf"), &Selection::default(), None, &mut Gone).unwrap();
+    inspect(&data("aps_u_boost_corr.hdf"), &Selection::default(), None, None, &mut Gone).unwrap();
 }
 
 #[test]

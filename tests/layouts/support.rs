@@ -56,6 +56,6 @@ pub fn assert_data_error<T: std::fmt::Debug>(result: homodyne_mpi::Result<T>, fi
 /// What `inspect` prints.
 pub fn shown(file: &Path) -> String {
     let mut out = Vec::new();
-    inspect(file, &Selection::default(), None, &mut out).unwrap();
+    inspect(file, &Selection::default(), None, None, &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
