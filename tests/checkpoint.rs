@@ -123,7 +123,9 @@ fn on_small_disk(folder: &Path, kilobytes: usize, test: &str) -> bool {
     let script = format!("mount -t tmpfs -o size={kilobytes}k tmpfs disk && exec \"$@\"");
     let mut command = Command::new("unshare");
     command.args(unshare).args(["sh", "-c", &script, "sh"]).arg(std::env::current_exe().unwrap());
-    command.args([test, "--exact", "--ignored", "--nocapture"]).env("SMALL_DISK", folder.join("disk"));
+    command
+        .args([&format!("checkpoint::{test}"), "--exact", "--ignored", "--nocapture"])
+        .env("SMALL_DISK", folder.join("disk"));
     let outcome = other(folder, command).success();
     assert!(outcome.stdout.contains("1 passed"), "{outcome}");
     true
@@ -171,7 +173,7 @@ fn a_lock_of_a_killed_process_is_taken_over() {
     let folder = scratch();
     // this test program again, holding the lock until it is killed
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["hold_a_lock", "--exact", "--ignored", "--nocapture"]).env("LOCKED", folder.path());
+    command.args(["checkpoint::hold_a_lock", "--exact", "--ignored", "--nocapture"]).env("LOCKED", folder.path());
     let mut owner = alone_with_files(|| command.stdout(Stdio::null()).spawn().unwrap());
     let held = folder.path().join("held");
     let start = std::time::Instant::now();

@@ -199,7 +199,7 @@ fn cpu_and_gpu_are_compared() {
     assert!(check.stdout.contains("unknown") && !check.stdout.contains("WRONG"), "{check}");
     // SAFETY: NVIDIA's driver, whose initialisers are its own affair
     if unsafe { Library::new("libcuda.so.1") }.is_err() {
-        let cpu = alone(folder, &bench).success();
+        let cpu = alone(folder, &[&bench[..], &["--force"]].concat()).success();
         assert!(cpu.stdout.contains("GPU:  none, no NVIDIA driver is installed"), "{cpu}");
         assert_eq!(rows(&json(&folder.join("bench.json"))), expected(false));
         alone(folder, &["device", "check"]).outcome().assert_error(5, &["no NVIDIA driver is installed"]);

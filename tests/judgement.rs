@@ -55,8 +55,8 @@ impl<'a> Set<'a> {
         );
         let plain = "output: {formats: {html: false}}\nplotting: {save_plots: false}\n";
         fs::write(folder.join("config.yaml"), flow_config("data.h5") + plain + &simulation).unwrap();
-        let _ = fs::remove_file(folder.join("data.h5"));
-        alone(folder, &["simulate", "--config", "config.yaml", "--out", "data.h5", "--layout", "native"]).success();
+        let arguments = ["simulate", "--config", "config.yaml", "--out", "data.h5", "--layout", "native", "--force"];
+        alone(folder, &arguments).success();
         Self { folder, frames, angles, truth }
     }
 

@@ -75,7 +75,7 @@ fn a_closed_terminal_and_a_limit_on_time_leave_a_checkpoint() {
     let expected = undisturbed(folder);
     for signal in ["HUP", "XCPU"] {
         let mut running = run(folder, 0, &[]).env("HOMODYNE_FAULT", "0:16:wait=100").start();
-        running.wait_for("a checkpoint", || folder.join("checkpoints").exists());
+        running.wait_for("a checkpoint", || folder.join("homodyne_results/checkpoints").exists());
         running.signal(signal, running.ranks()[0]);
         let outcome = running.outcome();
         assert_eq!(outcome.code, Some(75), "{outcome}");

@@ -20,6 +20,8 @@ const VICTIM: u32 = 54_321;
 const OTHER: u32 = 54_322;
 /// How long a command may take that ends at once; a FIFO keeps its reader for ever.
 const AT_ONCE: Duration = Duration::from_secs(20);
+/// Where a fit keeps its checkpoints without a word about it.
+const CHECKPOINTS: &str = "homodyne_results/checkpoints";
 
 /// What another user does to a folder: every temporary file and lock that appears becomes a link to a file of the victim's.
 fn race(folders: &[PathBuf], secret: &Path, end: &AtomicBool, exchanged: &AtomicUsize) {
@@ -88,7 +90,7 @@ fn runs_beside_a_racer(n: usize) -> Option<(usize, usize)> {
         "memory.csv",
         "--force",
         "--set",
-        "optimization.streaming.checkpoint_frequency=1",
+        "optimization.streaming={checkpoint_frequency: 1, checkpoint_dir: checkpoints}",
     ];
     std::thread::scope(|scope| {
         scope.spawn(|| race(&[at("shared"), at("shared/checkpoints")], &secret, &end, &exchanged));
@@ -225,8 +227,8 @@ fn a_forged_checkpoint_takes_no_memory_and_ends_no_run() {
     let folder = scratch();
     let folder = folder.path();
     Sample::STILL.make(folder);
-    let checkpoints = folder.join("checkpoints");
-    fs::create_dir(&checkpoints).unwrap();
+    let checkpoints = folder.join(CHECKPOINTS);
+    fs::create_dir_all(&checkpoints).unwrap();
     for (number, bytes) in [(1, 1 << 31), (2, 1 << 40)] {
         let before = claims(folder, bytes);
         fs::write(checkpoints.join(format!("checkpoint-00000{number}.h5")), sealed(before.clone())).unwrap();
@@ -243,8 +245,9 @@ fn a_forged_checkpoint_takes_no_memory_and_ends_no_run() {
     let listed = limited(&["checkpoint", "list"]);
     assert_eq!(listed.code, Some(0), "{listed}");
     assert_eq!(listed.stdout.matches("is damaged or no checkpoint").count(), 4, "{listed}");
-    limited(&["checkpoint", "verify", "checkpoints"]).assert_error(3, &["checkpoint-000002.h5", "is damaged"]);
-    limited(&["checkpoint", "verify", "checkpoints/checkpoint-000011.h5"]).assert_error(3, &["is damaged"]);
+    limited(&["checkpoint", "verify", CHECKPOINTS]).assert_error(3, &["checkpoint-000002.h5", "is damaged"]);
+    limited(&["checkpoint", "verify", "homodyne_results/checkpoints/checkpoint-000011.h5"])
+        .assert_error(3, &["is damaged"]);
     let fit = alone(folder, &["--config", "config.yaml"]).success();
     assert_eq!(fit.stderr.matches("is damaged or no checkpoint").count(), 4, "{fit}");
 }
@@ -254,8 +257,8 @@ fn a_junk_name_hides_no_checkpoint() {
     let folder = scratch();
     let folder = folder.path();
     Sample::STILL.make(folder);
-    let checkpoints = folder.join("checkpoints");
-    fs::create_dir(&checkpoints).unwrap();
+    let checkpoints = folder.join(CHECKPOINTS);
+    fs::create_dir_all(&checkpoints).unwrap();
     let junk = ["checkpoint-999999999999999.h5", "checkpoint-18446744073709551615.h5"];
     junk.iter().for_each(|name| fs::write(checkpoints.join(name), "junk").unwrap());
     fifo(&checkpoints.join("checkpoint-000999.h5"));
@@ -268,7 +271,7 @@ fn a_junk_name_hides_no_checkpoint() {
     let copy = checkpoints.join("checkpoint-000500.h5");
     fs::copy(checkpoints.join("checkpoint-000001.h5"), &copy).unwrap();
     let resumed = alone(folder, &config).success();
-    assert!(resumed.stderr.contains("resumed from ./checkpoints/checkpoint-000001.h5"), "{resumed}");
+    assert!(resumed.stderr.contains("resumed from ./homodyne_results/checkpoints/checkpoint-000001.h5"), "{resumed}");
     assert!(resumed.stderr.contains("checkpoint-000500.h5: was saved as number 1"), "{resumed}");
 }
 
@@ -277,13 +280,12 @@ fn what_stands_in_a_checkpoint_or_a_lock_is_shown_without_control_characters() {
     let folder = scratch();
     let folder = folder.path();
     Sample::STILL.make(folder);
-    let store = Store::open(&folder.join("checkpoints"), 3).unwrap();
+    let store = Store::open(&folder.join(CHECKPOINTS), 3).unwrap();
     alone_with_files(|| store.save(&checkpoint()).unwrap());
     let listed = alone(folder, &["checkpoint", "list"]).success();
     assert!(listed.stdout.contains("]0;title") && !listed.stdout.contains(['\u{1b}', '\u{7}']), "{listed:?}");
-    fs::remove_dir_all(folder.join("checkpoints")).unwrap();
+    fs::remove_dir_all(folder.join(CHECKPOINTS)).unwrap();
 
-    fs::create_dir(folder.join("homodyne_results")).unwrap();
     let owner = json!({
         "host": "\u{1b}[31mnode17\u{9b}0m", "pid": 17, "started": 1, "machine": "another", "slurm_job": null,
         "since": "\u{1b}c2026", "token": "x",
@@ -305,7 +307,6 @@ fn a_lock_that_is_no_file_is_named_at_once() {
     let folder = scratch();
     let folder = folder.path();
     Sample::STILL.make(folder);
-    fs::create_dir(folder.join("homodyne_results")).unwrap();
     let lock = folder.join("homodyne_results/.homodyne-results.lock");
     for what in ["a FIFO", "a link"] {
         if what == "a FIFO" {

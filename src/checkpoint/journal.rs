@@ -19,9 +19,9 @@ use crate::solver::{OneScaling, Stage};
 
 /// Passes on coarse levels that take less are cheaper made again than kept.
 const WORTH_KEEPING: Duration = Duration::from_millis(200);
-/// Most numbers of answers that a stage keeps, 128 MB: a search over thousands of angles would have gigabytes. What isn't kept a
+/// Most numbers of answers that a stage keeps, 64 MB: a search over thousands of angles would have gigabytes. What isn't kept a
 /// restart makes anew.
-const MOST_NUMBERS: usize = 16 << 20;
+const MOST_NUMBERS: usize = 8 << 20;
 
 /// One answer of the objective.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -269,14 +269,14 @@ impl Run<'_> {
             records: &self.records,
             view,
             seen,
-            may_draw: false,
             written: Vec::new(),
         };
         writing.judge(&mut report);
         let needed = memory_of_views(&report, &writing.view, driver.pool().current_num_threads());
-        writing.may_draw = holding::room_for_views(self.world, &report, needed)
-            .inspect_err(|error| log::warn!("{error}; there will be no page and no pictures"))
-            .is_ok();
+        if let Err(error) = holding::room_for_views(self.world, &report, needed) {
+            log::warn!("{error}; there will be no maps");
+            writing.seen.clear();
+        }
         let is_own = keeper.results().is_some_and(|timestamp| folder.is_of(timestamp));
         writing.fit(&mut report, (&driver.pool(), &progress), phases, is_own)?;
         keeper.wrote(&report.timestamp);

@@ -30,8 +30,6 @@ pub(super) struct Writing<'a> {
     /// What to see of the data, and what was seen; empty where they couldn't be looked at.
     pub view: View,
     pub seen: Vec<Overview>,
-    /// Whether there is memory for a page and pictures.
-    pub may_draw: bool,
     /// Files in their places so far.
     pub written: Vec<PathBuf>,
 }
@@ -88,9 +86,7 @@ impl Writing<'_> {
             self.write_report(report, &stage)
         });
         done.map_err(|error| stage.explained(error))?;
-        if self.may_draw {
-            phases.time("drawing", || pool.install(|| page(report, &self.view, &self.seen, &stage)));
-        }
+        phases.time("drawing", || pool.install(|| page(report, &self.view, &self.seen, &stage)));
         self.placed(&stage);
         self.refresh_report(report, &stage, phases);
         stage.add()
@@ -99,9 +95,6 @@ impl Writing<'_> {
     /// Draws the page and the pictures, after which the report names them.
     fn draw(&mut self, report: &mut Report, stage: &Stage, (pool, progress): Tools, phases: &mut Phases) {
         report.phases = phases.all();
-        if !self.may_draw {
-            return;
-        }
         progress.doing("drawing the report and pictures");
         let drawn = phases.time("drawing", || {
             pool.install(|| {

@@ -263,6 +263,8 @@ impl Regression {
 struct OnceFailing<'f> {
     file: &'f mut File,
     has_failed: bool,
+    /// Where it stands, or would after a failure.
+    at: u64,
 }
 
 impl OnceFailing<'_> {
@@ -277,7 +279,9 @@ impl OnceFailing<'_> {
 
 impl Write for OnceFailing<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.attempt(|file| file.write(bytes), bytes.len())
+        let n = self.attempt(|file| file.write(bytes), bytes.len())?;
+        self.at += n as u64;
+        Ok(n)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -287,7 +291,13 @@ impl Write for OnceFailing<'_> {
 
 impl Seek for OnceFailing<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.attempt(|file| file.seek(to), 0)
+        let target = match to {
+            SeekFrom::Start(at) => at,
+            SeekFrom::Current(by) => self.at.saturating_add_signed(by),
+            SeekFrom::End(_) => self.at,
+        };
+        self.at = self.attempt(|file| file.seek(to), target)?;
+        Ok(self.at)
     }
 }
 
@@ -300,7 +310,7 @@ struct Archive<'f> {
 
 impl<'f> Archive<'f> {
     fn new(file: &'f mut File) -> Self {
-        let zip = ZipWriter::new(BufWriter::new(OnceFailing { file, has_failed: false }));
+        let zip = ZipWriter::new(BufWriter::new(OnceFailing { file, has_failed: false, at: 0 }));
         let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
         Self { zip, options, row: Vec::new() }
     }

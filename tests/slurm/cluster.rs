@@ -36,7 +36,8 @@ pub struct Job {
 impl Job {
     /// Whether nothing more will become of it.
     fn has_ended(&self) -> bool {
-        !["PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED", "SUSPENDED"].contains(&self.state.as_str())
+        !["PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SIGNALING", "REQUEUED", "SUSPENDED"]
+            .contains(&self.state.as_str())
     }
 }
 
