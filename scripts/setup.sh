@@ -118,6 +118,7 @@ _look() {
     fi
     if [ "$1" = --tests ]; then
         _have h5dump || _miss 'h5dump (for the tests)' hdf5-tools
+        _have strace || _miss 'strace (for the tests of kills)' strace
         _have c++ || _miss 'a C++ compiler (for the tests of the GPU kernels)' g++
     fi
 }

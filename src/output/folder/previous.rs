@@ -64,15 +64,18 @@ pub(super) fn place(previous: &Path, results: &[PathBuf]) -> io::Result<(PathBuf
     let modified = fs::metadata(first)?.modified()?;
     let time = jiff::Timestamp::try_from(modified).map_err(io::Error::other)?.strftime(TIME).to_string();
     let names = std::iter::once(time.clone()).chain((2..=MOST_ALIKE).map(|k| format!("{time}-{k:02}")));
-    for path in names.map(|name| previous.join(name)) {
-        if !path.exists() {
-            return Ok((path, false));
-        }
-        if results.iter().all(|of| of.file_name().is_some_and(|name| is_linked(of, &path.join(name)))) {
-            return Ok((path, true));
-        }
+    let paths: Vec<PathBuf> = names.map(|name| previous.join(name)).collect();
+    let is_it =
+        |path: &&PathBuf| results.iter().all(|of| of.file_name().is_some_and(|name| is_linked(of, &path.join(name))));
+    if let Some(there) = paths.iter().find(is_it) {
+        return Ok((there.clone(), true));
     }
-    Err(io::Error::other(format!("there are {MOST_ALIKE} results of {time} already; remove some")))
+    // behind all others of that second, so that names sort by age
+    let next = paths.iter().rposition(|path| path.exists()).map_or(0, |last| last + 1);
+    let path = paths.get(next).cloned();
+    let path =
+        path.ok_or_else(|| io::Error::other(format!("{MOST_ALIKE} results of {time} are there; remove some")))?;
+    Ok((path, false))
 }
 
 /// Whether a name is one that [`place`] gives.
