@@ -6,9 +6,9 @@ use crate::common::files::Sample;
 use crate::common::kept::run;
 use crate::common::{alone, parameters, scratch};
 
-/// Every one saves all the time, as a longer one would.
+/// Every one saves after every pass and takes its time, so that each begins while others have something saved.
 fn fit(folder: &Path, output: &str) -> crate::common::Run {
-    run(folder, 0, &["--output-dir", output]).env("HOMODYNE_SAVE_MS", "0")
+    run(folder, 0, &["--output-dir", output]).env("HOMODYNE_SAVE_MS", "0").env("HOMODYNE_FAULT", "0:1:wait=20")
 }
 
 #[test]
@@ -17,7 +17,11 @@ fn twelve_fits_from_one_folder_succeed_and_leave_only_their_results() {
     let folder = folder.path();
     Sample::STILL.make(folder);
     let names: Vec<String> = (0..12).map(|k| format!("of{k}")).collect();
-    let running: Vec<_> = names.iter().map(|name| fit(folder, name).start()).collect();
+    let begin = |name: &String| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        fit(folder, name).start()
+    };
+    let running: Vec<_> = names.iter().map(begin).collect();
     for (running, name) in running.into_iter().zip(&names) {
         let outcome = running.outcome();
         assert_eq!(outcome.code, Some(0), "{name}: {outcome}");
