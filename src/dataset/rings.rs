@@ -114,7 +114,8 @@ pub(super) fn wavevector(found: &mut Found, selection: &Selection) -> (f64, Stri
             )
         }
         QFrom::Config => {
-            let text = format!("q = {q} Å⁻¹ is taken as configured; {}, {whose}, differs from {near}", short(of_file));
+            let text =
+                format!("q = {q} Å⁻¹ is taken as configured; {} Å⁻¹, {whose}, differs from {near}", short(of_file));
             ((q, configured), (q / of_file).powi(2), format!("{text}; with the file's value ({Q_FROM_KEY}: file)"))
         }
     };
