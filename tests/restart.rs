@@ -62,7 +62,8 @@ fn stopped(folder: &Path, fault: &str) {
 
 /// The newest checkpoint.
 fn newest(folder: &Path) -> std::path::PathBuf {
-    fs::read_dir(folder.join(CHECKPOINTS)).unwrap().map(|entry| entry.unwrap().path()).max().unwrap()
+    let paths = fs::read_dir(folder.join(CHECKPOINTS)).unwrap().map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.is_file()).max().unwrap()
 }
 
 #[test]

@@ -307,6 +307,7 @@ fn a_lock_that_is_no_file_is_named_at_once() {
     let folder = scratch();
     let folder = folder.path();
     Sample::STILL.make(folder);
+    fs::create_dir(folder.join("homodyne_results")).unwrap();
     let lock = folder.join("homodyne_results/.homodyne-results.lock");
     for what in ["a FIFO", "a link"] {
         if what == "a FIFO" {
