@@ -138,7 +138,7 @@ fn auto_goes_by_its_threshold_and_a_series_by_its_angles() {
     make(folder);
     // from its threshold on it tries one contrast, which these data refute
     for (threshold, reason) in
-        [(6, "auto: contrast and offset differ between the angles"), (7, "auto: averaged from 7 angles on")]
+        [(6, "auto: contrast and offset differ between the angles"), (7, "auto averages from 7 angles on")]
     {
         config(folder, &format!("auto, constant_scaling_threshold: {threshold}"), "");
         let (_, summary) = fit(folder, 0);

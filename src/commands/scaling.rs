@@ -37,7 +37,7 @@ impl Choice {
         let threshold = config.scaling.averaged_from;
         let (mode, reason, warning) = match config.fit.scaling {
             None => {
-                (ScalingMode::automatic_from(k, threshold), format!("auto: averaged from {threshold} angles on"), None)
+                (ScalingMode::automatic_from(k, threshold), format!("auto averages from {threshold} angles on where the data accept it"), None)
             }
             Some(asked) => match (asked.feasible(&experiment.phi), asked) {
                 (used, ScalingMode::Fourier { order }) if used != asked => {
