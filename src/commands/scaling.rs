@@ -36,9 +36,11 @@ impl Choice {
         let (space, given) = config.scaling.resolve(&experiment.phi, &config.parameters)?;
         let threshold = config.scaling.averaged_from;
         let (mode, reason, warning) = match config.fit.scaling {
-            None => {
-                (ScalingMode::automatic_from(k, threshold), format!("auto averages from {threshold} angles on where the data accept it"), None)
-            }
+            None => (
+                ScalingMode::automatic_from(k, threshold),
+                format!("auto averages from {threshold} angles on where the data accept it"),
+                None,
+            ),
             Some(asked) => match (asked.feasible(&experiment.phi), asked) {
                 (used, ScalingMode::Fourier { order }) if used != asked => {
                     let reason = format!(

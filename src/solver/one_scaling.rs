@@ -47,7 +47,12 @@ impl OneScaling {
     pub fn text(&self) -> String {
         let Self { gain, coefficients, by_noise, probability } = self;
         let expected = *coefficients as f64 * by_noise;
-        format!("own ones would lower χ² by {gain:.1} s², noise explains {expected:.1} (p = {probability:.1e})")
+        let chance = match *probability {
+            p if p < 1e-9 => "p < 1e-9".to_owned(),
+            p if p < 0.001 => format!("p = {p:.0e}"),
+            p => format!("p = {p:.3}"),
+        };
+        format!("own ones would lower χ² by {gain:.1} s², noise explains {expected:.1} ({chance})")
     }
 }
 

@@ -5,6 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 mod modes;
 mod nan;
+mod one_scaling;
 mod robust;
 
 use super::*;

@@ -18,7 +18,7 @@ fn series(phi: f64) -> (f64, f64) {
 }
 
 /// A static set whose contrast and offset depend on the angle.
-fn varying(n: usize, phi: &[f64], of: impl Fn(f64) -> (f64, f64), noise: f64, seed: u64) -> Synthetic {
+pub(super) fn varying(n: usize, phi: &[f64], of: impl Fn(f64) -> (f64, f64), noise: f64, seed: u64) -> Synthetic {
     let experiment = measurement(AnalysisMode::Static, n, phi.to_vec());
     let mut set = Synthetic::new(experiment, TRUTH.to_vec(), (1.0, 0.0), 0.0, seed);
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
