@@ -15,6 +15,7 @@ fn native<'a>(input: &'a Path, output: &'a Path, selection: &'a Selection) -> Co
     Conversion {
         input,
         output,
+        config: None,
         layout: Layout::Native,
         selection,
         gap: None,
