@@ -179,9 +179,8 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// As [`read`].
 pub fn read_from(file: &File, most: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
     // a vector that grows would take up to three times the file
-    bytes.reserve(file.metadata()?.len().min(most) as usize + 1);
+    let mut bytes = Vec::with_capacity(file.metadata()?.len().min(most) as usize + 1);
     file.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
         let message = format!("is larger than {most} bytes, which is more than such a file can need");

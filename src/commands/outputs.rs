@@ -16,7 +16,7 @@ pub type Named<'a> = (&'a str, &'a Path);
 /// [`Error::Usage`] naming the path and what to do.
 pub fn check(outputs: &[Named], inputs: &[Named], force: bool) -> Result<()> {
     for (k, &(option, path)) in outputs.iter().enumerate() {
-        let refused = |why: String| Err(Error::Usage(format!("{option}: {} {why}", path.display())));
+        let refused = |why: String| -> Result<()> { Err(Error::Usage(format!("{option}: {} {why}", path.display()))) };
         let place = place_of(path);
         if let Some((other, _)) = outputs[..k].iter().find(|(_, other)| place.is_some() && place_of(other) == place) {
             return refused(format!("is the file of {other} already; name another one"));
@@ -27,7 +27,7 @@ pub fn check(outputs: &[Named], inputs: &[Named], force: bool) -> Result<()> {
         if let Some((what, _)) = inputs.iter().find(|(_, input)| is_same(input)) {
             return refused(format!("is {what} itself; name another file to write"));
         }
-        check_kind(&there).or_else(|why| refused(why))?;
+        check_kind(&there).or_else(refused)?;
         if !force {
             return refused("is there already; --force replaces it".into());
         }
