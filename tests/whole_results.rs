@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::common::disk::on_small_disk;
-use crate::common::files::{ApsU, MAP, Sample, change, put_matrix, static_config};
+use crate::common::files::{Sample, change};
 use crate::common::kept::assert_resumed;
 use crate::common::{Outcome, PROGRAM, alone, json, other, parameters, scratch, tree};
 use rand::{RngExt, SeedableRng};
@@ -176,10 +176,12 @@ fn results_of_the_fit_are_there_while_draws_are_made_and_a_stop_doesn_t_double_t
 fn sampling_that_can_not_begin_leaves_the_fit_and_says_where_it_is() {
     let folder = scratch();
     let folder = folder.path();
-    ApsU::default().write(&folder.join("data.hdf"));
-    change(&folder.join("data.hdf"), |h5| (0..3).for_each(|slot| put_matrix(h5, slot, 24, |_, _| 1.25)));
-    assert!(MAP.starts_with("xpcs"));
-    fs::write(folder.join("config.yaml"), static_config("data.hdf")).unwrap();
+    Sample::STILL.make_as(folder, "native");
+    // data without any noise, which the model describes with χ² = 0
+    change(&folder.join("data.hdf"), |h5| {
+        let c2 = h5.dataset("c2").unwrap();
+        c2.write_raw(&vec![1.25f32; c2.size()]).unwrap();
+    });
     let checkpoints = ["--set", "optimization.streaming.checkpoint_frequency=1"];
     let both = [&FIT[..], &["--method", "both"], &checkpoints].concat();
     let refused = alone(folder, &both).env("HOMODYNE_SAVE_MS", "0").outcome();
