@@ -60,71 +60,47 @@ fi
 say "Building"
 cargo test --release --locked --no-run "${cargo_arguments[@]}"
 
-# What follows goes on side by side: many tests wait for a Slurm, a launcher or a browser more than they compute. Whoever waits here
-# for others' builds would have nothing to do.
-logs=$(mktemp -d)
-trap 'rm -rf "$logs"; kill $(jobs -p) 2>/dev/null || true' EXIT
-
-# Builds beside the tests' own, from the same dependencies, since cargo lets one process at a time into a folder. The program itself is
-# compiled without optimisation there, which takes a sixth of the time: the bits are the same.
+say "Lints, builds without MPI and with another MPI"
+# In a folder of their own, which begins with the dependencies of the usual build: there is one program of a name to a folder. The
+# program itself is compiled without optimisation there, which takes a sixth of the time: the bits are the same.
 beside=target/beside
 mkdir -p $beside/release
 for part in deps build .fingerprint; do
     [ -d $beside/release/$part ] || cp -r target/release/$part $beside/release/
 done
 quick=(--release --locked --target-dir "$beside" --config 'profile.release.package.homodyne-mpi.opt-level=0')
+if component clippy clippy; then
+    cargo clippy --release --locked --target-dir "$beside" --all-targets -- -D warnings
+    cargo clippy "${quick[@]}" --all-targets --no-default-features -- -D warnings
+fi
+cargo test "${quick[@]}" --no-default-features --test program --no-run
 other=$(other_mpicc || true)
-# with another MPI its bindings are beside those of the usual one, not in their place
-others=("${quick[@]}" --config 'profile.release.package.mpi-sys.opt-level=0')
+if [ -n "$other" ]; then
+    # its bindings beside those of the usual MPI, not in their place
+    others=("${quick[@]}" --config 'profile.release.package.mpi-sys.opt-level=0')
+    MPICC=$other cargo test "${others[@]}" --test program --no-run
+fi
 
-builds_beside() {
-    if component clippy clippy; then
-        cargo clippy --release --locked --target-dir "$beside" --all-targets -- -D warnings
-        cargo clippy "${quick[@]}" --all-targets --no-default-features -- -D warnings
-    fi
-    cargo test "${quick[@]}" --no-default-features --test program --no-run
-    if [ -n "$other" ]; then
-        MPICC=$other cargo test "${others[@]}" --test program --no-run
-    fi
-}
-
-# Runs a part of the test program in the background and keeps what it prints.
-in_background() {
-    local name="$1"
-    shift
-    "$@" >"$logs/$name" 2>&1 &
-    background[$name]=$!
-}
-
-# Waits for it, shows what it printed, and fails as it did.
-finished() {
-    local code=0
-    wait "${background[$1]}" || code=$?
-    cat "$logs/$1"
-    return $code
-}
-declare -A background
-
-say "Tests; beside them lints, builds without MPI and with another MPI, tests in a Slurm and of the GPU kernels"
-outside=(slurm:: gpu::)
-in_background builds nice -n 19 bash -euo pipefail -c "$(declare -f component builds_beside); $(declare -p quick others other beside); builds_beside"
-in_background outside cargo test --release --locked --test program -- "${test_arguments[@]}" "${outside[@]}"
+say "Tests"
 failed=
 tests() { cargo test --release --locked "${cargo_arguments[@]}" "$@" || failed=yes; }
-# twice as many as processors: most of these wait for processes of theirs
-tests --test program -- "${test_arguments[@]}" "${outside[@]/#/--skip=}" --test-threads=$((2 * $(nproc)))
+# those in a Slurm wait more than they compute, so they run beside the others; with one job more than there are processors these do, too
+outside=(slurm:: gpu::)
+log=$(mktemp)
+trap 'rm -f "$log"; kill $(jobs -p) 2>/dev/null || true' EXIT
+cargo test --release --locked --test program -- "${test_arguments[@]}" "${outside[@]}" >"$log" 2>&1 &
+tests --test program -- "${test_arguments[@]}" "${outside[@]/#/--skip=}" --test-threads=$((1 + $(nproc)))
+wait $! || failed=yes
+cat "$log"
 tests --lib --bins --test files -- "${test_arguments[@]}"
 tests --test ratio -- "${test_arguments[@]}"
-say "Tests in a Slurm and of the GPU kernels"
-finished outside || failed=yes
-say "Lints, builds without MPI and with another MPI"
-finished builds || failed=yes
-[ -z "$failed" ] || exit 1
 
 say "Tests without MPI"
-cargo test "${quick[@]}" --no-default-features --test program -- without_mpi:: golden_fit::
+cargo test "${quick[@]}" --no-default-features --test program -- without_mpi:: golden_fit:: || failed=yes
 
 if [ -n "$other" ]; then
     say "Tests with another MPI ($other)"
-    MPICC=$other MPIRUN=${other/mpicc/mpirun} cargo test "${others[@]}" --test program -- mpi:: slurm::two_nodes slurm::every_template
+    MPICC=$other MPIRUN=${other/mpicc/mpirun} cargo test "${others[@]}" --test program -- \
+        mpi:: slurm::two_nodes slurm::every_template || failed=yes
 fi
+[ -z "$failed" ]
