@@ -55,8 +55,8 @@ fn arrays_of_a_file_that_has_changed_since_it_was_fitted_are_left_out() {
     };
     fit("before").success();
     assert!(folder.join("before/nlsq/fitted_data.npz").exists());
-    // packed, so read to the end, while the second pass waits
-    let mut run = fit("after").env("HOMODYNE_FAULT", "0:2:wait=1000").start();
+    // packed, so read to the end, while each of eight passes waits
+    let mut run = fit("after").env("HOMODYNE_FAULT", "0:2:wait=250").start();
     run.wait_for("the data are packed", || {
         let folders = std::fs::read_dir(folder.join("after/checkpoints")).into_iter().flatten().flatten();
         folders.into_iter().any(|entry| entry.path().join("found").exists())
