@@ -66,7 +66,7 @@ say "Lints, builds without MPI and with another MPI"
 beside=target/beside
 mkdir -p $beside/release
 for part in deps build .fingerprint; do
-    [ -d $beside/release/$part ] || cp -r target/release/$part $beside/release/
+    [ -d $beside/release/$part ] || cp -a target/release/$part $beside/release/
 done
 quick=(--release --locked --target-dir "$beside" --config 'profile.release.package.homodyne-mpi.opt-level=0')
 if component clippy clippy; then
