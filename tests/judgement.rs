@@ -241,6 +241,9 @@ fn random_truth(rng: &mut ChaCha8Rng) -> [f64; 7] {
     ]
 }
 
+/// Changes the value of a pair.
+type Alter = fn(usize, usize, f32) -> f32;
+
 /// Fits so many sets and prints how they were judged; gives (called good, of these beyond 4 errors).
 fn judged(what: &str, sets: u64, make: impl Fn(&Path, &mut ChaCha8Rng, u64) -> Verdict) -> (usize, usize) {
     let folder = scratch();
@@ -290,7 +293,7 @@ fn of_many_sets_those_that_mislead_are_not_good() {
         });
         assert_eq!(wrong, 0);
     }
-    let altered: [(&str, fn(usize, usize, f32) -> f32); 2] =
+    let altered: [(&str, Alter); 2] =
         [("frames alternating by 3 %", |i, _, value| alternating(i, value)), ("a checkerboard", checkered)];
     for (what, alter) in altered {
         let (_, wrong) = judged(what, SETS, |folder, rng, seed| {
