@@ -84,14 +84,9 @@ fi
 say "Tests"
 failed=
 tests() { cargo test --release --locked "${cargo_arguments[@]}" "$@" || failed=yes; }
-# those in a Slurm wait more than they compute, so they run beside the others; with one job more than there are processors these do, too
-outside=(slurm:: gpu::)
-log=$(mktemp)
-trap 'rm -f "$log"; kill $(jobs -p) 2>/dev/null || true' EXIT
-cargo test --release --locked --test program -- "${test_arguments[@]}" "${outside[@]}" >"$log" 2>&1 &
-tests --test program -- "${test_arguments[@]}" "${outside[@]/#/--skip=}" --test-threads=$((1 + $(nproc)))
-wait $! || failed=yes
-cat "$log"
+# those in a Slurm alone: beside others their jobs run into their time limits
+tests --test program -- "${test_arguments[@]}" --skip slurm::
+tests --test program -- "${test_arguments[@]}" slurm::
 tests --lib --bins --test files -- "${test_arguments[@]}"
 tests --test ratio -- "${test_arguments[@]}"
 
