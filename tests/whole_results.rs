@@ -205,8 +205,8 @@ struct Killed<'f> {
     expected: serde_json::Value,
     /// System calls from the first that has to do with the new result: which, and the how maniest of its kind in its thread.
     calls: Vec<(String, usize)>,
-    /// Which of these is the first that puts the new result in its place.
-    first_move: usize,
+    /// Which of these are the first of all, the first that keeps the earlier result, and that puts the new one in its place.
+    firsts: [usize; 3],
 }
 
 /// System calls by which files and folders are changed, or looked at.
@@ -231,12 +231,12 @@ impl<'f> Killed<'f> {
         let expected = parameters(&out);
         fs::write(out.join("nlsq/notes.txt"), "mine").unwrap();
         let seed = contents(&out);
-        let mut killed = Self { folder, seed, names, expected, calls: Vec::new(), first_move: 0 };
+        let mut killed = Self { folder, seed, names, expected, calls: Vec::new(), firsts: [0; 3] };
         let outcome = killed.traced(&["-o", "trace", "-e", &format!("trace={CALLS}")]);
         assert_eq!(outcome.code, Some(0), "{outcome}");
         let trace = fs::read_to_string(folder.join("trace")).unwrap();
         let mut counts: BTreeMap<(String, String), usize> = BTreeMap::new();
-        let (mut begun, mut moved) = (false, None);
+        let (mut begun, mut kept, mut put) = (false, None, None);
         for line in trace.lines() {
             let Some((thread, rest)) = line.split_once(' ') else { continue };
             let Some((call, arguments)) = rest.trim_start().split_once('(') else { continue };
@@ -247,11 +247,14 @@ impl<'f> Killed<'f> {
             *count += 1;
             begun |= arguments.contains("/.homodyne-new-");
             if begun {
-                moved = moved.or_else(|| arguments.contains("previous").then_some(killed.calls.len()));
+                let number = killed.calls.len();
+                kept = kept.or_else(|| arguments.contains("/older").then_some(number));
+                put = put.or_else(|| arguments.contains("RENAME_EXCHANGE").then_some(number));
                 killed.calls.push((call.into(), *count));
             }
         }
-        killed.first_move = moved.unwrap();
+        let kept = kept.unwrap();
+        killed.firsts = [0, kept, put.unwrap_or(kept)];
         Some(killed)
     }
 
@@ -284,8 +287,7 @@ impl<'f> Killed<'f> {
 
     /// Kills one run at a random system call, and looks at what it leaves. Says whether that was the new result.
     #[track_caller]
-    fn kill(&self, rng: &mut impl RngExt, among_moves: bool) -> Option<bool> {
-        let first = if among_moves { self.first_move } else { 0 };
+    fn kill(&self, rng: &mut impl RngExt, first: usize) -> Option<bool> {
         let (call, count) = &self.calls[rng.random_range(first..self.calls.len())];
         let inject = format!("inject={call}:signal=KILL:when={count}");
         let outcome = self.traced(&["-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject]);
@@ -311,12 +313,13 @@ impl<'f> Killed<'f> {
         Some(is_new)
     }
 
-    /// So many kills, each of which comes before the end; half of them while results are put in their place.
+    /// So many kills, each of which comes before the end: anywhere, from where the earlier result is kept, from where the new one is
+    /// put in its place, in turn.
     fn kills(&self, wanted: usize) {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(7);
         let (mut kills, mut new, mut late) = (0, 0, 0);
         while kills < wanted {
-            match self.kill(&mut rng, kills % 2 == 0) {
+            match self.kill(&mut rng, self.firsts[kills % 3]) {
                 Some(is_new) => (kills, new) = (kills + 1, new + usize::from(is_new)),
                 None => late += 1,
             }
