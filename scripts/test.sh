@@ -53,49 +53,74 @@ MPIRUN=$(mpi_launcher)
 export MPIRUN
 
 if [ -n "$filtered" ]; then
-    cargo test --release --locked "${cargo_arguments[@]}" -- "${test_arguments[@]}"
+    cargo test --release --locked --workspace "${cargo_arguments[@]}" -- "${test_arguments[@]}"
     exit 0
 fi
 
 say "Building"
 cargo test --release --locked --no-run "${cargo_arguments[@]}"
 
-say "Lints, builds without MPI and with another MPI"
-# In a folder of their own, which begins with the dependencies of the usual build: there is one program of a name to a folder. The
-# program itself is compiled with little optimisation there, which takes less time: the bits are the same.
+# The rest is built and checked while tests wait for their jobs, with what time those leave. It has a folder of its own, which
+# begins with what the usual build has made: there is one program of a name to a folder. Without MPI little is compiled again, and
+# the library among it with no optimisation: its bits are the same.
 beside=target/beside
 mkdir -p $beside/release
 for part in deps build .fingerprint; do
-    [ -d $beside/release/$part ] || cp -a target/release/$part $beside/release/
+    rm -rf $beside/release/$part
+    cp -a target/release/$part $beside/release/
 done
-quick=(--release --locked --target-dir "$beside" --config 'profile.release.package.homodyne-mpi.opt-level=1')
-if component clippy clippy; then
-    cargo clippy --release --locked --target-dir "$beside" --all-targets -- -D warnings
-    cargo clippy "${quick[@]}" --all-targets --no-default-features -- -D warnings
-fi
-cargo test "${quick[@]}" --no-default-features --test program --no-run
+beside=(--release --locked --target-dir "$beside")
+alone=("${beside[@]}" --no-default-features --config 'profile.release.package.homodyne-mpi-library.opt-level=0')
 other=$(other_mpicc || true)
-if [ -n "$other" ]; then
-    # its bindings beside those of the usual MPI, not in their place
-    others=("${quick[@]}" --config 'profile.release.package.mpi-sys.opt-level=1')
-    MPICC=$other cargo test "${others[@]}" --test program --no-run
-fi
 
-say "Tests"
+in_spare_time() { if command -v chrt >/dev/null; then chrt --idle 0 "$@"; else nice -n 19 "$@"; fi; }
+
+build_the_rest() {
+    if component clippy clippy; then
+        in_spare_time cargo clippy "${beside[@]}" --workspace --all-targets -- -D warnings
+    fi
+    in_spare_time cargo test "${beside[@]}" --workspace --lib --no-run
+    in_spare_time cargo rustc "${alone[@]}" --bin homodyne-mpi -- -D warnings
+    in_spare_time cargo test "${alone[@]}" --test program --no-run
+    [ -z "$other" ] || MPICC=$other in_spare_time cargo test "${beside[@]}" --test program --no-run
+}
+
+# Tests of the program mostly wait, so there are more of them at a time than cores.
+threads=$(($(nproc) < 4 ? 4 : $(nproc)))
+
+mkdir -p target/logs
+build_the_rest >target/logs/rest 2>&1 &
+rest=$!
+cargo test --release --locked --test program -- "${test_arguments[@]}" slurm:: >target/logs/slurm 2>&1 &
+slurm=$!
+trap 'kill $rest $slurm 2>/dev/null || true' EXIT
+
 failed=
-tests() { cargo test --release --locked "${cargo_arguments[@]}" "$@" || failed=yes; }
-# those in a Slurm alone: beside others their jobs run into their time limits
-tests --test program -- "${test_arguments[@]}" --skip slurm::
-tests --test program -- "${test_arguments[@]}" slurm::
-tests --lib --bins --test files -- "${test_arguments[@]}"
-tests --test ratio -- "${test_arguments[@]}"
+say "Tests of the program"
+cargo test --release --locked --test program "${cargo_arguments[@]}" -- \
+    --test-threads $threads "${test_arguments[@]}" --skip slurm:: || failed=yes
+
+say "Tests in a Slurm, which ran meanwhile"
+wait $slurm || failed=yes
+cat target/logs/slurm
+
+say "Lints, the library's tests, builds without MPI and with another MPI, made meanwhile"
+wait $rest || failed=yes
+cat target/logs/rest
+[ -z "$failed" ] || exit 1
+
+say "Tests of the library"
+cargo test "${beside[@]}" --workspace --lib "${cargo_arguments[@]}" -- "${test_arguments[@]}" || failed=yes
+cargo test --release --locked --bins --test files "${cargo_arguments[@]}" -- "${test_arguments[@]}" || failed=yes
+# of speed, by itself
+cargo test --release --locked --test ratio "${cargo_arguments[@]}" -- "${test_arguments[@]}" || failed=yes
 
 say "Tests without MPI"
-cargo test "${quick[@]}" --no-default-features --test program -- without_mpi:: golden_fit:: || failed=yes
+cargo test "${alone[@]}" --test program -- without_mpi:: golden_fit:: || failed=yes
 
 if [ -n "$other" ]; then
     say "Tests with another MPI ($other)"
-    MPICC=$other MPIRUN=${other/mpicc/mpirun} cargo test "${others[@]}" --test program -- \
+    MPICC=$other MPIRUN=${other/mpicc/mpirun} cargo test "${beside[@]}" --test program -- \
         mpi:: slurm::two_nodes slurm::every_template || failed=yes
 fi
 [ -z "$failed" ]

@@ -22,5 +22,6 @@ pub mod solver;
 pub mod telemetry;
 pub mod text;
 pub mod trace;
+pub mod version;
 
 pub use error::{ConfigProblem, Error, Result};

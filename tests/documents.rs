@@ -209,7 +209,9 @@ fn sources() -> String {
         }
     }
     let mut text = String::new();
-    collect(&root().join("src"), &mut text);
+    for folder in ["program", "src"] {
+        collect(&root().join(folder), &mut text);
+    }
     let mut joined = String::with_capacity(text.len());
     let mut lines = text.lines();
     while let Some(line) = lines.next() {

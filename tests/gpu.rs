@@ -346,9 +346,6 @@ fn nvidias_compiler_takes_the_kernels_without_spills() {
     let Some(nvrtc) = Nvrtc::load() else { return };
     // beyond so many registers a multiprocessor holds fewer than three blocks of 128 threads
     const MOST: usize = 65536 / (3 * 128);
-    for architecture in ["compute_70", "compute_80", "compute_86", "compute_89", "compute_90"] {
-        nvrtc.compile(architecture);
-    }
     println!("registers of the kernels, by NVRTC's ptxas");
     for architecture in ["sm_70", "sm_80", "sm_86", "sm_89", "sm_90"] {
         let (said, _) = nvrtc.compile(architecture);

@@ -30,6 +30,7 @@ use serde_json::Value;
 
 use super::{image, seal};
 use crate::error::hdf5_reason;
+use crate::version::{VERSION, commit};
 use crate::{Error, files};
 
 /// Version of the format that this program writes, and the newest that it reads.
@@ -169,7 +170,7 @@ fn part(file: &File, at: u64, length: u64) -> Result<Vec<u8>, Problem> {
 pub(super) fn to_bytes(checkpoint: &Checkpoint, number: u64) -> Result<Vec<u8>, String> {
     let mut contents = Contents {
         number,
-        program_version: env!("CARGO_PKG_VERSION").to_owned(),
+        program_version: VERSION.to_owned(),
         created: now(),
         kind: checkpoint.kind.clone(),
         configuration: format!("{:#}", checkpoint.configuration),
@@ -212,7 +213,7 @@ impl Contents {
             ("format", FORMAT),
             ("program", env!("CARGO_PKG_NAME")),
             ("program_version", &self.program_version),
-            ("git_commit", env!("HOMODYNE_GIT_COMMIT")),
+            ("git_commit", commit()),
             ("created", &self.created),
         ] {
             attribute(&file, name, text(value)?)?;
@@ -273,7 +274,7 @@ pub(super) mod tests {
             let file = to_bytes(&checkpoint, 7).unwrap();
             let stored = loaded(&file).unwrap();
             assert_eq!(stored.checkpoint, checkpoint);
-            assert_eq!((stored.program_version.as_str(), stored.bytes), (env!("CARGO_PKG_VERSION"), file.len() as u64));
+            assert_eq!((stored.program_version.as_str(), stored.bytes), (VERSION, file.len() as u64));
             assert_eq!(stored.number, 7);
             assert!(stored.created.parse::<jiff::Timestamp>().is_ok(), "{}", stored.created);
             assert!(file.len() < bytes + 12_000, "{} bytes for a state of {bytes}", file.len());

@@ -6,6 +6,7 @@ use std::time::UNIX_EPOCH;
 use serde_json::{Map, Value, json};
 
 use crate::file_identity::FileIdentity;
+use crate::version::{VERSION, commit};
 use crate::{Error, Result};
 
 /// Parts of the configuration that don't change a bit of the result.
@@ -28,7 +29,7 @@ const WITHOUT_EFFECT: [&str; 9] = [
 pub fn identity(configuration: &Value, data: &Path) -> Result<Value> {
     let asked = deciding(configuration);
     Ok(json!({
-        "program": { "version": env!("CARGO_PKG_VERSION"), "git_commit": env!("HOMODYNE_GIT_COMMIT") },
+        "program": { "version": VERSION, "git_commit": commit() },
         "configuration_hash": blake3::hash(asked.to_string().as_bytes()).to_hex().to_string(),
         "configuration": asked,
         "data": of_file(data).map_err(|e| Error::io("read", data, e))?,

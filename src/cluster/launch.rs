@@ -37,7 +37,6 @@ fn any_begins(wanted: &[&str]) -> bool {
 }
 
 /// Whether a launcher has started this process, alone or with others.
-#[cfg(feature = "mpi")]
 pub(super) fn has_launched() -> bool {
     any_begins(&LAUNCHERS)
 }
@@ -97,16 +96,17 @@ fn cure(tasks: usize, library: Option<&Library>) -> Error {
 ///
 /// # Errors
 /// [`Error::Usage`] where nothing does.
-pub(super) fn look_for_companions(library: Option<&Library>) -> Result<()> {
+pub(super) fn look_for_companions(library: &Library) -> Result<()> {
     let tasks = tasks();
     if tasks == 1 || any_begins(&["PMIX_RANK", "OMPI_COMM_WORLD"]) {
         return Ok(());
     }
     if !any_begins(&MANAGERS) {
-        return Err(cure(tasks, library));
+        return Err(cure(tasks, Some(library)));
     }
     let is_first = std::env::var("SLURM_PROCID").is_ok_and(|rank| rank == "0");
-    if let Some(Library { name, plugin: "pmix" }) = library.filter(|_| is_first) {
+    if is_first && library.plugin == "pmix" {
+        let name = &library.name;
         eprintln!("info: this isn't srun's plugin pmix: should {name} not start now, try `srun --mpi=pmix`");
     }
     Ok(())

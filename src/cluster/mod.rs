@@ -9,11 +9,8 @@ mod driver;
 mod engine;
 mod fault;
 mod interrupt;
-#[cfg_attr(not(feature = "mpi"), allow(dead_code, reason = "half of it is about MPI's start"))]
 mod launch;
 mod memory;
-#[cfg(feature = "mpi")]
-mod mpi;
 mod nodes;
 mod overview;
 mod parallel;
@@ -48,4 +45,4 @@ pub use strategy::{GB, MemoryLimit, NodeShare, Strategy};
 pub use survey::{Share, Survey, SurveyedRank, survey, while_others_rest};
 pub use threads::{ThreadPlan, thread_plan};
 pub use worker::RankStatus;
-pub use world::{World, library};
+pub use world::{Mpi, Ranks, World};

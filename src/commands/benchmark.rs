@@ -9,6 +9,7 @@ use crate::benchmark::{self, Engine, Machine, Plan, Row, Sample};
 use crate::cluster::{MemoryLimit, World, while_others_rest};
 use crate::model::AnalysisMode;
 use crate::output::Table;
+use crate::version::{NAME_AND_VERSION, commit};
 use crate::{Error, Result, files};
 
 /// Ranks as if from which trees are completed.
@@ -68,8 +69,8 @@ fn measure(plan: &Plan) -> Result<(Machine, Vec<Row>)> {
 
 fn text_of(machine: &Machine, rows: &[Row], ranks: usize) -> String {
     let value = json!({
-        "program": concat!("homodyne-mpi ", env!("CARGO_PKG_VERSION")),
-        "git_commit": env!("HOMODYNE_GIT_COMMIT"),
+        "program": NAME_AND_VERSION,
+        "git_commit": commit(),
         "timestamp": jiff::Zoned::now().timestamp().to_string(),
         "ranks": ranks,
         "machine": machine.json(),

@@ -16,6 +16,7 @@ use crate::config::{self, Overrides};
 use crate::dataset::Layout;
 use crate::model::{AnalysisMode, PHYSICAL};
 use crate::text::grouped;
+use crate::version::{NAME_AND_VERSION, commit};
 use crate::{Error, Result, files};
 
 /// Angles of the data, where there are points enough for as many.
@@ -100,8 +101,8 @@ pub fn synthetic(world: &World, size: Size, json: Option<&Path>, out: &mut impl 
     let until_results: f64 = phases.iter().filter_map(|phase| phase["seconds"].as_f64()).sum();
     phases.push(json!({ "name": "results", "seconds": seconds - until_results }));
     let figures = json!({
-        "program": concat!("homodyne-mpi ", env!("CARGO_PKG_VERSION")),
-        "git_commit": env!("HOMODYNE_GIT_COMMIT"),
+        "program": NAME_AND_VERSION,
+        "git_commit": commit(),
         "angles": made.n_angles,
         "frames": made.n_frames,
         "points": points,

@@ -442,7 +442,7 @@ mod tests {
 
     #[test]
     fn the_document_is_the_reference() {
-        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
         let written = std::fs::read_to_string(file).unwrap_or_default();
         assert!(
             written == reference(),

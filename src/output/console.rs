@@ -10,6 +10,7 @@ use crate::model::PHYSICAL;
 use crate::sampler::summary::Summary;
 use crate::telemetry::Phase;
 use crate::text::{counted, grouped, wrapped};
+use crate::version::{NAME_AND_VERSION, commit};
 
 const MB: f64 = (1u64 << 20) as f64;
 /// Numbers from here …
@@ -100,7 +101,7 @@ impl Page {
 
 pub(super) fn closing_report(report: &Report, written: &[PathBuf], truth: Option<&Truth>, width: usize) -> String {
     let mut page = Page { text: String::new(), width };
-    page.line(&format!("homodyne-mpi {} ({})", env!("CARGO_PKG_VERSION"), env!("HOMODYNE_GIT_COMMIT")));
+    page.line(&format!("{NAME_AND_VERSION} ({})", commit()));
     data(&mut page, report);
     choices(&mut page, report);
     parameters(&mut page, report, truth);

@@ -24,6 +24,7 @@ use ndarray::ArrayView2;
 use super::Report;
 use crate::model::{PHYSICAL, TimeAxis};
 use crate::text::grouped;
+use crate::version::{VERSION, commit};
 use crate::{Result, files};
 
 /// Most bytes of the covariance: beyond, nobody reads an entry for every two of all angles.
@@ -260,8 +261,8 @@ impl Writer {
     fn root(&self, report: &Report, root: &Group) -> hdf5::Result<()> {
         for (name, value) in [
             ("program", "homodyne-mpi"),
-            ("version", env!("CARGO_PKG_VERSION")),
-            ("git_commit", env!("HOMODYNE_GIT_COMMIT")),
+            ("version", VERSION),
+            ("git_commit", commit()),
             ("timestamp", &report.timestamp),
             ("data_file", &report.data.file.display().to_string()),
             ("data_hash", &report.data.hash),

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::Report;
 use crate::model::{PHYSICAL, ScalingMode};
+use crate::version::{VERSION, commit};
 
 /// A number, or null where it isn't finite.
 pub(super) fn number(x: f64) -> Value {
@@ -17,8 +18,8 @@ fn parameter(value: f64, uncertainty: f64, unit: &str, at_bound: bool) -> Value 
 pub(super) fn provenance(report: &Report) -> Map<String, Value> {
     let mut out = Map::new();
     out.insert("timestamp".into(), report.timestamp.clone().into());
-    out.insert("version".into(), env!("CARGO_PKG_VERSION").into());
-    out.insert("git_commit".into(), env!("HOMODYNE_GIT_COMMIT").into());
+    out.insert("version".into(), VERSION.into());
+    out.insert("git_commit".into(), commit().into());
     out.insert("data_hash".into(), report.data.hash.clone().into());
     out.insert("analysis_mode".into(), report.experiment.mode.name().into());
     out

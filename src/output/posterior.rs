@@ -12,6 +12,7 @@ use crate::model::PHYSICAL;
 use crate::sampler::Draw;
 use crate::sampler::diagnostics::{E_BFMI_LIMIT, ESS_LIMIT, RHAT_LIMIT};
 use crate::sampler::summary::{Kind, Marginal, QUANTILE_NAMES, Summary};
+use crate::version::{VERSION, commit};
 use crate::{Result, files};
 
 /// One quantity.
@@ -163,8 +164,8 @@ pub(super) fn write_samples(report: &Report, summary: &Summary, draws: &[&[Draw]
     let attributes = [
         ("created_at", report.timestamp.clone()),
         ("inference_library", "homodyne-mpi".to_string()),
-        ("inference_library_version", env!("CARGO_PKG_VERSION").to_string()),
-        ("git_commit", env!("HOMODYNE_GIT_COMMIT").to_string()),
+        ("inference_library_version", VERSION.to_string()),
+        ("git_commit", commit().to_string()),
         ("data_hash", report.data.hash.clone()),
         ("analysis_mode", e.mode.name().to_string()),
         ("shear_convention", e.convention.name().to_string()),

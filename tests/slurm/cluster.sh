@@ -60,6 +60,8 @@ MpiDefault=pmix
 ReturnToService=2
 SlurmdParameters=config_overrides
 JobRequeue=1
+# PMIx and Open MPI name their files by the number of a job: one of another cluster must not have the same
+FirstJobId=$((1 + (RANDOM << 10) + RANDOM % 1024))
 MailProg=/bin/true
 SchedulerParameters=sched_interval=1,bf_interval=1
 # a node that is silent for so long is down, and its jobs end

@@ -168,12 +168,12 @@ fn wherever_a_file_is_damaged_the_one_before_is_taken() {
     assert_newest(&store, 2, 0);
 }
 
-/// Figures for a checkpoint of 36 angles: `cargo test --release --lib checkpoint -- --ignored --nocapture`.
+/// Figures for a checkpoint of 36 angles: `cargo test --release --workspace --lib checkpoint -- --ignored --nocapture`.
 #[test]
 #[ignore = "a timing, for docs/validation.md"]
 fn how_long_a_save_takes() {
     let checkpoint = sample(6_000_000);
-    for (what, folder) in [("disk", env!("CARGO_MANIFEST_DIR")), ("memory", "/dev/shm")] {
+    for (what, folder) in [("disk", concat!(env!("CARGO_MANIFEST_DIR"), "/..")), ("memory", "/dev/shm")] {
         let scratch = tempfile::tempdir_in(folder).unwrap();
         let store = Store::open(scratch.path(), 3).unwrap();
         let mut seconds: Vec<f64> = (0..20).map(|_| store.save(&checkpoint).unwrap().seconds).collect();

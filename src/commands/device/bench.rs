@@ -13,6 +13,7 @@ use crate::commands::heard;
 use crate::gram::gpu;
 use crate::gram::selected_instruction_set;
 use crate::output::Table;
+use crate::version::NAME_AND_VERSION;
 use crate::{Result, files};
 
 /// Does the same work on the CPU and, where there is one, on a GPU; prints a table on `out` and writes `json`.
@@ -28,7 +29,7 @@ pub fn bench(threads: Option<usize>, extent: Extent, json: Option<&Path>, out: &
     let rows = benchmark::compare(extent, threads, gpu)?;
     if let Some(path) = json {
         let value = json!({
-            "program": concat!("homodyne-mpi ", env!("CARGO_PKG_VERSION")),
+            "program": NAME_AND_VERSION,
             "processor": benchmark::processor(),
             "instruction_set": selected_instruction_set()?,
             "threads": threads,

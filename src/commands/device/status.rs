@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::benchmark;
-use crate::cluster::{GB, Library, MemoryLimit, library, physical_memory};
+use crate::cluster::{GB, Library, MemoryLimit, Mpi, physical_memory};
 use crate::gram::gpu::{self, DeviceInfo};
 use crate::gram::selected_instruction_set;
 use crate::{Result, files};
@@ -16,8 +16,8 @@ use crate::{Result, files};
 /// # Errors
 /// [`crate::Error::Usage`] where `HOMODYNE_ISA` or `HOMODYNE_MEMORY_LIMIT` make no sense, [`crate::Error::Io`] where writing
 /// fails.
-pub fn status(json: Option<&Path>, out: &mut impl Write) -> Result<()> {
-    let status = Status::find()?;
+pub fn status(mpi: Option<&Mpi>, json: Option<&Path>, out: &mut impl Write) -> Result<()> {
+    let status = Status::find(mpi)?;
     if let Some(file) = json {
         let text = format!("{:#}\n", status.json());
         files::write(file, &text)?;
@@ -41,14 +41,14 @@ struct Status {
 }
 
 impl Status {
-    fn find() -> Result<Self> {
+    fn find(mpi: Option<&Mpi>) -> Result<Self> {
         Ok(Self {
             processor: benchmark::processor(),
             cores: benchmark::cores(),
             instruction_set: selected_instruction_set()?,
             memory: physical_memory().unwrap_or(0.0),
             limit: MemoryLimit::find(None, 1)?,
-            mpi: library(),
+            mpi: mpi.map(Mpi::library),
             gpus: gpu::devices(),
             nvrtc: gpu::nvrtc_version(),
         })

@@ -23,7 +23,7 @@ fn library() -> &'static Path {
     let (_, path) = BUILT.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("kernels.so");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels/emulation/library.cpp");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernels/emulation/library.cpp");
         let mut command = Command::new("c++");
         command.args(["-std=c++20", "-O2", "-march=native", "-ffp-contract=off", "-fPIC", "-shared", "-o"]);
         let status = command.arg(&path).arg(source).status().expect("a C++ compiler");

@@ -7,6 +7,7 @@ use crate::model::{CONTRAST, OFFSET, PHYSICAL};
 use crate::output::console::{plain, with_error};
 use crate::output::{Report, quality};
 use crate::text::{counted, grouped};
+use crate::version::{NAME_AND_VERSION, commit};
 
 const STYLE: &str = include_str!("report.css");
 const SCRIPTS: [&str; 2] = [include_str!("charts.js"), include_str!("report.js")];
@@ -228,7 +229,7 @@ fn configuration(report: &Report) -> Markup {
 fn provenance(report: &Report) -> Markup {
     let d = report.data;
     let facts = [
-        ("program", format!("homodyne-mpi {} ({})", env!("CARGO_PKG_VERSION"), env!("HOMODYNE_GIT_COMMIT"))),
+        ("program", format!("{NAME_AND_VERSION} ({})", commit())),
         ("written", report.timestamp.clone()),
         ("configuration", report.config.path.display().to_string()),
         ("data file", format!("{} ({} layout)", d.file.display(), d.layout)),

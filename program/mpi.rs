@@ -8,8 +8,7 @@ use mpi::topology::SimpleCommunicator;
 use mpi::traits::*;
 use mpi::{Count, Tag, Threading};
 
-use super::launch::{self, Library};
-use crate::{Error, Result};
+use homodyne_mpi::cluster::{Mpi, Ranks};
 
 /// Most elements in one message: MPI counts are 32-bit.
 const MESSAGE: usize = 1 << 28;
@@ -22,94 +21,94 @@ const NAP: Duration = Duration::from_millis(5);
 /// Time for the launcher to pass on what a rank has said before it ends the job.
 const HEARD: Duration = Duration::from_millis(100);
 
-/// The MPI that the program was built with.
-pub fn library() -> Option<Library> {
-    Some(Library::of(&mpi::environment::library_version().unwrap_or_default()))
+/// The MPI that the program is built with.
+pub const MPI: Mpi = Mpi { version, start };
+
+fn version() -> String {
+    mpi::environment::library_version().unwrap_or_default()
 }
 
-/// All ranks of the job as seen from this one; [`super::World`] says what each call means.
-pub(super) struct Ranks {
+fn start() -> Option<Box<dyn Ranks>> {
+    let (universe, granted) = mpi::initialize_with_threading(Threading::Funneled)?;
+    let comm = universe.world();
+    let warning = (granted < Threading::Funneled).then(|| {
+        format!("MPI grants no threads beside it ({granted:?}): results may be at risk with more than one thread")
+    });
+    let local = comm.split_shared(comm.rank());
+    Some(Box::new(Job { local, comm, _universe: universe, warning }))
+}
+
+/// The ranks of the job.
+struct Job {
     // dropped last: MPI ends with it
     comm: SimpleCommunicator,
     local: SimpleCommunicator,
     _universe: Universe,
-    pub rank: usize,
-    pub size: usize,
-    /// What is to be said about this MPI.
-    pub warning: Option<String>,
+    warning: Option<String>,
 }
 
-impl Ranks {
-    /// Starts MPI. To be called before any other thread is started.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] when the launcher started several copies that don't know of each other.
-    pub fn start() -> Result<Self> {
-        let library = library();
-        launch::look_for_companions(library.as_ref())?;
-        let (universe, granted) = mpi::initialize_with_threading(Threading::Funneled)
-            .ok_or_else(|| Error::Usage("MPI was already started in this process".into()))?;
-        let comm = universe.world();
-        let (rank, size) = (comm.rank() as usize, comm.size() as usize);
-        if size == 1 {
-            launch::refuse_companions(library.as_ref())?;
-        }
-        let warning = (granted < Threading::Funneled).then(|| {
-            format!("MPI grants no threads beside it ({granted:?}): results may be at risk with more than one thread")
-        });
-        let local = comm.split_shared(rank as i32);
-        Ok(Self { local, comm, _universe: universe, rank, size, warning })
+impl Ranks for Job {
+    fn warning(&self) -> Option<&str> {
+        self.warning.as_deref()
     }
 
-    pub fn ranks_on_node(&self) -> usize {
+    fn rank(&self) -> usize {
+        self.comm.rank() as usize
+    }
+
+    fn size(&self) -> usize {
+        self.comm.size() as usize
+    }
+
+    fn ranks_on_node(&self) -> usize {
         self.local.size() as usize
     }
 
-    pub fn rank_on_node(&self) -> usize {
+    fn rank_on_node(&self) -> usize {
         self.local.rank() as usize
     }
 
-    pub fn all_gather_on_node(&self, values: &[u64]) -> Vec<u64> {
+    fn all_gather_on_node(&self, values: &[u64]) -> Vec<u64> {
         let mut all = vec![0; values.len() * self.ranks_on_node()];
         self.local.all_gather_into(values, &mut all[..]);
         all
     }
 
-    pub fn broadcast_words(&self, words: &mut [u64]) {
+    fn broadcast_words(&self, words: &mut [u64]) {
         self.comm.process_at_rank(0).broadcast_into(words);
     }
 
-    pub fn broadcast_floats(&self, floats: &mut [f64]) {
+    fn broadcast_floats(&self, floats: &mut [f64]) {
         for part in floats.chunks_mut(MESSAGE) {
             self.comm.process_at_rank(0).broadcast_into(part);
         }
     }
 
-    pub fn broadcast_bytes(&self, bytes: &mut [u8]) {
+    fn broadcast_bytes(&self, bytes: &mut [u8]) {
         for part in bytes.chunks_mut(MESSAGE) {
             self.comm.process_at_rank(0).broadcast_into(part);
         }
     }
 
-    pub fn send(&self, to: usize, values: &[f32]) {
+    fn send(&self, to: usize, values: &[f32]) {
         for part in values.chunks(MESSAGE) {
             self.comm.process_at_rank(to as i32).send(part);
         }
     }
 
-    pub fn receive(&self, values: &mut [f32]) {
+    fn receive(&self, values: &mut [f32]) {
         for part in values.chunks_mut(MESSAGE) {
             self.comm.process_at_rank(0).receive_into(part);
         }
     }
 
-    pub fn gather(&self, own: &[f64], counts: &[usize]) -> Vec<f64> {
+    fn gather(&self, own: &[f64], counts: &[usize]) -> Vec<f64> {
         let root = self.comm.process_at_rank(0);
-        if self.rank != 0 {
+        if self.rank() != 0 {
             root.gather_varcount_into(own);
             return Vec::new();
         }
-        if self.size == 1 {
+        if self.size() == 1 {
             return own.to_vec();
         }
         let sizes: Vec<Count> = counts.iter().map(|&c| c as Count).collect();
@@ -127,24 +126,23 @@ impl Ranks {
         all
     }
 
-    pub fn exchange<T>(&self, expected: Vec<(usize, &mut [f32])>, work: impl FnOnce(&mut dyn FnMut()) -> T) -> T {
+    fn exchange(&self, expected: Vec<(usize, &mut [f32])>, work: &mut dyn FnMut(&mut dyn FnMut())) {
         mpi::request::scope(|scope| {
             let mut waiting = Vec::new();
             for (from, values) in expected {
                 let from = self.comm.process_at_rank(from as i32);
                 waiting.extend(values.chunks_mut(MESSAGE).map(|part| Some(from.immediate_receive_into(scope, part))));
             }
-            let out = work(&mut || {
+            work(&mut || {
                 for request in &mut waiting {
                     *request = request.take().and_then(|request| request.test().err());
                 }
             });
             waiting.into_iter().flatten().for_each(|request| request.wait_without_status());
-            out
-        })
+        });
     }
 
-    pub fn rest(&self) {
+    fn rest(&self) {
         let root = self.comm.process_at_rank(0);
         while root.immediate_probe_with_tag(WAKE).is_none() {
             std::thread::sleep(NAP);
@@ -152,13 +150,16 @@ impl Ranks {
         let _ = root.receive_with_tag::<u64>(WAKE);
     }
 
-    pub fn wake(&self) {
-        for rank in 1..self.size {
+    fn wake(&self) {
+        for rank in 1..self.size() {
             self.comm.process_at_rank(rank as i32).send_with_tag(&0u64, WAKE);
         }
     }
 
-    pub fn abort(&self, code: u8) -> ! {
+    fn abort(&self, code: u8) -> ! {
+        if self.size() == 1 {
+            std::process::exit(code.into());
+        }
         // MPICH's launcher drops what it hasn't read of a rank's last words by then
         std::thread::sleep(HEARD);
         self.comm.abort(code.into())

@@ -1,5 +1,8 @@
 //! The program: parses the command line, starts MPI for commands that compute, and turns the outcome into an exit code.
 
+#[cfg(feature = "mpi")]
+mod mpi;
+
 use std::io::{IsTerminal, Write};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
@@ -15,7 +18,7 @@ use homodyne_mpi::cli::{
     BenchmarkArgs, CheckpointCommand, Cli, Command, CompareArgs, ConfigCommand, ConvertArgs, DeviceCommand, FitArgs,
     InspectArgs, LayoutName, ModeName, NO_CONFIG, SimulateArgs, Verbosity, refused,
 };
-use homodyne_mpi::cluster::{World, stop, worker};
+use homodyne_mpi::cluster::{Mpi, World, stop, worker};
 use homodyne_mpi::commands::outputs::{self, Named};
 use homodyne_mpi::commands::recording::Wanted;
 use homodyne_mpi::commands::synthetic::Size;
@@ -25,7 +28,13 @@ use homodyne_mpi::dataset::{Layout, Selection};
 use homodyne_mpi::model::AnalysisMode;
 use homodyne_mpi::output::Results;
 use homodyne_mpi::text::printable;
-use homodyne_mpi::{Error, Result, commands, gram, signals, telemetry};
+use homodyne_mpi::{Error, Result, commands, gram, signals, telemetry, version};
+
+/// The MPI that the program is built with, if any.
+#[cfg(feature = "mpi")]
+const MPI: Option<Mpi> = Some(mpi::MPI);
+#[cfg(not(feature = "mpi"))]
+const MPI: Option<Mpi> = None;
 
 /// Exit code of a rank that panicked.
 const PANICKED: u8 = 5;
@@ -37,6 +46,7 @@ const TO_FIT: &str = "\nTo fit: homodyne-mpi --config FILE\n";
 const FIRST_SPEAKS: Duration = Duration::from_millis(300);
 
 fn main() -> ExitCode {
+    version::set_commit(env!("HOMODYNE_GIT_COMMIT"));
     signals::let_large_writes_fail();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -286,7 +296,7 @@ fn device(command: &DeviceCommand) -> Result<()> {
     match command {
         DeviceCommand::Status { json, force } => {
             check_json(json.as_deref(), &[], *force)?;
-            commands::device::status(json.as_deref(), &mut std::io::stdout())
+            commands::device::status(MPI.as_ref(), json.as_deref(), &mut std::io::stdout())
         }
         DeviceCommand::Bench { threads, quick, json, force } => {
             check_json(json.as_deref(), &[], *force)?;
@@ -319,7 +329,7 @@ fn benchmark(world: &World, args: &BenchmarkArgs) -> Result<u8> {
 /// while the others wait is passed on to them; any other failure aborts the job.
 fn with_ranks(verbosity: Verbosity, work: impl FnOnce(&World) -> Result<u8>) -> ExitCode {
     // what every process would refuse alike is refused before MPI starts
-    let world = match gram::selected_instruction_set().and_then(|_| World::start()) {
+    let world = match gram::selected_instruction_set().and_then(|_| World::start(MPI.as_ref())) {
         Ok(world) => world,
         Err(error) => return failed_before_mpi(&error),
     };
