@@ -41,7 +41,7 @@ component() {
 
 say "Looking for a C compiler, MPI, HDF5 and libclang, installing what is missing"
 # shellcheck source=scripts/setup.sh
-source scripts/setup.sh --tests
+source scripts/setup.sh --build
 
 say "Formatting"
 if component fmt rustfmt; then
@@ -53,12 +53,19 @@ MPIRUN=$(mpi_launcher)
 export MPIRUN
 
 if [ -n "$filtered" ]; then
+    source scripts/setup.sh --tests
     cargo test --release --locked --workspace "${cargo_arguments[@]}" -- "${test_arguments[@]}"
     exit 0
 fi
 
-say "Building"
+say "Building, and meanwhile installing what only the tests need"
+mkdir -p target/logs
+./scripts/setup.sh --tests >target/logs/setup 2>&1 &
+setup=$!
+trap 'kill $setup 2>/dev/null || true' EXIT
 cargo test --release --locked --no-run "${cargo_arguments[@]}"
+wait $setup || true
+source scripts/setup.sh --tests
 
 # The rest is built and checked while tests wait for their jobs, with what time those leave. It has a folder of its own, which
 # begins with what the usual build has made: there is one program of a name to a folder. Without MPI little is compiled again, and
@@ -76,29 +83,25 @@ other=$(other_mpicc || true)
 in_spare_time() { if command -v chrt >/dev/null; then chrt --idle 0 "$@"; else nice -n 19 "$@"; fi; }
 
 build_the_rest() {
+    in_spare_time cargo test "${beside[@]}" --workspace --lib --no-run
     if component clippy clippy; then
         in_spare_time cargo clippy "${beside[@]}" --workspace --all-targets -- -D warnings
     fi
-    in_spare_time cargo test "${beside[@]}" --workspace --lib --no-run
     in_spare_time cargo rustc "${alone[@]}" --bin homodyne-mpi -- -D warnings
     in_spare_time cargo test "${alone[@]}" --test program --no-run
     [ -z "$other" ] || MPICC=$other in_spare_time cargo test "${beside[@]}" --test program --no-run
 }
 
-# Tests of the program mostly wait, so there are more of them at a time than cores.
-threads=$(($(nproc) < 4 ? 4 : $(nproc)))
-
-mkdir -p target/logs
 build_the_rest >target/logs/rest 2>&1 &
 rest=$!
-cargo test --release --locked --test program -- "${test_arguments[@]}" slurm:: >target/logs/slurm 2>&1 &
+cargo test --release --locked --test program -- "${test_arguments[@]}" --test-threads 1 slurm:: >target/logs/slurm 2>&1 &
 slurm=$!
 trap 'kill $rest $slurm 2>/dev/null || true' EXIT
 
 failed=
 say "Tests of the program"
 cargo test --release --locked --test program "${cargo_arguments[@]}" -- \
-    --test-threads $threads "${test_arguments[@]}" --skip slurm:: || failed=yes
+    "${test_arguments[@]}" --skip slurm:: || failed=yes
 
 say "Tests in a Slurm, which ran meanwhile"
 wait $slurm || failed=yes
