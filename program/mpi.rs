@@ -1,6 +1,6 @@
 //! The ranks of a job that a launcher has started: the only file that calls MPI.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mpi::datatype::PartitionMut;
 use mpi::environment::Universe;
@@ -15,8 +15,12 @@ const MESSAGE: usize = 1 << 28;
 
 /// Tag of the message that ends a rest.
 const WAKE: Tag = 1;
-/// Time between looks whether it has come.
+/// Most time between looks whether it has come.
 const NAP: Duration = Duration::from_millis(5);
+/// Time to wait with no nap between looks: passes of small data follow each other as fast.
+const SPIN: Duration = Duration::from_millis(1);
+/// Later a nap takes this part of what has been waited, so that waiting becomes longer by no more.
+const SHARE: u32 = 20;
 
 /// Time for the launcher to pass on what a rank has said before it ends the job.
 const HEARD: Duration = Duration::from_millis(100);
@@ -74,8 +78,21 @@ impl Ranks for Job {
         all
     }
 
+    /// In this call ranks wait for what rank 0 does alone, seconds long; MPI's own waiting spins.
     fn broadcast_words(&self, words: &mut [u64]) {
-        self.comm.process_at_rank(0).broadcast_into(words);
+        mpi::request::scope(|scope| {
+            let mut request = self.comm.process_at_rank(0).immediate_broadcast_into(scope, words);
+            let begin = Instant::now();
+            while let Err(again) = request.test() {
+                request = again;
+                let waited = begin.elapsed();
+                if waited < SPIN {
+                    std::thread::yield_now();
+                } else {
+                    std::thread::sleep((waited / SHARE).min(NAP));
+                }
+            }
+        });
     }
 
     fn broadcast_floats(&self, floats: &mut [f64]) {

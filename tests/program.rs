@@ -37,6 +37,7 @@ mod slurm;
 mod stopping;
 mod streaming;
 mod terminal;
+mod unfilled;
 mod unreadable;
 mod whole_results;
 mod without_mpi;

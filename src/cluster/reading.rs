@@ -10,7 +10,7 @@ use std::time::Duration;
 use rayon::Scope;
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::{Dataset, Digest, PairSigma, Plateaus, TwoTime, digest, noise, quantiles};
+use crate::dataset::{Blank, Dataset, Digest, PairSigma, Plateaus, TwoTime, digest, noise, quantiles};
 use crate::{Error, Result, trace};
 
 /// Time between looks at other things while a matrix is waited for.
@@ -25,6 +25,8 @@ pub struct Judged {
     pub n_excluded: u64,
     /// Dead frames, from 0 in the selection.
     pub dead_frames: Vec<usize>,
+    /// Parts that were never filled, missing too.
+    pub blanks: Vec<Blank>,
     /// Whether the file holds both halves.
     pub is_full: bool,
     /// Estimated noise.
@@ -71,6 +73,7 @@ impl Source<'_> {
             n_missing: report.n_missing,
             n_excluded: report.n_excluded,
             dead_frames: report.dead_frames,
+            blanks: report.blanks,
             is_full: report.triangle == "full",
             noise: noise::estimate(&matrix),
             plateaus: if self.plateaus { quantiles::plateaus(&matrix) } else { None },

@@ -425,6 +425,10 @@ impl Run<'_> {
             log::warn!("{text}");
             warnings.push(text);
         }
+        for text in found.unfilled(dataset) {
+            log::warn!("{text}");
+            warnings.push(text);
+        }
         for text in found.copies(dataset) {
             log::warn!("{text}");
             warnings.push(text);

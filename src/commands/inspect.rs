@@ -138,6 +138,8 @@ fn matrices(d: &Dataset, file: &Path, seen: &mut Seen, out: &mut impl Write) -> 
                         format!("{}: slot {name}, φ = {}°, q = {} 1/Å", file_name(file), short(s.phi), short(s.q));
                     seen.plotted.push(Plotted { phi: s.phi, title, cells });
                 }
+                let blanks = report.blanks.iter().map(|blank| blank.text(d.first_frame + 1));
+                remarks.extend(blanks.map(|text| format!("slot {}: {text}", slot + 1)));
                 if !report.dead_frames.is_empty() {
                     remarks.push(format!("slot {}: dead frames {}", slot + 1, dead_text(&report, d.first_frame)));
                 }

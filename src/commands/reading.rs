@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::reading::{Judged, Loaded, Source, read_ahead};
 use crate::cluster::{Driver, Reading};
-use crate::dataset::{Dataset, Digest, PairSigma, Plateaus, Selection, fingerprint, short};
+use crate::dataset::{Blank, Dataset, Digest, PairSigma, Plateaus, Selection, fingerprint, short};
 use crate::model::Experiment;
 use crate::telemetry::{Phases, Progress};
 use crate::{Result, files};
@@ -65,6 +65,8 @@ pub(super) struct Found {
     pub plateaus: Vec<Option<Plateaus>>,
     /// Dead frames of every angle, from 0 in the selection.
     pub dead_frames: Vec<Vec<usize>>,
+    /// Parts that were never filled, of every angle.
+    pub blanks: Vec<Vec<Blank>>,
     /// Whether a file held both halves of a matrix.
     pub any_full: bool,
     /// σ of every pair, where they have their own, by angle.
@@ -87,10 +89,25 @@ impl Found {
             n_excluded: judged.iter().map(|one| one.n_excluded).collect(),
             noise: judged.iter().map(|one| one.noise).collect(),
             plateaus: judged.iter().map(|one| one.plateaus).collect(),
+            blanks: judged.iter().map(|one| one.blanks.clone()).collect(),
             any_full: judged.iter().any(|one| one.is_full),
             sigma: judged.iter().filter_map(|one| one.sigma).collect(),
             dead_frames: judged.into_iter().map(|one| one.dead_frames).collect(),
         }
+    }
+
+    /// One line for every part that was never filled, whichever matrices have it.
+    pub fn unfilled(&self, dataset: &Dataset) -> Vec<String> {
+        let mut by_text: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (angle, blanks) in self.blanks.iter().enumerate() {
+            let texts = blanks.iter().map(|blank| blank.text(dataset.first_frame + 1));
+            texts.for_each(|text| by_text.entry(text).or_default().push(angle));
+        }
+        let line = |(text, angles): (String, Vec<usize>)| {
+            let others = if angles.len() > 1 { format!(" and {} others", angles.len() - 1) } else { String::new() };
+            format!("{}{others}: {text}", dataset.slots[dataset.selected[angles[0]]].path)
+        };
+        by_text.into_iter().map(line).collect()
     }
 
     /// One line for every group of angles with the same matrix to the last bit.

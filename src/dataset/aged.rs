@@ -16,6 +16,7 @@ use super::esrf_id02::dimensions;
 use super::hdf::Source;
 use super::rings::short;
 use super::squares::{rounding, unreadable};
+use super::units::Quantity;
 use super::{MatrixReader, TwoTime};
 use crate::Result;
 
@@ -39,11 +40,13 @@ pub(super) struct Aged {
 }
 
 impl Aged {
-    /// Opens the stack at `path` with the lists of its ages and lags in s, which may hold NaN for nothing.
+    /// Opens the stack at `path` with the lists of its ages and lags (in s where they name no unit), which may hold NaN for nothing.
     ///
     /// Errors where sizes don't fit or times aren't those of frames.
-    pub fn new(source: Source, path: &str, age: &str, lag: &str) -> Result<Self> {
-        let (ages, lags) = (source.floats_or_nan(age)?, source.floats_or_nan(lag)?);
+    pub fn new(source: Source, path: &str, age: &str, lag: &str, notes: &mut Vec<String>) -> Result<Self> {
+        let (mut ages, mut lags) = (source.floats_or_nan(age)?, source.floats_or_nan(lag)?);
+        source.convert(age, &mut ages, Quantity::Time, None, notes)?;
+        source.convert(lag, &mut lags, Quantity::Time, None, notes)?;
         let [n_matrices, n_ages, _] = dimensions(source, path, ages.len(), lags.len())?;
         source.check_length(path, n_matrices)?;
         let dataset = source.float_dataset(path)?;

@@ -9,6 +9,7 @@ use super::aps_u::frame_spacing;
 use super::hdf::Source;
 use super::selection::{Found, Rings};
 use super::squares::Squares;
+use super::units::Quantity;
 use crate::Result;
 
 /// q of every bin, Å⁻¹.
@@ -20,6 +21,12 @@ const OUTPUT: &str = "/xpcs/output_data";
 /// The group of the matrices where nothing names another.
 pub(super) const DEFAULT_MATRICES: &str = "/exchange/C2T_all";
 const DEFAULT_GROUP: &str = "/exchange";
+/// Time between frames of the detector, s.
+const PERIODS: [&str; 2] =
+    ["/measurement/instrument/detector/exposure_period", "/measurement/instrument/acquisition/exposure_period"];
+/// Every so many frames was taken, and so many were averaged.
+const STRIDES: [&str; 2] = ["/xpcs/stride_frames", "/xpcs/stride_frame"];
+const AVERAGES: [&str; 2] = ["/xpcs/avg_frames", "/xpcs/avg_frame"];
 const GROUP_KEY: &str = "experimental_data.exchange_key";
 /// Names that are listed where there is no matrix.
 const MAX_NAMED: usize = 5;
@@ -66,11 +73,13 @@ fn matrices_in(group: &str) -> String {
 /// Reads and checks all metadata of a file whose matrices are so named.
 pub(super) fn find_named(source: Source, exchange_key: Option<&str>, naming: Naming) -> Result<Found> {
     let (mut notes, mut warnings) = (Vec::new(), Vec::new());
-    let (q, phi) = (source.floats(Q_LIST)?, source.floats(PHI_LIST)?);
+    let (mut q, mut phi) = (source.floats_or_nan(Q_LIST)?, source.floats_or_nan(PHI_LIST)?);
     if q.len() != phi.len() {
         let message = format!("expected {} angles, one per q of {Q_LIST}, found {}", q.len(), phi.len());
         return Err(source.error(PHI_LIST, message));
     }
+    source.convert(Q_LIST, &mut q, Quantity::Wavevector, None, &mut notes)?;
+    source.convert(PHI_LIST, &mut phi, Quantity::Angle, None, &mut notes)?;
     let (group, origin) = results(source, exchange_key, &mut warnings)?;
     let place = matrices_in(&group);
     if !source.exists(&place) {
@@ -93,25 +102,43 @@ pub(super) fn find_named(source: Source, exchange_key: Option<&str>, naming: Nam
             let message = format!("belongs to no bin: {Q_LIST} lists bins 1 to {}", q.len());
             return Err(source.error(&path, message));
         };
-        if q[at] <= 0.0 {
+        if !(q[at].is_finite() && q[at] > 0.0) {
             let message = format!("bin {bin} has q = {} Å⁻¹; expected a positive number", q[at]);
             return Err(source.error(Q_LIST, message));
+        }
+        if !phi[at].is_finite() {
+            return Err(source.error(PHI_LIST, format!("bin {bin} has φ = {}; expected a finite number", phi[at])));
         }
         squares.add(source, &path)?;
         slots.push(Slot { path, bin: Some(bin as i64), q: q[at], phi: phi[at], selected: false });
     }
     notes.extend(squares.rounding());
+    let dt = frame_spacing(source, &mut notes, &mut warnings);
     Ok(Found {
         slots,
         rings: Rings::PerBin,
         n_frames: squares.n_frames(),
         cut: None,
-        dt: frame_spacing(source, &mut warnings)?,
+        dt,
+        likely_dt: likely_spacing(source, &mut notes),
+        bad_frames: Vec::new(),
         gap: None,
         notes,
         warnings,
         reader: Box::new(squares),
     })
+}
+
+/// Time between frames, s, as it follows from the detector's and from what the correlator made of its frames; nothing where the
+/// file doesn't hold the former as a positive number.
+fn likely_spacing(source: Source, notes: &mut Vec<String>) -> Option<(f64, String)> {
+    let number = |path: &str| source.number(path).ok().flatten().filter(|n| n.is_finite() && *n > 0.0);
+    let first = |paths: &[&str]| paths.iter().find_map(|path| number(path));
+    let period = PERIODS.iter().find_map(|path| source.seconds(path, notes).ok().flatten().map(|time| (time, path)));
+    let (period, path) = period.filter(|(time, _)| time.is_finite() && *time > 0.0)?;
+    let (stride, average) = (first(&STRIDES).unwrap_or(1.0), first(&AVERAGES).unwrap_or(1.0));
+    let text = format!("{path} {period} s × stride_frames {stride} × avg_frames {average}");
+    Some((period * stride * average, text))
 }
 
 /// The group of the results as an absolute path, and where that came from.

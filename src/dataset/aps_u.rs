@@ -6,8 +6,9 @@
 
 use super::Slot;
 use super::hdf::Source;
-use super::selection::{Found, Rings};
+use super::selection::{Found, Rings, Spacing};
 use super::squares::Squares;
+use super::units::Quantity;
 use crate::Result;
 
 /// The group of the matrices.
@@ -18,6 +19,7 @@ const PHI_LIST: &str = "/xpcs/qmap/dynamic_v_list_dim1";
 const MAPPING: &str = "/xpcs/qmap/dynamic_index_mapping";
 const MAP_SHAPE: &str = "/xpcs/qmap/dynamic_num_pts";
 const MAP_NAMES: &str = "/xpcs/qmap/map_names";
+const MAP_UNITS: &str = "/xpcs/qmap/map_units";
 const FRAME_TIME: &str = "/entry/instrument/detector_1/frame_time";
 const STRIDE: &str = "/xpcs/twotime/config/stride_frame";
 const AVERAGE: &str = "/xpcs/twotime/config/avg_frame";
@@ -51,13 +53,15 @@ pub(super) fn find(source: Source) -> Result<Found> {
             bins.len()
         ));
     }
-    let dt = frame_spacing(source, &mut warnings)?;
+    let dt = frame_spacing(source, &mut notes, &mut warnings);
     Ok(Found {
         slots,
         rings: Rings::Map(map.q),
         n_frames: squares.n_frames(),
         cut: None,
         dt,
+        likely_dt: None,
+        bad_frames: Vec::new(),
         gap: None,
         notes,
         warnings,
@@ -77,9 +81,11 @@ impl BinMap {
         if source.exists(MAP_NAMES) {
             check_names(source, &source.strings(MAP_NAMES)?)?;
         }
-        let (q, phi) = (source.floats(Q_LIST)?, source.floats(PHI_LIST)?);
-        refuse_unit(source, Q_LIST, "nm", "Å⁻¹")?;
-        refuse_unit(source, PHI_LIST, "rad", "degree")?;
+        let (mut q, mut phi) = (source.floats_or_nan(Q_LIST)?, source.floats_or_nan(PHI_LIST)?);
+        let units = if source.exists(MAP_UNITS) { source.strings(MAP_UNITS)? } else { Vec::new() };
+        let of_map = |k: usize| units.get(k).filter(|unit| !unit.trim().is_empty()).map(|unit| (&**unit, MAP_UNITS));
+        source.convert(Q_LIST, &mut q, Quantity::Wavevector, of_map(0), notes)?;
+        source.convert(PHI_LIST, &mut phi, Quantity::Angle, of_map(1), notes)?;
         if source.exists(MAP_SHAPE) {
             let shape = source.integers(MAP_SHAPE)?;
             if shape.len() == 2 && shape != [q.len() as i64, phi.len() as i64] {
@@ -135,11 +141,14 @@ impl BinMap {
                 }
             },
         };
-        let q = self.q[flat / n_phi];
-        if q <= 0.0 {
+        let (q, phi) = (self.q[flat / n_phi], self.phi[flat % n_phi]);
+        if !(q.is_finite() && q > 0.0) {
             return Err(source.error(Q_LIST, format!("bin {bin} has q = {q} Å⁻¹; expected a positive number")));
         }
-        Ok((q, self.phi[flat % n_phi]))
+        if !phi.is_finite() {
+            return Err(source.error(PHI_LIST, format!("bin {bin} has φ = {phi}; expected a finite number")));
+        }
+        Ok((q, phi))
     }
 }
 
@@ -150,15 +159,6 @@ fn check_names(source: Source, names: &[String]) -> Result<()> {
         _ => {
             Err(source.error(MAP_NAMES, format!("expected a map over q and phi, found one over {}", names.join(", "))))
         }
-    }
-}
-
-fn refuse_unit(source: Source, path: &str, refused: &str, expected: &str) -> Result<()> {
-    match source.attribute_text(path, "unit")? {
-        Some(unit) if unit.to_lowercase().contains(refused) => {
-            Err(source.error(path, format!("expected values in {expected}, found the unit {unit}")))
-        }
-        _ => Ok(()),
     }
 }
 
@@ -198,8 +198,9 @@ fn matrix_paths(source: Source, n: usize, notes: &mut Vec<String>) -> Result<Vec
 }
 
 /// Time between frames, s, with its derivation; `None` where the file doesn't say.
-pub(super) fn frame_spacing(source: Source, warnings: &mut Vec<String>) -> Result<Option<(f64, String)>> {
-    let Some(frame_time) = source.number(FRAME_TIME)? else { return Ok(None) };
+pub(super) fn frame_spacing(source: Source, notes: &mut Vec<String>, warnings: &mut Vec<String>) -> Spacing {
+    let Some(frame_time) = source.seconds(FRAME_TIME, notes).transpose() else { return Ok(None) };
+    let frame_time = frame_time?;
     let stride = source.number(STRIDE)?.unwrap_or(1.0);
     let average = source.number(AVERAGE)?.unwrap_or(1.0);
     let dt = frame_time * stride * average;

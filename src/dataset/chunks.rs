@@ -22,6 +22,7 @@ use hdf5_sys::h5i::hid_t;
 use hdf5_sys::h5p::H5P_DEFAULT;
 use rayon::prelude::*;
 
+use super::TwoTime;
 use super::filters::{Pipeline, Scratch};
 use crate::error::hdf5_reason as reason;
 
@@ -103,8 +104,6 @@ pub(super) struct Chunked<'a> {
     chunk: [usize; 3],
     value: Value,
     pipeline: Pipeline,
-    /// Value of chunks that were never written.
-    fill: f32,
     /// No chunk can be larger, bytes.
     file_size: u64,
 }
@@ -159,19 +158,20 @@ impl<'a> Chunked<'a> {
         if pipeline.is_empty() && dataset.num_chunks().is_none_or(|n| n > MOST_PLAIN) {
             return None;
         }
-        let fill = creation.get_fill_value_as::<f32>().ok()?.unwrap_or(0.0);
         let file_size = dataset.file().ok()?.size();
-        Some(Self { dataset, index, n, chunk, value, pipeline, fill, file_size })
+        Some(Self { dataset, index, n, chunk, value, pipeline, file_size })
     }
 
-    /// Reads frames × frames, row by row, into `into`.
+    /// Reads frames × frames, row by row, into `into`; chunks that were never written are zeros there, and listed.
     ///
     /// The error names the chunk that can't be read or unpacked.
-    pub fn read(&self, frames: &Range<usize>, into: &mut [f32]) -> Result<(), String> {
+    pub fn read(&self, frames: &Range<usize>, into: &mut TwoTime) -> Result<(), String> {
         let columns = frames.start / self.chunk[2]..(frames.end - 1) / self.chunk[2] + 1;
         let mut stored = Vec::new();
         let mut batch: Vec<Band> = Vec::new();
-        let mut rest = into;
+        into.unwritten.clear();
+        let TwoTime { values, unwritten, .. } = into;
+        let mut rest = &mut values[..];
         for number in frames.start / self.chunk[1]..(frames.end - 1) / self.chunk[1] + 1 {
             let rows = overlap(frames, number, self.chunk[1]);
             let (now, later) = std::mem::take(&mut rest).split_at_mut(rows.len() * frames.len());
@@ -179,6 +179,10 @@ impl<'a> Chunked<'a> {
             let mut band = Band { number, rows: now, pieces: Vec::with_capacity(columns.len()) };
             for column in columns.clone() {
                 let contents = self.fetch(&mut band, column, frames, &mut stored)?;
+                if matches!(contents, Contents::Missing) {
+                    let shifted = |of: Range<usize>| of.start - frames.start..of.end - frames.start;
+                    unwritten.push((shifted(rows.clone()), shifted(overlap(frames, column, self.chunk[2]))));
+                }
                 band.pieces.push(Piece { column, contents });
             }
             batch.push(band);
@@ -319,7 +323,7 @@ impl<'a> Chunked<'a> {
                     });
                 }
                 Contents::Missing => {
-                    self.scatter(band.number, piece.column, band.rows, frames, |_, to| to.fill(self.fill));
+                    self.scatter(band.number, piece.column, band.rows, frames, |_, to| to.fill(0.0));
                 }
             }
         }

@@ -6,7 +6,7 @@
 
 use super::Slot;
 use super::hdf::Source;
-use super::selection::{Found, PHI_KEY, Rings};
+use super::selection::{Found, PHI_KEY, Rings, Spacing};
 use super::squares::{Order, Squares};
 use crate::Result;
 
@@ -18,6 +18,8 @@ const METADATA: &str = "/md";
 const PERIODS: [&str; 2] = ["acquire period", "frame_time"];
 /// Where the metadata may name the geometry.
 const GEOMETRIES: [&str; 3] = ["scat_geometry", "geometry", "analysis"];
+/// Frames of a bad image, from 0.
+const BAD_FRAMES: &str = "/bad_frame_list";
 /// Written for grazing incidence only.
 const GRAZING: &str = "/qr_1d_pds";
 /// Written for transmission only.
@@ -48,13 +50,15 @@ pub(super) fn find(source: Source) -> Result<Found> {
     let slots: Vec<Slot> = squares.paths().zip(&bins).enumerate().map(slot).collect();
     notes.push(format!("matrices lie along the last dimension of {C2}; their index leads to q in {BINS} (Å⁻¹)"));
     notes.extend(squares.rounding());
-    let dt = period(source, &mut warnings)?;
+    let dt = period(source, &mut warnings);
     Ok(Found {
         rings: Rings::Map(slots.iter().map(|slot| slot.q).collect()),
         slots,
         n_frames: squares.n_frames(),
         cut: None,
         dt,
+        likely_dt: None,
+        bad_frames: bad_frames(source)?,
         gap: None,
         notes,
         warnings,
@@ -122,8 +126,23 @@ fn second_is_angle(source: Source, notes: &mut Vec<String>) -> Result<bool> {
     Ok(transmission.is_some())
 }
 
+/// Frames that were taken out of the averages as bad, from 0.
+fn bad_frames(source: Source) -> Result<Vec<usize>> {
+    if !source.exists(BAD_FRAMES) || source.is_empty(BAD_FRAMES)? {
+        return Ok(Vec::new());
+    }
+    let frames = source.integers(BAD_FRAMES)?;
+    frames
+        .into_iter()
+        .map(|frame| {
+            let message = || format!("expected frames counted from 0, found {frame}");
+            usize::try_from(frame).map_err(|_| source.error(BAD_FRAMES, message()))
+        })
+        .collect()
+}
+
 /// Time between frames, s.
-fn period(source: Source, warnings: &mut Vec<String>) -> Result<Option<(f64, String)>> {
+fn period(source: Source, warnings: &mut Vec<String>) -> Spacing {
     if !source.exists(METADATA) {
         return Ok(None);
     }

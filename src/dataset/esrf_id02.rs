@@ -8,7 +8,7 @@ use super::aged::Aged;
 use super::hdf::{Source, shape_text};
 use super::selection::{Found, Purpose, Rings};
 use super::squares::{Order, Squares};
-use super::wavevectors::{Custom, wavevectors};
+use super::wavevectors::{Custom, used, wavevectors};
 use super::{MatrixReader, Slot};
 use crate::Result;
 
@@ -37,7 +37,7 @@ pub(super) fn find(source: Source, exchange_key: Option<&str>, purpose: Purpose)
     let (paths, n_frames, dt, reader): (Vec<String>, usize, _, Box<dyn MatrixReader>) =
         match (source.exists(&age), source.exists(&lag)) {
             (true, true) => {
-                let aged = Aged::new(source, &path, &age, &lag)?;
+                let aged = Aged::new(source, &path, &age, &lag, &mut notes)?;
                 notes.push(format!("{path} is over (age, lag): a value belongs to the times age ∓ lag/2"));
                 notes.extend(aged.rounding());
                 let dt = Some((aged.dt, format!("file: steps of {lag}")));
@@ -58,11 +58,27 @@ pub(super) fn find(source: Source, exchange_key: Option<&str>, purpose: Purpose)
                 );
             }
         };
-    let (q, remark) = wavevectors(source, &format!("{ANALYSES}/{analysis}/parameters/q"), paths.len(), PER_NM)?;
+    let of_q = format!("{ANALYSES}/{analysis}/parameters/q");
+    let (q, remark) = wavevectors(source, &of_q, paths.len(), PER_NM, &mut notes)?;
     notes.extend(remark);
-    let slot = |(path, &q): (String, &f64)| Slot { path, bin: None, q, phi: f64::NAN, selected: false };
-    let slots = paths.into_iter().zip(&q).map(slot).collect();
-    Ok(Found { slots, rings: Rings::Map(q), n_frames, cut: None, dt, gap: None, notes, warnings, reader })
+    let slot = |(at, path): (usize, String)| -> Result<Slot> {
+        let q = used(source, &of_q, at, q[at])?;
+        Ok(Slot { path, bin: None, q, phi: f64::NAN, selected: false })
+    };
+    let slots = paths.into_iter().enumerate().map(slot).collect::<Result<_>>()?;
+    Ok(Found {
+        slots,
+        rings: Rings::Map(q),
+        n_frames,
+        cut: None,
+        dt: Ok(dt),
+        likely_dt: None,
+        bad_frames: Vec::new(),
+        gap: None,
+        notes,
+        warnings,
+        reader,
+    })
 }
 
 /// The analysis with two-time data: the only one, or the configured one of several.

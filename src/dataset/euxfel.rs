@@ -12,10 +12,11 @@ use hdf5::Hyperslab;
 use super::bands::read_rows;
 use super::chunks::{narrow, unpacking};
 use super::hdf::{Source, shape_text};
-use super::selection::{Found, Purpose, Rings};
+use super::selection::{Found, Purpose, Rings, Spacing};
 use super::squares::{rounding, unreadable};
 use super::triangle::prepare;
-use super::wavevectors::{Custom, wavevectors};
+use super::units::Quantity;
+use super::wavevectors::{Custom, used, wavevectors};
 use super::{MatrixReader, Slot, Train, TwoTime};
 use crate::Result;
 
@@ -38,7 +39,7 @@ pub(super) fn find(source: Source, train: Option<Train>, purpose: Purpose) -> Re
     let (dataset, shape) = source.square_at(C2, if has_trains { 4 } else { 3 }, if has_trains { 2 } else { 1 })?;
     let n_trains = if has_trains { shape[0] } else { 1 };
     let (n_matrices, n) = (shape[shape.len() - 3], shape[shape.len() - 1]);
-    let (q, remark) = wavevectors(source, Q_LIST, n_matrices, PER_NM)?;
+    let (q, remark) = wavevectors(source, Q_LIST, n_matrices, PER_NM, &mut notes)?;
     notes.extend(remark);
     let train = match (train, n_trains) {
         (Some(Train::One(k)), _) if k > n_trains => {
@@ -65,20 +66,19 @@ pub(super) fn find(source: Source, train: Option<Train>, purpose: Purpose) -> Re
         notes.push(rounding(n_matrices, n_matrices));
     }
     let reader = Reader { file: source.file.to_path_buf(), dataset, train, n_trains, has_trains };
-    let slot = |(k, &q): (usize, &f64)| Slot {
-        path: reader.path(k),
-        bin: Some(k as i64 + 1),
-        q,
-        phi: f64::NAN,
-        selected: false,
+    let slot = |(k, &q): (usize, &f64)| -> Result<Slot> {
+        let q = used(source, Q_LIST, k, q)?;
+        Ok(Slot { path: reader.path(k), bin: Some(k as i64 + 1), q, phi: f64::NAN, selected: false })
     };
-    let slots = q.iter().enumerate().map(slot).collect();
+    let slots = q.iter().enumerate().map(slot).collect::<Result<_>>()?;
     Ok(Found {
         slots,
         rings: Rings::Map(q),
         n_frames: n,
         cut: None,
-        dt: frame_time(source, &mut warnings)?,
+        dt: frame_time(source, &mut notes, &mut warnings),
+        likely_dt: None,
+        bad_frames: Vec::new(),
         gap: None,
         notes,
         warnings,
@@ -87,11 +87,12 @@ pub(super) fn find(source: Source, train: Option<Train>, purpose: Purpose) -> Re
 }
 
 /// Time between frames, s, from the delays.
-fn frame_time(source: Source, warnings: &mut Vec<String>) -> Result<Option<(f64, String)>> {
+fn frame_time(source: Source, notes: &mut Vec<String>, warnings: &mut Vec<String>) -> Spacing {
     if !source.exists(DELAYS) {
         return Ok(None);
     }
-    let delays = source.floats(DELAYS)?;
+    let mut delays = source.floats(DELAYS)?;
+    source.convert(DELAYS, &mut delays, Quantity::Time, None, notes)?;
     let (first, last) = (delays[0], delays[delays.len() - 1]);
     let dt = if delays.len() > 1 { (last - first) / (delays.len() - 1) as f64 } else { first };
     let is_even = delays.iter().enumerate().all(|(i, t)| (t - first - i as f64 * dt).abs() <= SAME_STEP * dt);

@@ -1,17 +1,26 @@
 //! Typed access to an HDF5 file whose every failure names the file, the HDF5 path, what was expected and what was found.
 
+use std::ffi::OsString;
 use std::ops::Range;
+use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
+use hdf5::plist::DatasetCreate;
+use hdf5::plist::dataset_create::Layout;
 use hdf5::types::{FixedAscii, FixedUnicode, TypeDescriptor, VarLenAscii, VarLenUnicode};
 use hdf5::{Container, Hyperslab};
+use hdf5_sys::h5p::{H5Pget_virtual_count, H5Pget_virtual_filename};
+use hdf5_sys::h5t::{H5T_class_t, H5Tget_class};
 
 use super::TwoTime;
 use super::bands::read_rows;
 use super::chunks::Chunked;
+use super::units::Quantity;
 use crate::error::hdf5_reason as reason;
 use crate::{Error, Result};
 
+/// Where the library looks for the files of virtual datasets.
+const VDS_PREFIX: &str = "HDF5_VDS_PREFIX";
 /// Longest fixed-size string read from metadata, bytes; names in q maps are a few letters long.
 const MAX_NAME: usize = 256;
 /// Entries of a list that any file may have, 1 MB of them …
@@ -62,16 +71,14 @@ impl Source<'_> {
             .map_err(|e| self.error(path, format!("expected a group, which cannot be opened: {}", reason(e))))
     }
 
-    /// A list of floating-point numbers, (n), (1, n) or (n, 1), NaN where there is none.
+    /// A list of numbers of any type, text included: (n), (1, n), (n, 1), or a single number; NaN where there is none.
     pub fn floats_or_nan(&self, path: &str) -> Result<Vec<f64>> {
         let dataset = self.dataset(path)?;
-        match type_of(&dataset) {
-            Ok(TypeDescriptor::Float(_)) => self.list(path, &dataset),
-            other => Err(self.error(path, format!("expected floating-point numbers, found {}", text(&other)))),
-        }
+        self.check_list(path, &dataset)?;
+        self.numbers(path, &dataset)
     }
 
-    /// A list of finite floating-point numbers, (n), (1, n) or (n, 1).
+    /// The same, all finite.
     pub fn floats(&self, path: &str) -> Result<Vec<f64>> {
         let values = self.floats_or_nan(path)?;
         match values.iter().position(|v| !v.is_finite()) {
@@ -80,23 +87,55 @@ impl Source<'_> {
         }
     }
 
-    /// A list of integers of any width, (n), (1, n) or (n, 1).
+    /// A list of whole numbers, of any type: (n), (1, n), (n, 1), or a single one.
     pub fn integers(&self, path: &str) -> Result<Vec<i64>> {
+        /// Beyond, a float64 doesn't tell whole numbers apart.
+        const MOST: f64 = 9e15;
         let dataset = self.dataset(path)?;
-        match type_of(&dataset) {
-            Ok(TypeDescriptor::Integer(_) | TypeDescriptor::Unsigned(_)) => self.list(path, &dataset),
-            other => Err(self.error(path, format!("expected integers, found {}", text(&other)))),
+        if Class::of(&dataset) == Class::Integer {
+            self.check_list(path, &dataset)?;
+            return dataset.read_raw().map_err(|e| self.error(path, format!("cannot be read: {}", reason(e))));
+        }
+        let values = self.floats_or_nan(path)?;
+        match values.iter().position(|v| v.fract() != 0.0 || v.abs() > MOST || v.is_nan()) {
+            Some(at) => Err(self.error(path, format!("expected integers, found {} at index {at}", values[at]))),
+            None => Ok(values.into_iter().map(|v| v as i64).collect()),
         }
     }
 
-    fn list<T: hdf5::H5Type>(&self, path: &str, dataset: &hdf5::Dataset) -> Result<Vec<T>> {
+    /// Whether a dataset holds nothing.
+    pub fn is_empty(&self, path: &str) -> Result<bool> {
+        let dataset = self.dataset(path)?;
+        Ok(dataset.shape().contains(&0) || dataset.space().is_ok_and(|space| space.is_null()))
+    }
+
+    fn check_list(&self, path: &str, dataset: &hdf5::Dataset) -> Result<()> {
         let shape = dataset.shape();
-        let longest = shape.iter().copied().max().unwrap_or(0);
-        if shape.is_empty() || shape.len() > 2 || entries(&shape) != longest || longest == 0 {
+        let longest = shape.iter().copied().max().unwrap_or(1);
+        if dataset.space().is_ok_and(|space| space.is_null()) || longest == 0 {
+            return Err(self.error(path, "expected a list, found an empty one: nothing was written"));
+        }
+        if shape.len() > 2 || entries(&shape) != longest {
             return Err(self.error(path, format!("expected a list, found {}", shape_text(&shape))));
         }
-        self.check_length(path, longest)?;
-        dataset.read_raw().map_err(|e| self.error(path, format!("cannot be read: {}", reason(e))))
+        self.check_length(path, longest)
+    }
+
+    /// All numbers of a dataset or attribute, of whatever type they are.
+    fn numbers(&self, path: &str, container: &Container) -> Result<Vec<f64>> {
+        match Class::of(container) {
+            Class::Float | Class::Integer => {
+                container.read_raw().map_err(|e| self.error(path, format!("cannot be read: {}", reason(e))))
+            }
+            Class::Text => self.strings_of(path, container)?.iter().map(|text| self.parsed(path, text)).collect(),
+            Class::Other => Err(self.error(path, format!("expected numbers, found {}", text(&type_of(container))))),
+        }
+    }
+
+    /// A number that is written as text.
+    fn parsed(&self, path: &str, text: &str) -> Result<f64> {
+        let error = || self.error(path, format!("expected a number, found the text {text:?}"));
+        text.trim_matches(|c: char| c == '\0' || c.is_whitespace()).parse().map_err(|_| error())
     }
 
     /// Refuses a list that the file can't hold, be it of numbers or of matrices, before there is memory for it.
@@ -126,17 +165,11 @@ impl Source<'_> {
     }
 
     fn one(&self, path: &str, container: &Container) -> Result<f64> {
-        match type_of(container) {
-            Ok(TypeDescriptor::Float(_) | TypeDescriptor::Integer(_) | TypeDescriptor::Unsigned(_)) => {}
-            other => return Err(self.error(path, format!("expected a number, found {}", text(&other)))),
-        }
-        if entries(&container.shape()) != 1 {
+        if entries(&container.shape()) != 1 || container.space().is_ok_and(|space| space.is_null()) {
             let found = shape_text(&container.shape());
             return Err(self.error(path, format!("expected one number, found {found}")));
         }
-        let values: Vec<f64> =
-            container.read_raw().map_err(|e| self.error(path, format!("cannot be read: {}", reason(e))))?;
-        Ok(values[0])
+        Ok(self.numbers(path, container)?[0])
     }
 
     /// A list of strings of any HDF5 kind.
@@ -155,30 +188,13 @@ impl Source<'_> {
     /// The numbers in an attribute of a group or dataset, of any type and shape, where it exists.
     pub fn attribute_numbers(&self, path: &str, name: &str) -> Result<Option<Vec<f64>>> {
         let Ok(attribute) = self.location(path)?.attr(name) else { return Ok(None) };
-        let place = format!("{path} attribute {name}");
-        match type_of(&attribute) {
-            Ok(TypeDescriptor::Float(_) | TypeDescriptor::Integer(_) | TypeDescriptor::Unsigned(_)) => {}
-            other => return Err(self.error(&place, format!("expected numbers, found {}", text(&other)))),
-        }
-        let values = attribute.read_raw().map_err(|e| self.error(&place, format!("cannot be read: {}", reason(e))))?;
-        Ok(Some(values))
+        self.numbers(&format!("{path} attribute {name}"), &attribute).map(Some)
     }
 
-    /// The one number in an attribute, which may be written as text.
+    /// The one number in an attribute, where it exists.
     pub fn attribute_number(&self, path: &str, name: &str) -> Result<Option<f64>> {
-        let place = format!("{path} attribute {name}");
-        let values = match self.attribute_text(path, name) {
-            Ok(Some(text)) => match text.trim().parse() {
-                Ok(number) => vec![number],
-                Err(_) => return Err(self.error(&place, format!("expected a number, found the text {text:?}"))),
-            },
-            Ok(None) => return Ok(None),
-            Err(_) => self.attribute_numbers(path, name)?.unwrap_or_default(),
-        };
-        match values[..] {
-            [number] => Ok(Some(number)),
-            _ => Err(self.error(&place, format!("expected one number, found {}", values.len()))),
-        }
+        let Ok(attribute) = self.location(path)?.attr(name) else { return Ok(None) };
+        self.one(&format!("{path} attribute {name}"), &attribute).map(Some)
     }
 
     /// Names of all attributes of a group or dataset.
@@ -209,9 +225,8 @@ impl Source<'_> {
 
     fn strings_of(&self, path: &str, container: &Container) -> Result<Vec<String>> {
         // the library hands on whatever bytes are there, and calls them a string
-        fn read<T: hdf5::H5Type + AsRef<str>>(container: &Container) -> hdf5::Result<Option<Vec<String>>> {
-            let checked = |s: &T| String::from_utf8(s.as_ref().as_bytes().to_vec()).ok();
-            Ok(container.read_raw::<T>()?.iter().map(checked).collect())
+        fn read<T: hdf5::H5Type + AsRef<str>>(container: &Container) -> hdf5::Result<Vec<String>> {
+            Ok(container.read_raw::<T>()?.iter().map(|s| decoded(s.as_ref().as_bytes())).collect())
         }
         // a name takes the memory of many numbers
         self.check_length(path, entries(&container.shape()).saturating_mul(MAX_NAME / size_of::<f64>()))?;
@@ -222,26 +237,89 @@ impl Source<'_> {
             Ok(TypeDescriptor::FixedUnicode(n)) if n <= MAX_NAME => read::<FixedUnicode<MAX_NAME>>(container),
             other => return Err(self.error(path, format!("expected text, found {}", text(&other)))),
         };
-        let strings = strings.map_err(|e| self.error(path, format!("cannot be read: {}", reason(e))))?;
-        strings.ok_or_else(|| self.error(path, "is no text: its bytes are not UTF-8"))
+        strings.map_err(|e| self.error(path, format!("cannot be read: {}", reason(e))))
     }
 
     /// The `units` (or `unit`) of a dataset; `None` where it names none.
     pub fn unit(&self, path: &str) -> Result<Option<String>> {
-        let named = match self.attribute_text(path, "units")? {
-            Some(unit) => Some(unit),
-            None => self.attribute_text(path, "unit")?,
+        for name in ["units", "unit"] {
+            let unit = self.attribute_text(path, name)?;
+            let unit = unit.filter(|unit| !unit.trim_matches(|c: char| c == '\0' || c.is_whitespace()).is_empty());
+            if unit.is_some() {
+                return Ok(unit);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Brings the numbers of a dataset to the unit used here, from the one that the file names; `elsewhere` is the unit that
+    /// another place in the file gives them, and the place. Returns whether it names one; a change is noted.
+    ///
+    /// Errors for a unit of something else, or one that isn't known.
+    pub fn convert(
+        &self,
+        path: &str,
+        values: &mut [f64],
+        quantity: Quantity,
+        elsewhere: Option<(&str, &str)>,
+        notes: &mut Vec<String>,
+    ) -> Result<bool> {
+        let (unit, place) = match (self.unit(path)?, elsewhere) {
+            (Some(unit), _) => (unit, format!("{path} attribute units")),
+            (None, Some((unit, place))) => (unit.to_owned(), place.to_owned()),
+            (None, None) => return Ok(false),
         };
-        Ok(named.filter(|unit| !unit.trim_matches(|c: char| c == '\0' || c.is_whitespace()).is_empty()))
+        let Some(divisor) = quantity.divisor(&unit) else {
+            return Err(self.error(&place, format!("expected {}, found {unit:?}", quantity.expected())));
+        };
+        if divisor != 1.0 {
+            notes.push(format!("{path} is in {unit} ({place}), brought to {}", quantity.own()));
+            values.iter_mut().for_each(|value| *value /= divisor);
+        }
+        Ok(true)
+    }
+
+    /// One time in s, where the dataset exists; without a unit it is in s.
+    pub fn seconds(&self, path: &str, notes: &mut Vec<String>) -> Result<Option<f64>> {
+        let Some(time) = self.number(path)? else { return Ok(None) };
+        let mut time = [time];
+        self.convert(path, &mut time, Quantity::Time, None, notes)?;
+        Ok(Some(time[0]))
     }
 
     /// Opens a dataset of float32 or float64 numbers.
     pub fn float_dataset(&self, path: &str) -> Result<hdf5::Dataset> {
         let dataset = self.dataset(path)?;
-        match type_of(&dataset) {
-            Ok(TypeDescriptor::Float(_)) => Ok(dataset),
-            other => Err(self.error(path, format!("expected float32 or float64 values, found {}", text(&other)))),
+        self.check_sources(path, &dataset)?;
+        match Class::of(&dataset) {
+            Class::Float => Ok(dataset),
+            _ => Err(self.error(path, format!("expected floating-point values, found {}", text(&type_of(&dataset))))),
         }
+    }
+
+    /// Refuses a virtual dataset of which a file isn't there: the library reads its part as never filled.
+    fn check_sources(&self, path: &str, dataset: &hdf5::Dataset) -> Result<()> {
+        let Ok(creation) = dataset.dcpl() else { return Ok(()) };
+        if !creation.get_layout().is_ok_and(|layout| layout == Layout::Virtual)
+            || std::env::var_os(VDS_PREFIX).is_some()
+        {
+            return Ok(());
+        }
+        let folder = self.file.parent().unwrap_or(Path::new(""));
+        for name in virtual_files(&creation).map_err(|e| self.error(path, reason(e)))? {
+            let name = Path::new(&name);
+            // the places where the library looks; a name with % stands for many
+            let base = folder.join(name.file_name().unwrap_or_default());
+            let is_there = [&folder.join(name), name, &base].into_iter().any(|place| place.exists());
+            if name != Path::new(".") && !name.to_string_lossy().contains('%') && !is_there {
+                let message = format!(
+                    "its values are in another file, {}, which isn't there; copy it, too, or set {VDS_PREFIX} to its folder",
+                    folder.join(name).display()
+                );
+                return Err(self.error(path, message));
+            }
+        }
+        Ok(())
     }
 
     /// Opens a dataset of float32 or float64 numbers with `rank` dimensions, the last two of which are N × N with
@@ -283,7 +361,7 @@ pub(super) fn read_frames(
 ) -> std::result::Result<(), String> {
     let n = frames.len();
     if let Some(chunked) = Chunked::new(dataset, index) {
-        return chunked.read(&frames, &mut into.values);
+        return chunked.read(&frames, into);
     }
     if index.is_none() && dataset.shape() == [n, n] {
         return dataset.as_reader().read_into_raw(&mut into.values).map(|_| ()).map_err(reason);
@@ -297,6 +375,56 @@ pub(super) fn read_frames(
         into.values[(row - frames.start) * n..][..n].copy_from_slice(values);
         Ok(())
     })
+}
+
+/// Names of the files that a virtual dataset takes its values from.
+fn virtual_files(creation: &DatasetCreate) -> hdf5::Result<Vec<OsString>> {
+    hdf5::sync::sync(|| {
+        let mut count = 0;
+        // SAFETY: an open list of properties, asked under the library's lock, with room for what it writes
+        hdf5::h5check(unsafe { H5Pget_virtual_count(creation.id(), &mut count) })?;
+        let name = |index: usize| {
+            // SAFETY: as above; without room the library says how much is needed
+            let length = unsafe { H5Pget_virtual_filename(creation.id(), index, std::ptr::null_mut(), 0) };
+            let mut name = vec![0_u8; usize::try_from(length).unwrap_or(0) + 1];
+            // SAFETY: as above, with room for the end of the text
+            unsafe { H5Pget_virtual_filename(creation.id(), index, name.as_mut_ptr().cast(), name.len()) };
+            name.pop();
+            OsString::from_vec(name)
+        };
+        Ok((0..count).map(name).collect())
+    })
+}
+
+/// What kind of values there are, as far as it matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Integer,
+    Float,
+    Text,
+    Other,
+}
+
+impl Class {
+    /// Of any width and byte order: HDF5 converts them.
+    fn of(container: &Container) -> Self {
+        let Ok(stored) = container.dtype() else { return Self::Other };
+        // SAFETY: an open type, asked for under the library's lock
+        match hdf5::sync::sync(|| unsafe { H5Tget_class(stored.id()) }) {
+            H5T_class_t::H5T_INTEGER => Self::Integer,
+            H5T_class_t::H5T_FLOAT => Self::Float,
+            H5T_class_t::H5T_STRING => Self::Text,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Text of a file: UTF-8, and what isn't is taken as Latin-1, in which older programs write Å and µ.
+fn decoded(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => bytes.iter().map(|&byte| byte as char).collect(),
+    }
 }
 
 fn type_of(container: &Container) -> hdf5::Result<TypeDescriptor> {

@@ -56,6 +56,11 @@ impl LeftOut {
         (Self { out, min_lag: filter.min_lag.max(1), max_lag, first }, warnings)
     }
 
+    /// Leaves out more of the selected frames (from 0).
+    pub(super) fn add(&mut self, frames: &[usize]) {
+        frames.iter().for_each(|&frame| self.out[frame] = true);
+    }
+
     /// Whether every pair is kept.
     pub fn is_nothing(&self) -> bool {
         self.min_lag == 1 && self.max_lag + 1 >= self.out.len() && !self.out.contains(&true)

@@ -9,6 +9,7 @@ mod aps_matlab;
 mod aps_old;
 mod aps_u;
 mod bands;
+mod blank;
 mod chunks;
 mod chx;
 mod esrf_id02;
@@ -45,6 +46,7 @@ use serde::{Deserialize, Serialize};
 use crate::file_identity::FileIdentity;
 use crate::{Result, buffers};
 
+pub use blank::Blank;
 pub use fingerprint::{Digest, digest, fingerprint};
 pub use left_out::{DataFilter, LeftOut};
 pub(crate) use npy::f64_header;
@@ -247,6 +249,8 @@ pub struct MatrixReport {
     /// Pairs i < j of fitted frames (all but the selection's first) without a finite value, dead frames included, and
     /// not excluded.
     pub n_missing: u64,
+    /// Parts that were never filled, missing too.
+    pub blanks: Vec<Blank>,
     /// Pairs of fitted frames that the configuration leaves out (see [`LeftOut`]), with a value or without.
     pub n_excluded: u64,
 }
@@ -258,6 +262,8 @@ pub struct TwoTime {
     pub(crate) values: Vec<f32>,
     /// Number of selected frames.
     pub(crate) n: usize,
+    /// Rows and columns, as read, that the file holds no storage for.
+    unwritten: Vec<(Range<usize>, Range<usize>)>,
 }
 
 impl TwoTime {
@@ -267,7 +273,7 @@ impl TwoTime {
     /// When `values` doesn't hold n² entries.
     pub fn from_matrix(n: usize, values: Vec<f32>) -> Self {
         assert_eq!(values.len(), n * n, "entries of an N×N matrix");
-        Self { values, n }
+        Self { values, n, unwritten: Vec::new() }
     }
 
     /// Makes room for N × N values, whose contents are anything.
@@ -282,6 +288,7 @@ impl TwoTime {
             self.values = buffers::zeros(entries, || format!("a matrix of {n} × {n} values"))?;
         }
         self.n = n;
+        self.unwritten.clear();
         Ok(())
     }
 

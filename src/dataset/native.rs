@@ -9,6 +9,7 @@ use super::chunks::unpacking;
 use super::hdf::{Source, read_frames, shape_text};
 use super::selection::{Cut, Found, Rings};
 use super::squares::{rounding, unreadable};
+use super::units::Quantity;
 use super::{MatrixReader, Slot, TwoTime};
 use crate::Result;
 
@@ -20,7 +21,9 @@ pub(super) const SIGMA: &str = "/sigma";
 /// Reads and checks all metadata.
 pub(super) fn find(source: Source) -> Result<Found> {
     let (dataset, shape) = source.square(C2, 3)?;
-    let phi = source.floats(PHI)?;
+    let mut phi = source.floats(PHI)?;
+    let mut notes = Vec::new();
+    source.convert(PHI, &mut phi, Quantity::Angle, None, &mut notes)?;
     if phi.len() != shape[0] {
         return Err(
             source.error(PHI, format!("expected {} angles, one per matrix of {C2}, found {}", shape[0], phi.len()))
@@ -37,7 +40,7 @@ pub(super) fn find(source: Source) -> Result<Found> {
     let slot = |(k, phi): (usize, f64)| Slot { path: format!("{C2}[{k}]"), bin: None, q, phi, selected: false };
     let slots = phi.into_iter().enumerate().map(slot).collect();
     let is_wide = dataset.dtype().is_ok_and(|stored| stored.size() > size_of::<f32>());
-    let mut notes: Vec<String> = is_wide.then(|| rounding(shape[0], shape[0])).into_iter().collect();
+    notes.extend(is_wide.then(|| rounding(shape[0], shape[0])));
     if sigma.is_some() {
         notes.push(format!("σ of c2 is taken from {SIGMA}"));
     }
@@ -50,7 +53,9 @@ pub(super) fn find(source: Source) -> Result<Found> {
         rings: Rings::Map(vec![q]),
         n_frames: shape[1],
         cut,
-        dt,
+        dt: Ok(dt),
+        likely_dt: None,
+        bad_frames: Vec::new(),
         gap,
         notes,
         warnings: Vec::new(),

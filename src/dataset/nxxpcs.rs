@@ -7,10 +7,10 @@
 
 use super::aps_old::{Naming, numbered};
 use super::hdf::{Source, entries, shape_text};
-use super::selection::{Found, Purpose, Rings};
+use super::selection::{Found, Purpose, Rings, Spacing};
 use super::squares::{Order, Squares};
-use super::units::{angle, time};
-use super::wavevectors::{Custom, wavevectors};
+use super::units::Quantity;
+use super::wavevectors::{Custom, used, wavevectors};
 use super::{Baseline, Slot, Unsaid};
 use crate::Result;
 
@@ -36,7 +36,7 @@ pub(super) fn find(source: Source, unsaid: &Unsaid, purpose: Purpose) -> Result<
     }
     // regions without a matrix may have a q all the same
     let listed = if regions.is_numbered { entries(&source.shape(Q_LIST)?) } else { regions.numbers.len() };
-    let (q, remark) = wavevectors(source, Q_LIST, listed, ANGSTROM)?;
+    let (q, remark) = wavevectors(source, Q_LIST, listed, ANGSTROM, &mut notes)?;
     warnings.extend(remark);
     let phi = angles(source, q.len(), &mut notes)?;
     let mut slots = Vec::with_capacity(regions.numbers.len());
@@ -45,7 +45,8 @@ pub(super) fn find(source: Source, unsaid: &Unsaid, purpose: Purpose) -> Result<
             return Err(source.error(path, format!("belongs to no region: {Q_LIST} lists regions 1 to {}", q.len())));
         };
         let phi = phi.as_ref().map_or(f64::NAN, |phi| phi[at]);
-        slots.push(Slot { path: path.to_owned(), bin: Some(number as i64), q: q[at], phi, selected: false });
+        let q = used(source, Q_LIST, at, q[at])?;
+        slots.push(Slot { path: path.to_owned(), bin: Some(number as i64), q, phi, selected: false });
     }
     notes.extend(squares.rounding());
     Ok(Found {
@@ -54,7 +55,9 @@ pub(super) fn find(source: Source, unsaid: &Unsaid, purpose: Purpose) -> Result<
         rings: if phi.is_some() { Rings::PerBin } else { Rings::Map(q) },
         n_frames: squares.n_frames(),
         cut: None,
-        dt: frame_time(source, &mut warnings)?,
+        dt: frame_time(source, &mut notes, &mut warnings),
+        likely_dt: None,
+        bad_frames: Vec::new(),
         gap: None,
         notes,
         warnings,
@@ -200,38 +203,28 @@ fn angles(source: Source, n: usize, notes: &mut Vec<String>) -> Result<Option<Ve
     if !source.exists(PHI_LIST) {
         return Ok(None);
     }
-    let phi = source.floats(PHI_LIST)?;
+    let mut phi = source.floats(PHI_LIST)?;
     if phi.len() != n {
         let message = format!("expected {n} angles, one per q of {Q_LIST}, found {}", phi.len());
         return Err(source.error(PHI_LIST, message));
     }
     // the definition gives angles the unit of a q, so that one that isn't of angles says nothing
-    let degrees = source.unit(PHI_LIST)?.and_then(|unit| angle(&unit));
-    if degrees.is_none() {
+    if source.unit(PHI_LIST)?.and_then(|unit| Quantity::Angle.divisor(&unit)).is_some() {
+        source.convert(PHI_LIST, &mut phi, Quantity::Angle, None, notes)?;
+    } else {
         notes.push(format!("{PHI_LIST} names no unit of angle; its φ are taken as degrees"));
     }
-    Ok(Some(phi.into_iter().map(|phi| phi * degrees.unwrap_or(1.0)).collect()))
+    Ok(Some(phi))
 }
 
 /// Time between frames, s, as the detector says it; `None` where none does, or several disagree.
-fn frame_time(source: Source, warnings: &mut Vec<String>) -> Result<Option<(f64, String)>> {
+fn frame_time(source: Source, notes: &mut Vec<String>, warnings: &mut Vec<String>) -> Spacing {
     let mut found: Vec<(f64, String)> = Vec::new();
     let mut groups = if source.exists(INSTRUMENT) { source.members(INSTRUMENT)? } else { Vec::new() };
     groups.sort_unstable();
     for group in groups {
         let path = format!("{INSTRUMENT}/{group}/frame_time");
-        let Some(number) = source.number(&path)? else { continue };
-        let seconds = match source.unit(&path)? {
-            None => 1.0,
-            Some(unit) => match time(&unit) {
-                Some(seconds) => seconds,
-                None => {
-                    let message = format!("expected a unit of time such as s, found {unit:?}");
-                    return Err(source.error(&format!("{path} attribute units"), message));
-                }
-            },
-        };
-        found.push((number * seconds, path));
+        found.extend(source.seconds(&path, notes)?.map(|time| (time, path)));
     }
     let Some((dt, path)) = found.first().cloned() else { return Ok(None) };
     if let Some((other, at)) = found.iter().find(|(other, _)| *other != dt) {

@@ -19,6 +19,10 @@ const DT_KEY: &str = "analyzer_parameters.dt";
 /// φ of matrices in files that hold none.
 pub(super) const PHI_KEY: &str = "experimental_data.phi_angles";
 
+/// Time between frames, s, and where it came from, where the file has one. What is wrong with it matters only where the
+/// configuration gives none.
+pub(super) type Spacing = Result<Option<(f64, String)>>;
+
 /// What a layout found in a file.
 pub(super) struct Found {
     /// All matrices, in the order of the file.
@@ -29,8 +33,11 @@ pub(super) struct Found {
     pub n_frames: usize,
     /// Where the writer has made the selection of frames and q already.
     pub cut: Option<Cut>,
-    /// Time between frames, s, and where it came from.
-    pub dt: Option<(f64, String)>,
+    pub dt: Spacing,
+    /// What it probably is, where the file holds only what hints at it, and how that follows.
+    pub likely_dt: Option<(f64, String)>,
+    /// Frames that the file calls bad, from 0 in the file.
+    pub bad_frames: Vec<usize>,
     /// Gap, Å.
     pub gap: Option<f64>,
     pub notes: Vec<String>,
@@ -244,8 +251,15 @@ fn cut_frames(file: &Path, found: &mut Found, cut: &Cut, selection: &Selection) 
 
 /// What the configuration leaves out of `n` frames, the first of which has the number `first`.
 fn left_out(found: &mut Found, selection: &Selection, n: usize, first: usize) -> Result<LeftOut> {
-    let (left_out, warnings) = LeftOut::new(&selection.filter, n, first);
+    let (mut left_out, warnings) = LeftOut::new(&selection.filter, n, first);
     found.warnings.extend(warnings);
+    let in_file = found.cut.as_ref().map_or(first, |_| 1) - 1;
+    let bad: Vec<usize> =
+        found.bad_frames.iter().filter_map(|frame| frame.checked_sub(in_file)).filter(|&f| f < n).collect();
+    if !bad.is_empty() {
+        left_out.add(&bad);
+        found.warnings.push(format!("{} frames that the file calls bad are left out: {}", bad.len(), left_out.text()));
+    }
     if left_out.pairs_of_fit() > 0 {
         return Ok(left_out);
     }
@@ -258,22 +272,55 @@ fn left_out(found: &mut Found, selection: &Selection, n: usize, first: usize) ->
     Err(Error::Usage(message))
 }
 
+/// What an error of a file says, where the file has been named.
+fn without_file(error: &Error) -> String {
+    match error {
+        Error::Data { path: Some(path), message, .. } => format!("{path}: {message}"),
+        other => other.to_string(),
+    }
+}
+
 fn time_step(file: &Path, found: &mut Found, selection: &Selection, purpose: Purpose) -> Result<(f64, String)> {
     match (selection.dt, &found.dt) {
         (Some(dt), _) if !(dt.is_finite() && dt > 0.0) => {
             Err(Error::Usage(format!("{DT_KEY}: expected a positive time in seconds, found {dt}")))
         }
         (Some(dt), in_file) => {
-            if let Some((other, source)) = in_file
-                && !same(dt, *other, SAME_DT)
-            {
-                found.warnings.push(format!("{DT_KEY} = {dt} s is used, but the file says {other} s ({source})"));
+            match in_file {
+                Ok(Some((other, source))) if !same(dt, *other, SAME_DT) => {
+                    found.warnings.push(format!("{DT_KEY} = {dt} s is used, but the file says {other} s ({source})"))
+                }
+                Ok(_) => {}
+                Err(error) => found.warnings.push(format!(
+                    "{DT_KEY} = {dt} s is used; what the file says can't be read: {}",
+                    without_file(error)
+                )),
+            }
+            if let Some((likely, source)) = found.likely_dt.take_if(|(likely, _)| !same(dt, *likely, SAME_DT)) {
+                found.warnings.push(format!(
+                    "{DT_KEY} = {dt} s is used, but frames of this file are probably {} s apart ({source})",
+                    short(likely)
+                ));
             }
             Ok((dt, format!("configuration: {DT_KEY}")))
         }
-        (None, Some((dt, source))) => Ok((*dt, source.clone())),
-        (None, None) if purpose == Purpose::Inspect => Ok((f64::NAN, format!("not in the file; a fit needs {DT_KEY}"))),
-        (None, None) => Err(Error::data(file, format!("has no time between frames; give it with {DT_KEY} (seconds)"))),
+        (None, Ok(Some((dt, source)))) => Ok((*dt, source.clone())),
+        (None, Err(error)) if purpose == Purpose::Inspect => {
+            found
+                .warnings
+                .push(format!("the time between frames can't be read: {}; a fit needs {DT_KEY}", without_file(error)));
+            Ok((f64::NAN, format!("not known; a fit needs {DT_KEY}")))
+        }
+        (None, Err(error)) => Err(error.clone()),
+        (None, Ok(None)) if purpose == Purpose::Inspect => {
+            Ok((f64::NAN, format!("not in the file; a fit needs {DT_KEY}")))
+        }
+        (None, Ok(None)) => {
+            let likely = found.likely_dt.as_ref().map_or_else(String::new, |(likely, source)| {
+                format!("; it is probably {} s ({source})", short(*likely))
+            });
+            Err(Error::data(file, format!("has no time between frames; give it with {DT_KEY} (seconds){likely}")))
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 //! Files hold the upper half, the lower half or both, the unused half filled with zeros (or NaN), which mean nothing
 //! there. In the used half a frame whose whole row and column are exact zeros was dead. All loops run along rows.
 
-use super::{Baseline, Dataset, LeftOut, MatrixReport, TwoTime};
+use super::rings::short;
+use super::{Baseline, Dataset, LeftOut, MatrixReport, TwoTime, blank};
 use crate::{Error, Result, buffers};
 
 /// Largest difference between the two halves of a full matrix, relative to max(1, |c2|).
@@ -12,6 +13,8 @@ const ASYMMETRY: f64 = 1e-6;
 const SYMMETRY_SAMPLE: usize = 20_000;
 /// Side of the blocks in which a matrix is transposed: two blocks of float32 fit in the first-level cache.
 const BLOCK: usize = 32;
+/// How the message of a matrix without data begins.
+const NOTHING: &str = "no finite value";
 /// Entries tested for zero at a time.
 const SCAN: usize = 256;
 
@@ -29,7 +32,17 @@ impl Dataset {
         self.reader.read(slot, frames, buffer)?;
         let at =
             |message| Error::data_at(&self.file, &self.slots[slot].path, format!("{message}{}", self.reader.hint()));
-        let report = prepare(buffer, self.first_frame, self.compare_halves).map_err(at)?;
+        let report = prepare(buffer, self.first_frame, self.compare_halves).map_err(|message| {
+            let phi = self.slots[slot].phi;
+            at(if message.starts_with(NOTHING) && phi.is_finite() {
+                format!(
+                    "{message}; a sector without pixels? phi_filtering.target_ranges can leave its φ = {}° out",
+                    short(phi)
+                )
+            } else {
+                message
+            })
+        })?;
         if self.reader.baseline() == Baseline::Zero {
             raise_zeros(buffer);
         }
@@ -75,10 +88,11 @@ pub(super) fn prepare(
     let upper = (0..n).any(|i| holds_data(&row(m, i)[i + 1..]));
     let lower = (1..n).any(|i| holds_data(&row(m, i)[..i]));
     let triangle = match (upper, lower) {
-        (false, false) => return Err("no finite value: every pair is zero or missing".to_owned()),
+        (false, false) => return Err(format!("{NOTHING}: every pair is zero or missing")),
         (true, false) => "upper",
         (false, true) => {
             transpose(m);
+            m.unwritten.iter_mut().for_each(|(rows, columns)| std::mem::swap(rows, columns));
             "lower"
         }
         (true, true) => {
@@ -95,6 +109,8 @@ pub(super) fn prepare(
             row_mut(m, i)[f] = f32::NAN;
         }
     }
+    let unwritten = std::mem::take(&mut m.unwritten);
+    let blanks = blank::find(m, &unwritten);
     let mut n_missing = 0;
     for i in 0..n {
         let values = &mut row_mut(m, i)[i + 1..];
@@ -108,9 +124,9 @@ pub(super) fn prepare(
         }
     }
     if n_missing == pairs_of_fit(n) {
-        return Err("no finite value: every pair of the fitted frames is missing".to_owned());
+        return Err(format!("{NOTHING}: every pair of the fitted frames is missing"));
     }
-    Ok(MatrixReport { triangle, dead_frames, n_missing, n_excluded: 0 })
+    Ok(MatrixReport { triangle, dead_frames, n_missing, blanks, n_excluded: 0 })
 }
 
 fn row(m: &TwoTime, i: usize) -> &[f32] {
@@ -191,7 +207,7 @@ mod tests {
 
     fn matrix(n: usize, keep: impl Fn(usize, usize) -> bool) -> TwoTime {
         let values = (0..n * n).map(|k| if keep(k / n, k % n) { value(k / n, k % n) } else { 0.0 }).collect();
-        TwoTime { values, n }
+        TwoTime::from_matrix(n, values)
     }
 
     fn assert_filled(m: &TwoTime) {

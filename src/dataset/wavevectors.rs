@@ -1,7 +1,7 @@
 //! Lists that hold a q for every bin, in whatever unit.
 
 use super::hdf::Source;
-use super::units::inverse_length;
+use super::units::Quantity;
 use crate::Result;
 
 /// The unit of a list that doesn't say its own.
@@ -13,28 +13,32 @@ pub(super) struct Custom {
     pub remark: &'static str,
 }
 
-/// q of every bin in Å⁻¹, and a remark where the file doesn't name the unit.
+/// q of every bin in Å⁻¹, NaN for a bin that has none, and what to say where the file doesn't name the unit.
 ///
-/// Errors where the list isn't one of finite positive numbers, its length isn't `n`, or its unit isn't one of q.
-pub(super) fn wavevectors(source: Source, path: &str, n: usize, custom: Custom) -> Result<(Vec<f64>, Option<String>)> {
-    let values = source.floats(path)?;
+/// Errors where the length of the list isn't `n`, or its unit isn't one of q.
+pub(super) fn wavevectors(
+    source: Source,
+    path: &str,
+    n: usize,
+    custom: Custom,
+    notes: &mut Vec<String>,
+) -> Result<(Vec<f64>, Option<String>)> {
+    let mut values = source.floats_or_nan(path)?;
     if values.len() != n {
         let message = format!("expected {n} values of q, one per matrix, found {}", values.len());
         return Err(source.error(path, message));
     }
-    if let Some(at) = values.iter().position(|&q| q <= 0.0) {
-        return Err(source.error(path, format!("expected positive numbers, found {} at index {at}", values[at])));
+    if source.convert(path, &mut values, Quantity::Wavevector, None, notes)? {
+        return Ok((values, None));
     }
-    let unit = source.unit(path)?;
-    let (divisor, remark) = match unit {
-        None => (custom.divisor, Some(format!("{path} {}", custom.remark))),
-        Some(unit) => match inverse_length(&unit) {
-            Some(divisor) => (divisor, None),
-            None => {
-                let message = format!("expected a unit of q such as 1/angstrom or 1/nm, found {unit:?}");
-                return Err(source.error(&format!("{path} attribute units"), message));
-            }
-        },
-    };
-    Ok((values.into_iter().map(|q| q / divisor).collect(), remark))
+    values.iter_mut().for_each(|q| *q /= custom.divisor);
+    Ok((values, Some(format!("{path} {}", custom.remark))))
+}
+
+/// A q that a matrix has: a positive number. The others of a list, of bins without pixels, may be anything.
+pub(super) fn used(source: Source, path: &str, at: usize, q: f64) -> Result<f64> {
+    if q.is_finite() && q > 0.0 {
+        return Ok(q);
+    }
+    Err(source.error(path, format!("expected positive numbers, found {q} at index {at}, which has a matrix")))
 }

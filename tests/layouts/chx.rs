@@ -96,5 +96,9 @@ fn bad_contents_are_named() {
         let text: hdf5::types::VarLenUnicode = "soon".parse().unwrap();
         md.new_attr::<hdf5::types::VarLenUnicode>().create("acquire period").unwrap().write_scalar(&text).unwrap();
     };
-    refused(&text, &["/md attribute acquire period", "expected a number", "\"soon\""]);
+    // asked for only where the configuration doesn't give the time
+    let (_folder, changed) = copy(&folder.join("chx.h5"));
+    text(&hdf5::File::open_rw(&changed).unwrap());
+    let found = Dataset::open(&changed, &Selection { dt: None, ..chosen() });
+    assert_data_error(found, &changed, &["/md attribute acquire period", "expected a number", "\"soon\""]);
 }

@@ -1,0 +1,228 @@
+//! Parts of a matrix that were never filled: storage that the file never allocated, and blocks of exact zeros.
+//!
+//! A correlator that ends early, or a copy of its result, leaves zeros where c2 was never computed. Single zeros may be values:
+//! with few photons many pairs of frames have no coincidence. Such zeros are scattered, and what was never filled is a block, so zeros
+//! count as blank where they fill squares of 3 × 3 pairs, and so many of them lie together that scattered ones can't be meant: with
+//! a part p of zeros elsewhere, s of them together come about with a chance of p^s at each of P pairs.
+
+use std::ops::Range;
+
+use super::TwoTime;
+
+/// A part of the upper triangle, from 0 in the selection, and how many of its pairs were never filled.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Blank {
+    /// Frames of t1.
+    pub t1: Range<usize>,
+    /// Frames of t2.
+    pub t2: Range<usize>,
+    /// Pairs of fitted frames among them.
+    pub pairs: u64,
+}
+
+impl Blank {
+    /// In words; `first` is the number of the selection's first frame.
+    pub fn text(&self, first: usize) -> String {
+        let frames = |of: &Range<usize>| match of.len() {
+            1 => format!("frame {}", of.start + first),
+            _ => format!("frames {} to {}", of.start + first, of.end + first - 1),
+        };
+        format!(
+            "{} pairs of {} with {} were never filled (zeros, or no storage in the file) and count as missing",
+            self.pairs,
+            frames(&self.t1),
+            frames(&self.t2)
+        )
+    }
+}
+
+/// Side of the squares that scattered zeros don't fill.
+const SQUARE: usize = 3;
+/// With more zeros than this part, squares of them come about by chance.
+const SPARSE: f64 = 0.5;
+/// Natural logarithm of how unlikely scattered zeros must be to lie together.
+const UNLIKELY: f64 = 20.0;
+/// Fewest pairs of a block that nothing but its zeros shows.
+const FEWEST: u64 = 9;
+
+/// One bit a pair.
+struct Bits {
+    words: Vec<u64>,
+    n: usize,
+}
+
+impl Bits {
+    fn new(n: usize) -> Self {
+        Self { words: vec![0; (n * n).div_ceil(64)], n }
+    }
+
+    fn get(&self, i: usize, j: usize) -> bool {
+        let at = i * self.n + j;
+        self.words[at / 64] >> (at % 64) & 1 == 1
+    }
+
+    fn set(&mut self, i: usize, j: usize) {
+        let at = i * self.n + j;
+        self.words[at / 64] |= 1 << (at % 64);
+    }
+
+    fn clear(&mut self, i: usize, j: usize) {
+        let at = i * self.n + j;
+        self.words[at / 64] &= !(1 << (at % 64));
+    }
+}
+
+/// Makes NaN of what was never filled in an upper triangle, in which dead frames are NaN already. `unwritten` are rectangles of the
+/// matrix, rows and columns, that the file holds no storage for.
+pub(super) fn find(m: &mut TwoTime, unwritten: &[(Range<usize>, Range<usize>)]) -> Vec<Blank> {
+    let n = m.n;
+    let zeros: u64 = (0..n).map(|i| m.row_after(i).iter().map(|v| u64::from(*v == 0.0)).sum::<u64>()).sum();
+    if zeros < FEWEST && unwritten.is_empty() {
+        return Vec::new();
+    }
+    let mut solid = Bits::new(n);
+    for (rows, columns) in unwritten {
+        for i in rows.clone() {
+            (columns.start.max(i + 1)..columns.end).for_each(|j| solid.set(i, j));
+        }
+    }
+    let known = (0..n).map(|i| (i + 1..n).filter(|&j| solid.get(i, j)).count() as u64).sum::<u64>();
+    if zeros > known {
+        mark_squares(m, &mut solid);
+    }
+    let marked = (0..n).map(|i| (i + 1..n).filter(|&j| solid.get(i, j)).count() as u64).sum::<u64>();
+    if marked == 0 {
+        return Vec::new();
+    }
+    let pairs = (n * (n - 1) / 2) as f64;
+    let scattered = zeros.saturating_sub(marked).max(1) as f64 / (pairs - marked as f64).max(1.0);
+    let is_stored =
+        |i: usize, j: usize| !unwritten.iter().any(|(rows, columns)| rows.contains(&i) && columns.contains(&j));
+    let mut out = Vec::new();
+    let mut part = Vec::new();
+    for i in 0..n {
+        for j in i + 1..n {
+            if solid.get(i, j) {
+                component(&mut solid, (i, j), &mut part);
+                let by_zeros = part.iter().filter(|&&(i, j)| is_stored(i, j)).count();
+                let is_chance = by_zeros == part.len()
+                    && (scattered > SPARSE
+                        || (part.len() as u64) < FEWEST
+                        || part.len() as f64 * -scattered.ln() < pairs.ln() + UNLIKELY);
+                if !is_chance {
+                    out.push(empty(m, &part));
+                }
+            }
+        }
+    }
+    out.retain(|blank| blank.pairs > 0);
+    out
+}
+
+/// Marks the pairs of squares that hold nothing but zeros; below the diagonal a square has room for anything.
+fn mark_squares(m: &TwoTime, solid: &mut Bits) {
+    let n = m.n;
+    let is_zero = |i: usize, j: usize| j <= i || m.values[i * n + j] == 0.0;
+    for i in 0..(n + 1).saturating_sub(SQUARE) {
+        for j in (i + 1).saturating_sub(SQUARE - 2)..(n + 1).saturating_sub(SQUARE) {
+            let square = || (i..i + SQUARE).flat_map(|i| (j..j + SQUARE).map(move |j| (i, j)));
+            if is_zero(i, j + SQUARE - 1) && square().all(|(i, j)| is_zero(i, j)) {
+                square().filter(|(i, j)| j > i).for_each(|(i, j)| solid.set(i, j));
+            }
+        }
+    }
+}
+
+/// Takes what hangs together with a pair out of the marks.
+fn component(solid: &mut Bits, start: (usize, usize), part: &mut Vec<(usize, usize)>) {
+    part.clear();
+    solid.clear(start.0, start.1);
+    part.push(start);
+    let mut next = 0;
+    while next < part.len() {
+        let (i, j) = part[next];
+        next += 1;
+        let neighbours = [(i.wrapping_sub(1), j), (i + 1, j), (i, j.wrapping_sub(1)), (i, j + 1)];
+        for (i, j) in neighbours {
+            if i < j && j < solid.n && solid.get(i, j) {
+                solid.clear(i, j);
+                part.push((i, j));
+            }
+        }
+    }
+}
+
+/// Makes NaN of pairs that hang together.
+fn empty(m: &mut TwoTime, part: &[(usize, usize)]) -> Blank {
+    let n = m.n;
+    part.iter().for_each(|&(i, j)| m.values[i * n + j] = f32::NAN);
+    let range = |of: fn(&(usize, usize)) -> usize| {
+        let least = part.iter().map(of).min().unwrap_or(0);
+        least..part.iter().map(of).max().unwrap_or(0) + 1
+    };
+    // frame 0 takes no part in a fit
+    let pairs = part.iter().filter(|(i, _)| *i > 0).count() as u64;
+    Blank { t1: range(|pair| pair.0), t2: range(|pair| pair.1), pairs }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng};
+
+    use super::*;
+
+    const N: usize = 100;
+
+    fn matrix(zero: impl Fn(usize, usize) -> bool) -> TwoTime {
+        let value = |i, j| if zero(i, j) { 0.0 } else { 1.1 };
+        TwoTime::from_matrix(N, (0..N * N).map(|k| if k % N > k / N { value(k / N, k % N) } else { 0.0 }).collect())
+    }
+
+    fn missing(m: &TwoTime) -> usize {
+        (0..N).map(|i| m.row_after(i).iter().filter(|v| v.is_nan()).count()).sum()
+    }
+
+    #[test]
+    fn what_a_writer_left_out_is_found_to_the_pair() {
+        // the last ten frames among each other, a rectangle, a stripe through all frames
+        for (zero, t1, t2, pairs) in [
+            ((|i, _| i >= 90) as fn(usize, usize) -> bool, 90..99, 91..100, 45),
+            (|i, j| (10..30).contains(&i) && (60..65).contains(&j), 10..30, 60..65, 100),
+            (|i, _| (20..24).contains(&i), 20..24, 21..100, 79 + 78 + 77 + 76),
+        ] {
+            let mut m = matrix(zero);
+            let found = find(&mut m, &[]);
+            assert_eq!(found, [Blank { t1, t2, pairs }]);
+            assert_eq!(missing(&m) as u64, pairs);
+        }
+        assert_eq!(find(&mut matrix(|_, _| false), &[]), []);
+    }
+
+    #[test]
+    fn scattered_zeros_stay_values() {
+        for seed in 0..20 {
+            let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+            for part in [0.01, 0.1, 0.33, 0.45, 0.7, 0.95] {
+                let zeros: Vec<bool> = (0..N * N).map(|_| random.random_bool(part)).collect();
+                let mut m = matrix(|i, j| zeros[i * N + j]);
+                assert_eq!(find(&mut m, &[]), [], "{part} of zeros, seed {seed}");
+                assert_eq!(missing(&m), 0);
+            }
+            // and beside them a block is found
+            let zeros: Vec<bool> = (0..N * N).map(|_| random.random_bool(0.33)).collect();
+            let mut m = matrix(|i, j| zeros[i * N + j] || (i >= 40 && i < 60 && j >= 70 && j < 90));
+            let found = find(&mut m, &[]);
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert!((400..440).contains(&found[0].pairs), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_storage_is_missing_however_small() {
+        let mut m = matrix(|i, j| (i, j) == (7, 20));
+        assert_eq!(find(&mut m, &[(7..8, 20..21)]), [Blank { t1: 7..8, t2: 20..21, pairs: 1 }]);
+        assert!(m.at(7, 20).is_nan());
+        // the other half means nothing
+        assert_eq!(find(&mut matrix(|_, _| false), &[(60..80, 0..50)]), []);
+    }
+}
