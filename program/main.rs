@@ -255,7 +255,8 @@ fn compare(args: &CompareArgs) -> Result<()> {
 fn configuration(command: &ConfigCommand) -> Result<()> {
     match command {
         ConfigCommand::Check(args) => {
-            telemetry::start_logging(level(args.verbosity, None), 0);
+            // how the data were read is for `inspect`
+            telemetry::start_logging(level(args.verbosity, Some(LevelFilter::Warn)), 0);
             let every_key = args.verbosity.verbose > 0;
             commands::config::check(&args.file, args.strict, every_key, &mut out(args.verbosity))
         }

@@ -149,7 +149,7 @@ fn datasets_that_are_missing_or_of_the_wrong_kind() {
     let refused = Refused::new();
     refused.data(|h5| {
         h5.unlink("xpcs/twotime/processed_bins").unwrap();
-        h5.new_dataset_builder().with_data(&[4.0, 5.0, 6.0]).create("xpcs/twotime/processed_bins").unwrap();
+        h5.new_dataset_builder().with_data(&[4.0, 5.5, 6.0]).create("xpcs/twotime/processed_bins").unwrap();
     });
     refused.assert(3, &["data.hdf", "processed_bins", "integers"]);
 }

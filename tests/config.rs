@@ -100,9 +100,14 @@ fn a_file_made_from_data_passes_the_check_and_fits() {
         for part in ["wavevector_q: 0.0054 ", "dt: null ", "end_frame: -1 ", "#   0, 45, 90\n"] {
             assert!(text.contains(part), "{part}: {text}");
         }
-        let checked = alone(folder.path(), &["config", "check", "c.yaml", "--strict"]).success();
-        assert!(checked.stdout.contains("which is there") && checked.stderr.is_empty(), "{checked}");
+        // a check fails where a fit would
+        let check = ["config", "check", "c.yaml", "--strict"];
+        alone(folder.path(), &check).outcome().assert_error(3, &["time between frames"]);
         alone(folder.path(), &["--config", "c.yaml"]).outcome().assert_error(3, &["time between frames"]);
+        fs::write(folder.path().join("c.yaml"), text.replace("dt: null ", "dt: 0.1 ")).unwrap();
+        let checked = alone(folder.path(), &check).success();
+        assert!(checked.stdout.contains("which is there") && checked.stderr.is_empty(), "{checked}");
+        fs::write(folder.path().join("c.yaml"), &text).unwrap();
         alone(folder.path(), &["--config", "c.yaml", "--set", "analyzer_parameters.dt=0.1"]).success();
         let parameters = json(&folder.path().join("homodyne_results/nlsq/parameters.json"));
         assert_eq!(parameters["convergence_status"], "converged");
@@ -111,7 +116,7 @@ fn a_file_made_from_data_passes_the_check_and_fits() {
         assert_eq!(fs::read_to_string(folder.path().join("c.yaml")).unwrap(), text);
         alone(folder.path(), &[&init[..], &["--force", "--full"]].concat()).success();
         assert!(fs::read_to_string(folder.path().join("c.yaml")).unwrap().len() > text.len());
-        alone(folder.path(), &["config", "check", "c.yaml", "--strict"]).success();
+        alone(folder.path(), &check).outcome().assert_error(3, &["time between frames"]);
     }
 }
 
@@ -122,7 +127,8 @@ fn a_file_for_another_folder_still_finds_its_data() {
     fs::copy(data("sta_3x100_apsu.hdf"), folder.path().join("x.hdf")).unwrap();
     let init = ["config", "init", "--mode", "static", "--from-data", "x.hdf", "-o", "deep/c.yaml"];
     alone(folder.path(), &init).success();
-    let checked = alone(&folder.path().join("deep"), &["config", "check", "c.yaml"]).success();
+    let checked = alone(&folder.path().join("deep"), &["config", "check", "c.yaml"]).outcome();
+    checked.assert_error(3, &["time between frames"]);
     assert!(checked.stdout.contains("x.hdf, which is there"), "{checked}");
 }
 

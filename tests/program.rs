@@ -10,6 +10,7 @@ mod damaged;
 mod data_choices;
 mod data_identity;
 mod documents;
+mod field;
 mod figures;
 mod golden_fit;
 mod gpu;

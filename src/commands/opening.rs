@@ -13,11 +13,15 @@ pub(super) fn open(config: &Config) -> Result<Dataset> {
             config.path.display()
         ))
     })?;
+    if let Some(slip) = config.data_file_slip.filter(|_| !file.exists()) {
+        return Err(Error::data(file, format!("no such file; {slip} ({})", config.path.display())));
+    }
     let mut dataset = Dataset::open(file, &config.selection)?;
     for note in &dataset.notes {
         log::info!("{note}");
     }
-    let mut remarks: Vec<String> = gap_warning(config, &dataset).into_iter().collect();
+    let mut remarks: Vec<String> =
+        gap_warning(config, &dataset).into_iter().chain(angles_in_radians(&dataset)).collect();
     match moved_origin(config, &dataset) {
         Some(text) if config.time_origin_is_given => log::info!("{text}"),
         text => remarks.extend(text),
@@ -86,6 +90,17 @@ fn moved_origin(config: &Config, dataset: &Dataset) -> Option<String> {
             laws.join(" and ")
         )
     })
+}
+
+/// What to say where φ look like radians.
+fn angles_in_radians(dataset: &Dataset) -> Option<String> {
+    let phi = dataset.phi();
+    let all = |of: fn(&f64) -> bool| phi.iter().all(of);
+    let is_likely = phi.len() >= 3
+        && all(|phi| phi.abs() <= std::f64::consts::TAU)
+        && phi.iter().any(|phi| phi.fract() != 0.0)
+        && phi.iter().fold(0.0, |most: f64, phi| most.max(phi.abs())) > 1.0;
+    is_likely.then(|| "all φ lie within ±2π and are taken as degrees: are they radians?".to_owned())
 }
 
 /// What to say where the file's gap isn't the configured one.

@@ -1,5 +1,7 @@
 //! Typed access to the tree: every accessor says what it expected, what it found and where.
 
+use std::path::PathBuf;
+
 use super::node::{Node, Place, beginning};
 use super::schema::{Kind, nearest_of};
 use super::source::Source;
@@ -28,6 +30,29 @@ pub(super) struct Document {
     pub(super) root: Node,
     /// Unknown keys, for the message about a missing one.
     pub(super) unknown: Vec<Unknown>,
+    /// Paths of the command line, by their options: the tree holds text, which not every path is.
+    pub(super) paths: Vec<(&'static str, PathBuf)>,
+}
+
+/// A path whose beginning may stand for a folder: `~`, `$NAME`, `${NAME}`.
+fn expanded(text: &str) -> std::result::Result<PathBuf, String> {
+    let (name, rest) = if let Some(rest) = text.strip_prefix('~') {
+        if !(rest.is_empty() || rest.starts_with('/')) {
+            return Err(format!("`{text}`: other users' folders aren't looked up; write the whole path"));
+        }
+        ("HOME", rest)
+    } else if let Some(inner) = text.strip_prefix("${") {
+        inner.split_once('}').ok_or_else(|| format!("`{text}` lacks a closing brace"))?
+    } else if let Some(inner) = text.strip_prefix('$') {
+        let end = inner.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(inner.len());
+        inner.split_at(end)
+    } else {
+        return Ok(PathBuf::from(text));
+    };
+    let folder = std::env::var_os(name).filter(|folder| !folder.is_empty());
+    let mut folder = folder.ok_or_else(|| format!("`{text}`: ${name} isn't set in the environment"))?;
+    folder.push(rest);
+    Ok(PathBuf::from(folder))
 }
 
 impl Document {
@@ -111,6 +136,22 @@ impl Document {
 
     pub(super) fn text(&self, path: &str) -> Result<Option<Spot<&str>>> {
         self.read(path, Kind::Text, Node::as_text)
+    }
+
+    /// A path, with `~` and variables of the environment at its beginning replaced as a shell would; `None` where it is empty.
+    pub(super) fn path(&self, path: &str) -> Result<Option<Spot<PathBuf>>> {
+        let Some(spot) = self.text(path)?.filter(|spot| !spot.value.trim().is_empty()) else { return Ok(None) };
+        let value = match spot.place {
+            // the shell has done it, or was told not to
+            Place::Option(option) => {
+                let whole = self.paths.iter().find(|(name, _)| *name == option);
+                whole.map_or_else(|| PathBuf::from(spot.value), |(_, path)| path.clone())
+            }
+            Place::File(..) => {
+                expanded(spot.value).map_err(|message| self.error(spot.place, format!("`{path}`: {message}")))?
+            }
+        };
+        Ok(Some(Spot { value, place: spot.place }))
     }
 
     pub(super) fn list(&self, path: &str) -> Result<Option<&[Node]>> {

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::check::check;
-use super::document::{Document, Spot};
+use super::document::Document;
 use super::node::Place;
 use super::overrides::Overrides;
-use super::parse::parse;
+use super::parse::{parse, read_otherwise};
 use super::source::Source;
 use super::{Config, FitConfig, OutputConfig, PerformanceConfig, Strategy, TimeOrigin};
 use super::{effective, parameters, plotting, sampling, scaling, selection, simulation, streaming};
@@ -51,7 +51,7 @@ pub(super) fn from_source(source: Source, overrides: &Overrides) -> Result<Confi
 pub(super) fn tree(source: Source, overrides: &Overrides) -> Result<Document> {
     let mut root = parse(&source)?;
     overrides.apply(&mut root)?;
-    Ok(Document { source, root, unknown: Vec::new() })
+    Ok(Document { source, root, unknown: Vec::new(), paths: overrides.paths() })
 }
 
 /// The values of a document whose keys have been checked.
@@ -59,10 +59,14 @@ pub(super) fn typed(document: &Document) -> Result<Config> {
     document.refuse_unavailable()?;
     let mode = mode(document)?;
     let (parameters, mut warnings) = parameters::space(document, mode)?;
+    warnings.extend(read_otherwise(&document.source, &document.root));
     let (plotting, about_pictures) = plotting::plotting(document)?;
     warnings.extend(about_pictures);
     warnings.extend(selection::idle_ranges(document)?);
     let output = output(document)?;
+    let data_file = selection::data_file(document)?;
+    let gap = selection::gap(document, mode.has_shear())?;
+    warnings.extend(gap.and_then(selection::odd_gap));
     let mut config = Config {
         path: document.source.file.clone(),
         mode,
@@ -70,13 +74,14 @@ pub(super) fn typed(document: &Document) -> Result<Config> {
             Some("theory") => ShearConvention::Theory,
             _ => ShearConvention::Homodyne,
         },
-        gap: selection::gap(document, mode.has_shear())?,
+        gap,
         time_origin: match document.choice("analyzer_parameters.time_origin")? {
             Some("acquisition") => TimeOrigin::Acquisition,
             _ => TimeOrigin::Selection,
         },
         time_origin_is_given: document.get("analyzer_parameters.time_origin").is_some(),
-        data_file: selection::data_file(document)?,
+        data_file: data_file.as_ref().map(|spot| spot.value.clone()),
+        data_file_slip: data_file.and_then(|spot| document.source.path_slip(spot.place)),
         selection: selection::selection(document)?,
         estimate_noise: document.flag("noise_estimation.enabled", false)?,
         method: sampling::method(document)?,
@@ -209,11 +214,10 @@ fn threads(document: &Document) -> Result<Option<usize>> {
 }
 
 fn output(document: &Document) -> Result<OutputConfig> {
-    let folder = |path| Ok::<_, Error>(document.text(path)?.filter(|spot| !spot.value.trim().is_empty()));
-    let directory = folder("output.directory")?.or(folder("output.base_directory")?);
+    let directory = document.path("output.directory")?.or(document.path("output.base_directory")?);
     let level = document.whole("output.compression_level", 0, 9)?.map_or(COMPRESSION, |spot| spot.value as u8);
     Ok(OutputConfig {
-        directory: PathBuf::from(directory.map_or(RESULTS, |Spot { value, .. }| value)),
+        directory: directory.map_or_else(|| PathBuf::from(RESULTS), |spot| spot.value),
         hdf5: document.flag("output.formats.hdf5", true)?,
         json: document.flag("output.formats.json", true)?,
         csv: document.flag("output.formats.csv", false)?,

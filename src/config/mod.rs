@@ -202,6 +202,8 @@ pub struct Config {
     pub time_origin_is_given: bool,
     /// The data file, resolved; `None` where the configuration names none (simulate needs none).
     pub data_file: Option<PathBuf>,
+    /// What in the configuration may be why nothing is there.
+    pub data_file_slip: Option<&'static str>,
     /// What to take from it.
     pub selection: Selection,
     /// Names, bounds, start, fixed values.

@@ -7,6 +7,10 @@ use super::parse::parse_option;
 use super::source::Source;
 use crate::{Error, Result};
 
+/// Options that hold paths.
+pub(super) const DATA_FILE: &str = "--data-file";
+const OUTPUT_DIR: &str = "--output-dir";
+
 /// Values given on the command line.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
@@ -27,6 +31,12 @@ pub struct Overrides {
 }
 
 impl Overrides {
+    /// Paths as they are, by their options.
+    pub(super) fn paths(&self) -> Vec<(&'static str, PathBuf)> {
+        let named = [(DATA_FILE, &self.data_file), (OUTPUT_DIR, &self.output_dir)];
+        named.into_iter().filter_map(|(option, path)| Some((option, path.clone()?))).collect()
+    }
+
     /// Puts the values into the tree.
     pub(super) fn apply(&self, root: &mut Node) -> Result<()> {
         for assignment in &self.set {
@@ -39,10 +49,10 @@ impl Overrides {
         let text = |text: String, option| Node::from_option(Value::Text(text), option);
         let path = |path: &PathBuf, option| text(path.to_string_lossy().into_owned(), option);
         if let Some(file) = &self.data_file {
-            put(root, "experimental_data.file_path", path(file, "--data-file"))?;
+            put(root, "experimental_data.file_path", path(file, DATA_FILE))?;
         }
         if let Some(folder) = &self.output_dir {
-            put(root, "output.directory", path(folder, "--output-dir"))?;
+            put(root, "output.directory", path(folder, OUTPUT_DIR))?;
         }
         if let Some(threads) = self.threads {
             let value = Value::Whole(i64::try_from(threads).unwrap_or(i64::MAX));

@@ -27,9 +27,12 @@ const LONGEST_KEY: usize = 200;
 
 /// Reads a whole file; it must hold a section.
 pub(super) fn parse(source: &Source) -> Result<Node> {
-    let root = read(source.text()).map_err(|(place, message)| match place {
-        Some(place) => source.problem(place, message),
-        None => source.whole(message),
+    let root = read(source.text()).map_err(|(place, message)| match slip(source.text(), place) {
+        Some((slip, words)) => source.problem(slip, format!("{words} ({message})")),
+        None => match place {
+            Some(place) => source.problem(place, message),
+            None => source.whole(message),
+        },
     })?;
     match root.value {
         Value::Section(_) => Ok(root),
@@ -54,6 +57,92 @@ pub(super) fn parse_option(text: &str, option: &'static str) -> Result<Node> {
         })
     })?;
     Ok(read.moved_to(option))
+}
+
+/// Warnings of whole numbers that PyYAML, which follows YAML 1.1, reads otherwise: those that begin with 0 are octal there.
+pub(super) fn read_otherwise(source: &Source, root: &Node) -> Vec<String> {
+    fn walk(path: &str, node: &Node, source: &Source, out: &mut Vec<String>) {
+        match (&node.value, node.place) {
+            (Value::Whole(_) | Value::Number(_), Place::File(line, column)) => {
+                let line = source.text().lines().nth(line as usize - 1).unwrap_or_default();
+                let text: String = line.chars().skip(column as usize - 1).collect();
+                let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+                let octal = digits.strip_prefix('0').and_then(|octal| i64::from_str_radix(octal, 8).ok());
+                if let (Some(there), Some(here)) = (octal, node.as_whole())
+                    && there != here
+                {
+                    out.push(format!(
+                        "{}: `{path}: {digits}` is {here} here and {there} in the Python package, for which a leading 0 makes a \
+                         number octal",
+                        source.show(node.place)
+                    ));
+                }
+            }
+            (Value::List(items), _) => items.iter().for_each(|item| walk(path, item, source, out)),
+            (Value::Section(entries), _) => entries.iter().for_each(|entry| {
+                let path = if path.is_empty() { entry.key.clone() } else { format!("{path}.{}", entry.key) };
+                walk(&path, &entry.node, source, out);
+            }),
+            _ => {}
+        }
+    }
+    let mut out = Vec::new();
+    walk("", root, source, &mut out);
+    out
+}
+
+/// Characters that look like others, with their names and what is meant.
+const LOOK_ALIKE: [(char, &str, &str); 12] = [
+    ('\u{a0}', "a no-break space", "a blank"),
+    ('\u{2007}', "a figure space", "a blank"),
+    ('\u{202f}', "a narrow no-break space", "a blank"),
+    ('\u{3000}', "an ideographic space", "a blank"),
+    ('\u{200b}', "a zero-width space", "nothing"),
+    ('\u{feff}', "a byte order mark", "nothing"),
+    ('\u{2013}', "an en dash", "a hyphen"),
+    ('\u{2014}', "an em dash", "a hyphen"),
+    ('\u{2212}', "a minus sign", "a hyphen"),
+    ('\u{ff1a}', "a full-width colon", "a colon"),
+    ('\u{201c}', "a curly quotation mark", "a straight one"),
+    ('\u{201d}', "a curly quotation mark", "a straight one"),
+];
+
+/// Lines, from the one behind the place on backwards, in which the slip may be.
+const SEEN: usize = 3;
+
+/// What a person probably did wrong, at or before the place where the parser gave up: it sees a slip only in what follows.
+fn slip(text: &str, place: Option<Place>) -> Option<(Place, String)> {
+    let Some(Place::File(last, _)) = place else { return None };
+    // a tab is found before its line is
+    let lines = text.lines().enumerate().take(last as usize + 1);
+    // comments may hold what they like
+    let lines: Vec<(usize, &str)> = lines.map(|(n, line)| (n + 1, line.split(" #").next().unwrap_or(""))).collect();
+    let at = |line: usize, column: usize| Place::File(line as u32, column as u32 + 1);
+    for &(number, line) in lines.iter().filter(|(_, line)| !line.trim_start().starts_with('#')) {
+        let found = line.chars().enumerate().find_map(|(column, c)| {
+            LOOK_ALIKE.iter().find(|(other, ..)| *other == c).map(|(_, name, meant)| (column, c, name, meant))
+        });
+        if let Some((column, c, name, meant)) = found {
+            let words =
+                format!("here stands {name} (U+{:04X}), which looks like {meant}: type {meant} instead", c as u32);
+            return Some((at(number, column), words));
+        }
+    }
+    for &(number, line) in lines.iter().rev().filter(|(_, line)| !line.trim().is_empty()).take(SEEN) {
+        let indent = line.len() - line.trim_start().len();
+        if line[..indent].contains('\t') {
+            return Some((at(number, 0), "a tab begins this line: YAML wants blanks".into()));
+        }
+        let key = line[indent..].find(|c: char| !(c.is_alphanumeric() || "_-.".contains(c))).unwrap_or(0);
+        let rest = &line[indent + key..];
+        let is_joined =
+            rest.strip_prefix(':').and_then(|rest| rest.chars().next()).is_some_and(|c| !c.is_whitespace() && c != '/');
+        if key > 0 && is_joined {
+            let column = line[..indent + key].chars().count() + 1;
+            return Some((at(number, column), "a blank is missing behind the colon".into()));
+        }
+    }
+    None
 }
 
 fn read(text: &str) -> std::result::Result<Node, (Option<Place>, String)> {

@@ -106,7 +106,7 @@ const SECTIONS: &[(&str, &[Entry])] = &[
             entry(
                 "experimental_data.exchange_key",
                 "null",
-                "APS 8-ID-I: group of the results where the file doesn't say; ESRF ID02: which of several analyses",
+                "APS 8-ID-I: group of the results where the file doesn't say; ESRF ID02: which of several analyses; NXxpcs: which of several entries",
             ),
             entry(
                 "experimental_data.phi_angles",

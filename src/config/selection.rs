@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::document::{Document, figure};
+use super::document::{Document, Spot, figure};
 use super::node::{Node, Place, Value};
+use super::overrides::DATA_FILE;
 use crate::Result;
 use crate::dataset::{Baseline, DataFilter, Layout, QFrom, Selection, Train, Unsaid};
 
@@ -201,16 +202,29 @@ pub(super) fn gap(document: &Document, has_shear: bool) -> Result<Option<f64>> {
 ///
 /// A path in the file is looked up from the configuration file's folder, then from the working directory; where there
 /// is nothing in either, the first is kept for the message of whoever opens it. `--data-file` is taken as it is.
-pub(super) fn data_file(document: &Document) -> Result<Option<PathBuf>> {
-    let named = match document.text("experimental_data.file_path")?.filter(|spot| !spot.value.trim().is_empty()) {
-        Some(spot) if spot.place == Place::Option("--data-file") => return Ok(Some(PathBuf::from(spot.value))),
-        Some(spot) => PathBuf::from(spot.value),
+pub(super) fn data_file(document: &Document) -> Result<Option<Spot<PathBuf>>> {
+    let (named, place) = match document.path("experimental_data.file_path")? {
+        Some(spot) if spot.place == Place::Option(DATA_FILE) => return Ok(Some(spot)),
+        Some(spot) => (spot.value, spot.place),
         None => {
             let Some(name) = document.text("experimental_data.data_file_name")? else { return Ok(None) };
-            let folder = document.text("experimental_data.data_folder_path")?.map_or("", |spot| spot.value);
-            Path::new(folder).join(name.value)
+            let folder =
+                document.path("experimental_data.data_folder_path")?.map_or_else(PathBuf::new, |spot| spot.value);
+            (folder.join(name.value), name.place)
         }
     };
     let beside = document.source.file.parent().unwrap_or(Path::new("")).join(&named);
-    Ok(Some(if !beside.exists() && named.exists() { named } else { beside }))
+    Ok(Some(Spot { value: if !beside.exists() && named.exists() { named } else { beside }, place }))
+}
+
+/// Smallest gap of a shear cell, Å, that is believed.
+const SMALLEST_GAP: f64 = 1e4;
+
+/// What to say of a gap that can't be one in Å.
+pub(super) fn odd_gap(gap: f64) -> Option<String> {
+    let in_unit = |unit: &str, angstrom: f64| format!("if it is in {unit}, {} Å is meant", figure(gap * angstrom));
+    (gap < SMALLEST_GAP).then(|| {
+        let meant = if gap < 10.0 { in_unit("mm", 1e7) } else { in_unit("µm", 1e4) };
+        format!("analyzer_parameters.geometry.stator_rotor_gap is {} Å, less than 1 µm; {meant}", figure(gap))
+    })
 }

@@ -54,7 +54,10 @@ impl Source {
             Err(e) => {
                 let good = &e.as_bytes()[..e.utf8_error().valid_up_to()];
                 let line = 1 + good.iter().filter(|&&b| b == b'\n').count();
-                Err(empty.whole(format!("line {line} isn't UTF-8 text; is this a configuration file?")))
+                Err(empty.whole(format!(
+                    "line {line} isn't UTF-8 text, as of an older editor: save the file in UTF-8, or write that line without \
+                     accents and symbols"
+                )))
             }
         }
     }
@@ -99,6 +102,25 @@ impl Source {
             snippet: String::new(),
             later: false,
         })
+    }
+
+    /// What the text behind a path's place does to the path, where nothing is found at it.
+    pub(super) fn path_slip(&self, place: Place) -> Option<&'static str> {
+        let Place::File(number, column) = place else { return None };
+        let mut lines = self.text.lines().skip(number as usize - 1);
+        let value: String = lines.next()?.chars().skip(column as usize - 1).collect();
+        if value.starts_with(['"', '\'']) {
+            return None;
+        }
+        if value.contains(" #") {
+            return Some("a blank and # begin a comment, so that the path ends before them: put it into quotes");
+        }
+        let next = lines.next().unwrap_or_default();
+        let indent = |line: &str| line.len() - line.trim_start().len();
+        let own = self.text.lines().nth(number as usize - 1).map_or(0, indent);
+        let goes_on =
+            !next.trim().is_empty() && indent(next) > own && !next.contains(": ") && !next.trim_end().ends_with(':');
+        goes_on.then_some("the next line belongs to the path, joined by a blank: write it in one line")
     }
 
     /// The place as it stands before a warning: `file:line:column`, or the option.

@@ -60,7 +60,7 @@ pub(super) fn streaming(document: &Document, results: &Path) -> Result<Streaming
     let default = StreamingConfig::default();
     let path = |key: &str| format!("optimization.streaming.{key}");
     let whole = |key: &str, least: i64, most: i64| document.whole(&path(key), least, most);
-    let folder = document.text(&path("checkpoint_dir"))?.filter(|spot| !spot.value.trim().is_empty());
+    let folder = document.path(&path("checkpoint_dir"))?;
     let tolerant = document.flag(&path("enable_fault_tolerance"), true)?;
     let retries = whole("max_retries_per_batch", 0, 1000)?.map_or(default.retries, |spot| spot.value as u32);
     let share = document.number(&path("min_success_rate"))?;
@@ -69,7 +69,7 @@ pub(super) fn streaming(document: &Document, results: &Path) -> Result<Streaming
     }
     Ok(StreamingConfig {
         checkpoints: document.flag(&path("enable_checkpoints"), default.checkpoints)?,
-        directory: folder.map_or_else(|| results.join(CHECKPOINTS), |spot| PathBuf::from(spot.value)),
+        directory: folder.map_or_else(|| results.join(CHECKPOINTS), |spot| spot.value),
         frequency: whole("checkpoint_frequency", 1, i64::MAX)?.map_or(default.frequency, |spot| spot.value as u64),
         keep: whole("keep_last_checkpoints", 1, i64::MAX)?.map_or(default.keep, |spot| spot.value as usize),
         resume: document.flag(&path("resume_from_checkpoint"), default.resume)?,

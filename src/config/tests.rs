@@ -265,7 +265,8 @@ fn a_file_with_every_known_key_has_no_unknown_one() {
     let mut root = super::parse::parse(&Source::new("c.yaml".into(), "analysis_mode: static")).unwrap();
     let set = keys().filter(|(path, _)| *path != "analysis_mode").map(|(path, _)| format!("{path}=null")).collect();
     Overrides { set, ..Default::default() }.apply(&mut root).unwrap();
-    let mut document = document::Document { source: Source::new("c.yaml".into(), ""), root, unknown: Vec::new() };
+    let mut document =
+        document::Document { source: Source::new("c.yaml".into(), ""), root, unknown: Vec::new(), paths: Vec::new() };
     let idle = check::check(&mut document).unwrap().idle;
     assert!(document.unknown.is_empty(), "{:?}", document.unknown);
     assert_eq!(idle.len(), keys().filter(|(_, known)| matches!(known, Known::Idle(_))).count());

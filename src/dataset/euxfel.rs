@@ -24,6 +24,7 @@ use crate::Result;
 pub(super) const C2: &str = "/train_resolved/correlation/ttc";
 const Q_LIST: &str = "/train_resolved/correlation/q";
 const DELAYS: &str = "/train_resolved/correlation/t";
+const STRIDES: &str = "/train_resolved/correlation/stride";
 const TRAIN_KEY: &str = "experimental_data.train";
 const PER_NM: Custom =
     Custom { divisor: 10.0, remark: "names no units; its q are taken as nm⁻¹, as midtools writes them" };
@@ -35,8 +36,13 @@ const SAME_STEP: f64 = 1e-3;
 /// Reads and checks all metadata. `train` is the configured one.
 pub(super) fn find(source: Source, train: Option<Train>, purpose: Purpose) -> Result<Found> {
     let (mut notes, mut warnings) = (Vec::new(), Vec::new());
-    let has_trains = source.shape(C2)?.len() != 3;
-    let (dataset, shape) = source.square_at(C2, if has_trains { 4 } else { 3 }, if has_trains { 2 } else { 1 })?;
+    let rank = match source.shape(C2)?.len() {
+        rank @ (3 | 5) => rank,
+        _ => 4,
+    };
+    let has_trains = rank > 3;
+    let (dataset, mut shape) = source.square_at(C2, rank, rank - 2)?;
+    let stride = if rank == 5 { Some(within_trains(source, shape.remove(1), &mut notes)?) } else { None };
     let n_trains = if has_trains { shape[0] } else { 1 };
     let (n_matrices, n) = (shape[shape.len() - 3], shape[shape.len() - 1]);
     let (q, remark) = wavevectors(source, Q_LIST, n_matrices, PER_NM, &mut notes)?;
@@ -65,7 +71,7 @@ pub(super) fn find(source: Source, train: Option<Train>, purpose: Purpose) -> Re
     if dataset.dtype().is_ok_and(|stored| stored.size() > size_of::<f32>()) {
         notes.push(rounding(n_matrices, n_matrices));
     }
-    let reader = Reader { file: source.file.to_path_buf(), dataset, train, n_trains, has_trains };
+    let reader = Reader { file: source.file.to_path_buf(), dataset, train, n_trains, has_trains, stride };
     let slot = |(k, &q): (usize, &f64)| -> Result<Slot> {
         let q = used(source, Q_LIST, k, q)?;
         Ok(Slot { path: reader.path(k), bin: Some(k as i64 + 1), q, phi: f64::NAN, selected: false })
@@ -84,6 +90,22 @@ pub(super) fn find(source: Source, train: Option<Train>, purpose: Purpose) -> Re
         warnings,
         reader: Box::new(reader),
     })
+}
+
+/// Of `n` strides between trains the index of 0, frames of one train, which is the two-time correlation.
+fn within_trains(source: Source, n: usize, notes: &mut Vec<String>) -> Result<usize> {
+    let strides = source.integers(STRIDES)?;
+    let Some(at) = strides.iter().position(|&stride| stride == 0).filter(|_| strides.len() == n) else {
+        let message = format!(
+            "expected the strides between trains of the {n} sets of {C2}, with 0 among them, the two-time correlation within a \
+             train; found {strides:?}"
+        );
+        return Err(source.error(STRIDES, message));
+    };
+    notes.push(format!(
+        "{C2} holds correlations between trains, too ({STRIDES}: {strides:?}); those within a train are read"
+    ));
+    Ok(at)
 }
 
 /// Time between frames, s, from the delays.
@@ -110,14 +132,17 @@ struct Reader {
     n_trains: usize,
     /// Whether the first dimension counts trains.
     has_trains: bool,
+    /// Where the second one counts strides between trains, the index of what is correlated within them.
+    stride: Option<usize>,
 }
 
 impl Reader {
     fn path(&self, k: usize) -> String {
+        let stride = self.stride.map_or_else(String::new, |at| format!("{at}, "));
         match self.train {
             _ if !self.has_trains => format!("{C2}[{k}]"),
-            Train::Mean => format!("{C2}[:, {k}]"),
-            Train::One(train) => format!("{C2}[{}, {k}]", train - 1),
+            Train::Mean => format!("{C2}[:, {stride}{k}]"),
+            Train::One(train) => format!("{C2}[{}, {stride}{k}]", train - 1),
         }
     }
 
@@ -130,11 +155,13 @@ impl Reader {
         into: &mut TwoTime,
     ) -> std::result::Result<(), String> {
         let n = frames.len();
-        let part = |rows: Range<usize>| match self.has_trains {
-            true => Hyperslab::from((train, k, rows, frames.clone())),
-            false => Hyperslab::from((k, rows, frames.clone())),
+        let part = |rows: Range<usize>| match (self.has_trains, self.stride) {
+            (true, Some(stride)) => Hyperslab::from((train, stride, k, rows, frames.clone())),
+            (true, None) => Hyperslab::from((train, k, rows, frames.clone())),
+            (false, _) => Hyperslab::from((k, rows, frames.clone())),
         };
-        read_rows::<f64>(&self.dataset, if self.has_trains { 2 } else { 1 }, frames.clone(), n, part, |row, values| {
+        let axis = 1 + usize::from(self.has_trains) + usize::from(self.stride.is_some());
+        read_rows::<f64>(&self.dataset, axis, frames.clone(), n, part, |row, values| {
             let target = &mut into.values[(row - frames.start) * n..][..n];
             target.iter_mut().zip(values).for_each(|(to, &v)| *to = if v == UNUSABLE { f32::NAN } else { narrow(v) });
             Ok(())

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
+use hdf5::filters::Filter;
 use hdf5::plist::DatasetCreate;
 use hdf5::plist::dataset_create::Layout;
 use hdf5::types::{FixedAscii, FixedUnicode, TypeDescriptor, VarLenAscii, VarLenUnicode};
@@ -19,6 +20,18 @@ use super::units::Quantity;
 use crate::error::hdf5_reason as reason;
 use crate::{Error, Result};
 
+/// Filters that come as plugins, by their registered numbers.
+const FILTERS: [(i32, &str); 9] = [
+    (307, "bzip2"),
+    (32001, "Blosc"),
+    (32004, "LZ4"),
+    (32008, "Bitshuffle"),
+    (32013, "ZFP"),
+    (32015, "Zstandard"),
+    (32017, "SZ"),
+    (32019, "JPEG"),
+    (32026, "Blosc2"),
+];
 /// Where the library looks for the files of virtual datasets.
 const VDS_PREFIX: &str = "HDF5_VDS_PREFIX";
 /// Longest fixed-size string read from metadata, bytes; names in q maps are a few letters long.
@@ -291,10 +304,23 @@ impl Source<'_> {
     pub fn float_dataset(&self, path: &str) -> Result<hdf5::Dataset> {
         let dataset = self.dataset(path)?;
         self.check_sources(path, &dataset)?;
+        self.check_filters(path, &dataset)?;
         match Class::of(&dataset) {
             Class::Float => Ok(dataset),
             _ => Err(self.error(path, format!("expected floating-point values, found {}", text(&type_of(&dataset))))),
         }
+    }
+
+    /// Refuses a dataset with a filter that neither the library nor a plugin of it has.
+    fn check_filters(&self, path: &str, dataset: &hdf5::Dataset) -> Result<()> {
+        let filters = dataset.dcpl().and_then(|creation| creation.get_filters()).unwrap_or_default();
+        let Some(number) = filters.iter().find(|filter| !filter.is_available()).map(Filter::id) else { return Ok(()) };
+        let name = FILTERS.iter().find(|(known, _)| *known == number).map_or("a compression", |(_, name)| name);
+        let message = format!(
+            "is compressed with {name} (HDF5 filter {number}), for which there is no plugin here: set HDF5_PLUGIN_PATH to a folder \
+             that has it (PyPI's hdf5plugin brings one), or unpack the file with h5repack -f NONE where it can be read"
+        );
+        Err(self.error(path, message))
     }
 
     /// Refuses a virtual dataset of which a file isn't there: the library reads its part as never filled.
@@ -336,7 +362,8 @@ impl Source<'_> {
             (2, _) => "(N, N)",
             (3, 0) => "(N, N, K)",
             (3, _) => "(K, N, N)",
-            _ => "(T, K, N, N)",
+            (4, _) => "(T, K, N, N)",
+            _ => "(T, S, K, N, N)",
         };
         let square = shape.len() == rank && shape[axis] == shape[axis + 1] && !shape.contains(&0);
         if !square {

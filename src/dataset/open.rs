@@ -17,10 +17,16 @@ const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
 /// First bytes of a zip file with members, and of one without.
 const ZIP: [[u8; 4]; 2] = [*b"PK\x03\x04", *b"PK\x05\x06"];
 
+/// First bytes of files that are compressed as a whole, and what unpacks them.
+const PACKED: [(&[u8], &str); 4] =
+    [(b"\x1f\x8b", "gunzip"), (b"\xfd7zX", "unxz"), (b"BZh", "bunzip2"), (b"\x28\xb5\x2f\xfd", "unzstd")];
+
 /// A layout of HDF5 files, objects one of which it has, and how to read its metadata.
 struct Known {
     layout: Layout,
     markers: &'static [&'static str],
+    /// Whether what marks it is there under another name.
+    is_elsewhere: fn(Source) -> bool,
     /// What tells it from other layouts with the same markers.
     is_it: fn(Source, &Selection) -> bool,
     find: fn(Source, &Selection, Purpose) -> Result<Found>,
@@ -44,9 +50,12 @@ const KNOWN: [Known; 8] = [
             aps_matlab::find(source, selection.exchange_key.as_deref())
         })
     },
-    Known::new(Layout::Nxxpcs, &[nxxpcs::C2], |source, selection, purpose| {
-        nxxpcs::find(source, &selection.unsaid, purpose)
-    }),
+    Known {
+        is_elsewhere: nxxpcs::is_there,
+        ..Known::new(Layout::Nxxpcs, &[nxxpcs::C2], |source, selection, purpose| {
+            nxxpcs::find(source, selection.exchange_key.as_deref(), &selection.unsaid, purpose)
+        })
+    },
     Known::new(Layout::Chx, &[chx::C2], |source, _, _| chx::find(source)),
     Known::new(Layout::EsrfId02, &[esrf_id02::ANALYSES], |source, selection, purpose| {
         esrf_id02::find(source, selection.exchange_key.as_deref(), purpose)
@@ -63,7 +72,7 @@ impl Known {
         markers: &'static [&'static str],
         find: fn(Source, &Selection, Purpose) -> Result<Found>,
     ) -> Self {
-        Self { layout, markers, is_it: |_, _| true, find }
+        Self { layout, markers, is_elsewhere: |_| false, is_it: |_, _| true, find }
     }
 
     fn text(&self) -> String {
@@ -128,7 +137,8 @@ fn other_kind(file: &Path, layout: Layout, found: &str) -> Error {
 }
 
 fn detect(source: Source, selection: &Selection) -> Result<&'static Known> {
-    let mut there: Vec<&Known> = KNOWN.iter().filter(|k| k.markers.iter().any(|m| source.exists(m))).collect();
+    let is_there = |known: &&Known| known.markers.iter().any(|m| source.exists(m)) || (known.is_elsewhere)(source);
+    let mut there: Vec<&Known> = KNOWN.iter().filter(is_there).collect();
     let listing = || {
         let mut names = source.h5.member_names().unwrap_or_default();
         names.sort_unstable();
@@ -180,7 +190,7 @@ enum Kind {
 fn kind(file: &Path) -> Result<Kind> {
     let mut raw = files::open(file).map_err(|e| match e.kind() {
         ErrorKind::NotFound => Error::data(file, "no such file"),
-        ErrorKind::InvalidInput => Error::data(file, e.to_string()),
+        ErrorKind::InvalidInput => Error::data(file, format!("{e} that can be searched; write it to a disk first")),
         _ => Error::io("read", file, e),
     })?;
     let metadata = raw.metadata().map_err(|e| Error::io("read", file, e))?;
@@ -194,6 +204,9 @@ fn kind(file: &Path) -> Result<Kind> {
     let is_zip = metadata.len() >= 4 && raw.read_exact(&mut first).is_ok() && ZIP.contains(&first);
     if is_zip {
         return Ok(Kind::Zip);
+    }
+    if let Some((_, how)) = PACKED.iter().find(|(begin, _)| first.starts_with(begin)) {
+        return Err(Error::data(file, format!("is compressed as a whole; unpack it first, with {how}")));
     }
     if !has_signature(&mut raw, metadata.len()).map_err(|e| Error::io("read", file, e))? {
         let message = "is not an HDF5 or NPZ file, or its first bytes are lost: it has the signature of neither";
@@ -214,10 +227,32 @@ fn open_hdf5(file: &Path) -> Result<hdf5::File> {
                  HDF5_USE_FILE_LOCKING=FALSE reads it without a lock ({said})"
             );
             Error::io("read", file, message)
+        } else if full.contains("already open for write") || full.contains("already open for SWMR write") {
+            let message = format!(
+                "is marked as open by a program that writes it; if none does any more, because it crashed, `h5clear -s {}` takes \
+                 the mark away ({said})",
+                file.display()
+            );
+            Error::data(file, message)
+        } else if full.contains("superblock version") && is_of_tomorrow(file) {
+            let (major, minor, patch) = hdf5::library_version();
+            let message = format!(
+                "is of a newer HDF5 format than the library {major}.{minor}.{patch} here can read; rewrite it with an older format \
+                 (h5py: libver='v110', or h5repack --high=2), or build this program with a newer HDF5 ({said})"
+            );
+            Error::data(file, message)
         } else {
             Error::data(file, format!("is damaged: its HDF5 superblock or root group cannot be read ({said})"))
         }
     })
+}
+
+/// Whether the version behind the signature may be that of a later library: other bytes there are damage.
+fn is_of_tomorrow(file: &Path) -> bool {
+    const KNOWN: u8 = 3;
+    let mut begin = [0; SIGNATURE.len() + 1];
+    let read = files::open(file).and_then(|mut raw| raw.read_exact(&mut begin));
+    read.is_ok() && begin.starts_with(&SIGNATURE) && (KNOWN + 1..=2 * KNOWN).contains(&begin[SIGNATURE.len()])
 }
 
 /// Looks for the signature where HDF5 does: at 0, 512, 1024, 2048 … (a user block may come first).

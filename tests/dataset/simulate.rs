@@ -23,6 +23,7 @@ fn config(mode: AnalysisMode, noise: f64) -> Config {
         time_origin: TimeOrigin::Selection,
         time_origin_is_given: false,
         data_file: None,
+        data_file_slip: None,
         estimate_noise: false,
         selection: Selection { q: Some(0.0054), dt: Some(0.1), ..Selection::default() },
         parameters: ParameterSpace::for_mode(mode),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
+use crate::commands::opening;
 use crate::config::{Config, Findings, IgnoredKey, TimeOrigin, examine, figure};
 use crate::dataset::QFrom;
 use crate::model::{CONTRAST, OFFSET, PHYSICAL, ScalingMode};
@@ -19,7 +20,35 @@ use crate::{ConfigProblem, Error, Result};
 pub fn check(file: &Path, strict: bool, every_key: bool, out: &mut impl Write) -> Result<()> {
     let findings = examine(file)?;
     crate::commands::heard(print(file, &findings, every_key, out))?;
-    verdict(file, &findings, strict)
+    verdict(file, &findings, strict)?;
+    match &findings.config {
+        Some(config) => crate::commands::heard(look_at_data(config, out)?),
+        None => Ok(()),
+    }
+}
+
+/// Opens the data file, where it is there, as a fit does.
+fn look_at_data(config: &Config, out: &mut impl Write) -> Result<std::io::Result<()>> {
+    let Some(file) = &config.data_file else { return Ok(Ok(())) };
+    if !file.exists() {
+        let slip = config.data_file_slip.map_or_else(String::new, |slip| format!("; {slip}"));
+        return Ok(writeln!(
+            out,
+            "\nThe data file isn't there, so nothing of it was looked at: {}{slip}",
+            file.display()
+        ));
+    }
+    let dataset = opening::open(config)?;
+    let experiment = opening::experiment(config, &dataset)?;
+    Ok(writeln!(
+        out,
+        "\nThe data file fits it: {}, {} with {} frames, q = {} 1/Å, dt = {} s",
+        dataset.layout.name(),
+        number(experiment.n_angles(), "angle"),
+        experiment.n_frames,
+        figure(experiment.q),
+        figure(experiment.dt)
+    ))
 }
 
 /// The one line that a failed check ends with.
