@@ -31,6 +31,8 @@ pub struct Judged {
     pub is_full: bool,
     /// Estimated noise.
     pub noise: f64,
+    /// Mean of c2.
+    pub mean: f64,
     /// c2 at long and short lags, where asked for.
     pub plateaus: Option<Plateaus>,
     /// σ of the pairs, where they have their own.
@@ -76,6 +78,7 @@ impl Source<'_> {
             blanks: report.blanks,
             is_full: report.triangle == "full",
             noise: noise::estimate(&matrix),
+            mean: matrix.mean(),
             plateaus: if self.plateaus { quantiles::plateaus(&matrix) } else { None },
             sigma: by_pair,
             digests: std::iter::once(digest(&matrix)).chain(by_pair.map(|_| digest(&sigma))).collect(),

@@ -425,7 +425,7 @@ impl Run<'_> {
             log::warn!("{text}");
             warnings.push(text);
         }
-        for text in found.unfilled(dataset) {
+        for text in found.odd_level().into_iter().chain(found.unfilled(dataset)) {
             log::warn!("{text}");
             warnings.push(text);
         }

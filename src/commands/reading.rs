@@ -12,6 +12,9 @@ use crate::model::Experiment;
 use crate::telemetry::{Phases, Progress};
 use crate::{Result, files};
 
+/// A mean of c2 below this, or above the other, isn't one: offset and contrast are about 1 and at most 1.
+const LEAST_MEAN: f64 = 0.5;
+const MOST_MEAN: f64 = 3.0;
 /// Part of the packed data's memory that matrices on their way may take …
 const SHARE: f64 = 0.2;
 /// … beside so many bytes.
@@ -59,6 +62,8 @@ pub(super) struct Found {
     pub n_missing: Vec<u64>,
     /// Pairs of fitted frames that the configuration leaves out, by angle.
     pub n_excluded: Vec<u64>,
+    /// Mean of c2 of every angle.
+    pub mean: Vec<f64>,
     /// Estimated noise of every angle.
     pub noise: Vec<f64>,
     /// c2 at long and short lags of every angle, where asked for.
@@ -87,6 +92,7 @@ impl Found {
             digests: judged.iter().filter_map(|one| one.digests.first().copied()).collect(),
             n_missing: judged.iter().map(|one| one.n_missing).collect(),
             n_excluded: judged.iter().map(|one| one.n_excluded).collect(),
+            mean: judged.iter().map(|one| one.mean).collect(),
             noise: judged.iter().map(|one| one.noise).collect(),
             plateaus: judged.iter().map(|one| one.plateaus).collect(),
             blanks: judged.iter().map(|one| one.blanks.clone()).collect(),
@@ -94,6 +100,20 @@ impl Found {
             sigma: judged.iter().filter_map(|one| one.sigma).collect(),
             dead_frames: judged.into_iter().map(|one| one.dead_frames).collect(),
         }
+    }
+
+    /// What to say of values that can't be those of c2.
+    pub fn odd_level(&self) -> Option<String> {
+        let all = |is_odd: fn(f64) -> bool| self.mean.iter().all(|&mean| is_odd(mean));
+        let mean = self.mean.iter().sum::<f64>() / self.mean.len() as f64;
+        let what = if all(|mean| mean.abs() < LEAST_MEAN) {
+            "these look like c2 − 1; the offset of c2 is about 1, and so are its bounds"
+        } else if all(|mean| mean > MOST_MEAN) {
+            "c2 is about 1 for frames that have nothing in common; were the values multiplied?"
+        } else {
+            return None;
+        };
+        Some(format!("the values of all angles are {} on average: {what}", short(mean)))
     }
 
     /// One line for every part that was never filled, whichever matrices have it.

@@ -51,6 +51,9 @@ impl Source {
                 }
                 Ok(Self { text, ..empty })
             }
+            Err(e) if e.as_bytes().starts_with(b"\x89HDF") || e.as_bytes().starts_with(b"PK\x03\x04") => {
+                Err(empty.whole("is a data file, not a configuration; `config init --from-data` writes one for it"))
+            }
             Err(e) => {
                 let good = &e.as_bytes()[..e.utf8_error().valid_up_to()];
                 let line = 1 + good.iter().filter(|&&b| b == b'\n').count();

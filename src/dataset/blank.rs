@@ -42,6 +42,10 @@ const SQUARE: usize = 3;
 const SPARSE: f64 = 0.5;
 /// Natural logarithm of how unlikely scattered zeros must be to lie together.
 const UNLIKELY: f64 = 20.0;
+/// Where most pairs are zeros, a block has this part of what it spans,
+const WHOLE: f64 = 0.995;
+/// and spans no more than this part of the matrix.
+const MOST: f64 = 0.9;
 /// Fewest pairs of a block that nothing but its zeros shows.
 const FEWEST: u64 = 9;
 
@@ -107,6 +111,7 @@ pub(super) fn find(m: &mut TwoTime, unwritten: &[(Range<usize>, Range<usize>)]) 
                 let by_zeros = part.iter().filter(|&&(i, j)| is_stored(i, j)).count();
                 let is_chance = by_zeros == part.len()
                     && (scattered > SPARSE
+                        || zeros as f64 > SPARSE * pairs && !is_block(&part, pairs)
                         || (part.len() as u64) < FEWEST
                         || part.len() as f64 * -scattered.ln() < pairs.ln() + UNLIKELY);
                 if !is_chance {
@@ -117,6 +122,13 @@ pub(super) fn find(m: &mut TwoTime, unwritten: &[(Range<usize>, Range<usize>)]) 
     }
     out.retain(|blank| blank.pairs > 0);
     out
+}
+
+/// Whether pairs that hang together leave out nothing of the frames that they span, and these aren't all.
+fn is_block(part: &[(usize, usize)], pairs: f64) -> bool {
+    let Blank { t1, t2, .. } = spanned(part);
+    let inside: usize = t1.map(|i| t2.end - t2.start.max(i + 1).min(t2.end)).sum();
+    part.len() as f64 >= WHOLE * inside as f64 && (inside as f64) < MOST * pairs
 }
 
 /// Marks the pairs of squares that hold nothing but zeros; below the diagonal a square has room for anything.
@@ -156,6 +168,11 @@ fn component(solid: &mut Bits, start: (usize, usize), part: &mut Vec<(usize, usi
 fn empty(m: &mut TwoTime, part: &[(usize, usize)]) -> Blank {
     let n = m.n;
     part.iter().for_each(|&(i, j)| m.values[i * n + j] = f32::NAN);
+    spanned(part)
+}
+
+/// The frames that pairs span.
+fn spanned(part: &[(usize, usize)]) -> Blank {
     let range = |of: fn(&(usize, usize)) -> usize| {
         let least = part.iter().map(of).min().unwrap_or(0);
         least..part.iter().map(of).max().unwrap_or(0) + 1
@@ -187,6 +204,8 @@ mod tests {
         // the last ten frames among each other, a rectangle, a stripe through all frames
         for (zero, t1, t2, pairs) in [
             ((|i, _| i >= 90) as fn(usize, usize) -> bool, 90..99, 91..100, 45),
+            // more than half of all
+            (|i, _| i >= 20, 20..99, 21..100, 80 * 79 / 2),
             (|i, j| (10..30).contains(&i) && (60..65).contains(&j), 10..30, 60..65, 100),
             (|i, _| (20..24).contains(&i), 20..24, 21..100, 79 + 78 + 77 + 76),
         ] {
@@ -210,7 +229,7 @@ mod tests {
             }
             // and beside them a block is found
             let zeros: Vec<bool> = (0..N * N).map(|_| random.random_bool(0.33)).collect();
-            let mut m = matrix(|i, j| zeros[i * N + j] || (i >= 40 && i < 60 && j >= 70 && j < 90));
+            let mut m = matrix(|i, j| zeros[i * N + j] || ((40..60).contains(&i) && (70..90).contains(&j)));
             let found = find(&mut m, &[]);
             assert_eq!(found.len(), 1, "{found:?}");
             assert!((400..440).contains(&found[0].pairs), "{found:?}");

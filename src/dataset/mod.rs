@@ -292,6 +292,18 @@ impl TwoTime {
         Ok(())
     }
 
+    /// Mean of all values; NaN where there is none.
+    pub fn mean(&self) -> f64 {
+        let (mut sum, mut count) = (0.0, 0_u64);
+        for i in 0..self.n {
+            for &v in self.row_after(i).iter().filter(|v| v.is_finite()) {
+                sum += f64::from(v);
+                count += 1;
+            }
+        }
+        sum / count as f64
+    }
+
     /// Number of selected frames N.
     pub fn n_frames(&self) -> usize {
         self.n

@@ -219,6 +219,10 @@ fn kind(file: &Path) -> Result<Kind> {
 fn open_hdf5(file: &Path) -> Result<hdf5::File> {
     hdf5::File::open(file).map_err(|e| {
         let (full, said) = (e.to_string(), reason(e));
+        if file.to_str().is_none() {
+            let message = "its name isn't UTF-8 text, and HDF5 files are opened by such names only: rename it, or make a link";
+            return Error::data(file, message);
+        }
         if full.contains("truncated") {
             Error::data(file, format!("is truncated; copy it again, or wait for its writer ({said})"))
         } else if full.contains("unable to lock") {

@@ -78,7 +78,8 @@ impl SmoothPart {
     pub fn new(seen: Smoothness, parameters: usize) -> Option<Self> {
         let degrees_of_freedom = seen.blocks.checked_sub(parameters).filter(|&left| left > 0)?;
         let ratio = seen.between / degrees_of_freedom as f64;
-        ratio.is_finite().then_some(Self { ratio, degrees_of_freedom })
+        // a noise that isn't one gives anything
+        (ratio.is_finite() && ratio >= 0.0).then_some(Self { ratio, degrees_of_freedom })
     }
 
     /// Below this model and noise agree.

@@ -120,8 +120,15 @@ fn by_library(dataset: &Dataset, k: usize, frames: &Range<usize>) -> Vec<u32> {
 
 fn ours(dataset: &Dataset, k: usize, frames: &Range<usize>) -> Vec<u32> {
     // what an earlier matrix left in the buffer doesn't show through
-    let mut m = TwoTime { n: frames.len(), values: vec![f32::MAX; frames.len().pow(2)] };
+    let mut m = TwoTime::from_matrix(frames.len(), vec![f32::MAX; frames.len().pow(2)]);
     read_frames(dataset, Some(k), frames.clone(), &mut m).unwrap();
+    // what was never written is listed; the library has its fill value there
+    let fill = dataset.dcpl().unwrap().get_fill_value_as::<f32>().unwrap().unwrap_or(0.0);
+    for (rows, columns) in std::mem::take(&mut m.unwritten) {
+        for row in rows {
+            m.values[row * frames.len()..][columns.clone()].fill(fill);
+        }
+    }
     m.values.iter().map(|v| v.to_bits()).collect()
 }
 
