@@ -79,6 +79,8 @@ done
 beside=(--release --locked --target-dir "$beside")
 alone=("${beside[@]}" --no-default-features --config 'profile.release.package.homodyne-mpi-library.opt-level=0')
 other=$(other_mpicc || true)
+# its bindings beside those of the usual MPI, not in their place
+others=("${beside[@]}" --config 'profile.release.package.mpi-sys.opt-level=1')
 
 in_spare_time() { if command -v chrt >/dev/null; then chrt --idle 0 "$@"; else nice -n 19 "$@"; fi; }
 
@@ -89,7 +91,7 @@ build_the_rest() {
     fi
     in_spare_time cargo rustc "${alone[@]}" --bin homodyne-mpi -- -D warnings
     in_spare_time cargo test "${alone[@]}" --test program --no-run
-    [ -z "$other" ] || MPICC=$other in_spare_time cargo test "${beside[@]}" --test program --no-run
+    [ -z "$other" ] || MPICC=$other in_spare_time cargo test "${others[@]}" --test program --no-run
 }
 
 build_the_rest >target/logs/rest 2>&1 &
@@ -112,18 +114,25 @@ wait $rest || failed=yes
 cat target/logs/rest
 [ -z "$failed" ] || exit 1
 
+# Without MPI, and with another one, where that is there: what differs.
+test_the_rest() {
+    local failed=
+    cargo test "${alone[@]}" --test program -- without_mpi:: golden_fit:: || failed=yes
+    [ -z "$other" ] || MPICC=$other MPIRUN=${other/mpicc/mpirun} cargo test "${others[@]}" --test program -- \
+        mpi:: slurm::two_nodes slurm::every_template || failed=yes
+    [ -z "$failed" ]
+}
+test_the_rest >target/logs/beside 2>&1 &
+rest=$!
+
 say "Tests of the library"
 cargo test "${beside[@]}" --workspace --lib "${cargo_arguments[@]}" -- "${test_arguments[@]}" || failed=yes
 cargo test --release --locked --bins --test files "${cargo_arguments[@]}" -- "${test_arguments[@]}" || failed=yes
+
+say "Tests without MPI and with another MPI ($other), which ran meanwhile"
+wait $rest || failed=yes
+cat target/logs/beside
+
 # of speed, by itself
 cargo test --release --locked --test ratio "${cargo_arguments[@]}" -- "${test_arguments[@]}" || failed=yes
-
-say "Tests without MPI"
-cargo test "${alone[@]}" --test program -- without_mpi:: golden_fit:: || failed=yes
-
-if [ -n "$other" ]; then
-    say "Tests with another MPI ($other)"
-    MPICC=$other MPIRUN=${other/mpicc/mpirun} cargo test "${beside[@]}" --test program -- \
-        mpi:: slurm::two_nodes slurm::every_template || failed=yes
-fi
 [ -z "$failed" ]

@@ -24,7 +24,7 @@ fn one_process_fits_and_says_that_there_is_no_mpi() {
     // the other commands that know of ranks
     let plan = alone(folder, &["--config", "config.yaml", "--dry-run"]).success();
     assert!(plan.stdout.contains("rank"), "{plan}");
-    alone(folder, &["benchmark", "--quick", "--threads", "1"]).success();
+    alone(folder, &["benchmark", "--points", "1e5", "--parameters", "3"]).success();
 }
 
 #[test]
