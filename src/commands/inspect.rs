@@ -163,16 +163,14 @@ fn file_name(file: &Path) -> String {
 
 /// Smallest, mean and largest finite value of the strict upper triangle.
 fn spread(m: &TwoTime) -> [f64; 3] {
-    let (mut min, mut max, mut sum, mut count) = (f64::INFINITY, f64::NEG_INFINITY, 0.0, 0_u64);
+    let (mut min, mut max) = (f64::INFINITY, f64::NEG_INFINITY);
     for i in 0..m.n_frames() {
         for v in m.row_after(i).iter().filter(|v| v.is_finite()).map(|&v| f64::from(v)) {
             min = min.min(v);
             max = max.max(v);
-            sum += v;
-            count += 1;
         }
     }
-    [min, sum / count as f64, max]
+    [min, m.mean(), max]
 }
 
 /// Dead frames as the user counts them, from 1 in the file, runs joined: "3, 17–19".

@@ -80,12 +80,15 @@ impl Bits {
 /// matrix, rows and columns, that the file holds no storage for.
 pub(super) fn find(m: &mut TwoTime, unwritten: &[(Range<usize>, Range<usize>)]) -> Vec<Blank> {
     let n = m.n;
+    // of the other half nothing is wanted, and many files hold no storage for it
+    let above = |(rows, columns): &&(Range<usize>, Range<usize>)| columns.end > rows.start + 1;
+    let unwritten: Vec<_> = unwritten.iter().filter(above).collect();
     let zeros: u64 = (0..n).map(|i| m.row_after(i).iter().map(|v| u64::from(*v == 0.0)).sum::<u64>()).sum();
     if zeros < FEWEST && unwritten.is_empty() {
         return Vec::new();
     }
     let mut solid = Bits::new(n);
-    for (rows, columns) in unwritten {
+    for (rows, columns) in &unwritten {
         for i in rows.clone() {
             (columns.start.max(i + 1)..columns.end).for_each(|j| solid.set(i, j));
         }
