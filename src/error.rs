@@ -63,8 +63,14 @@ pub enum Error {
     Stopped(String),
 }
 
-/// What the system says of a file that is larger than may be.
-const TOO_LARGE: &str = "File too large";
+/// What the system says where a process has more files open than it may.
+pub(crate) const TOO_MANY_OPEN: &str = "Too many open files";
+
+/// What the system says where a limit is met, and what to do.
+const LIMITS: [(&str, &str); 2] = [
+    ("File too large", "; raise the limit on the size of files (`ulimit -f`), or write to another file system"),
+    (TOO_MANY_OPEN, "; raise the limit on open files (`ulimit -n 4096`)"),
+];
 
 /// A problem of the configuration file, with the place that causes it.
 #[derive(Debug, Clone)]
@@ -119,11 +125,7 @@ impl Error {
 
     /// A failed read or write.
     pub fn io(action: &'static str, path: &Path, source: impl std::fmt::Display) -> Self {
-        let mut message = source.to_string();
-        if message.contains(TOO_LARGE) {
-            message.push_str("; raise the limit on the size of files (`ulimit -f`), or write to another file system");
-        }
-        Error::Io { action, path: path.to_path_buf(), message }
+        Error::Io { action, path: path.to_path_buf(), message: with_remedy(source.to_string()) }
     }
 }
 
@@ -133,7 +135,14 @@ pub(crate) fn hdf5_reason(error: impl std::fmt::Display) -> String {
     let said = error.to_string();
     let system =
         said.split_once("error message = '").and_then(|(_, rest)| rest.split_once('\'')).map(|(words, _)| words);
-    system.map_or_else(|| said.split_whitespace().collect::<Vec<_>>().join(" "), str::to_owned)
+    with_remedy(system.map_or_else(|| said.split_whitespace().collect::<Vec<_>>().join(" "), str::to_owned))
+}
+
+/// What the operating system said, with what to do where a limit was met.
+fn with_remedy(mut message: String) -> String {
+    let remedy = LIMITS.iter().find(|(words, remedy)| message.contains(words) && !message.contains(remedy));
+    message.push_str(remedy.map_or("", |(_, remedy)| remedy));
+    message
 }
 
 #[cfg(test)]
@@ -144,6 +153,8 @@ mod tests {
     fn reasons_are_one_line_of_what_matters() {
         let full = "H5Dwrite(): can't write data: file write failed: time = Sun Nov 22\n, filename = 'x', errno = 28, error message = 'No space left on device', buf = 0x7f";
         assert_eq!(hdf5_reason(full), "No space left on device");
+        let many = hdf5_reason("H5Fopen(): errno = 24, error message = 'Too many open files', flags = 0");
+        assert!(many.starts_with("Too many open files; ") && many.contains("ulimit -n"), "{many}");
         assert_eq!(hdf5_reason("H5Dread(): can't\n read"), "H5Dread(): can't read");
     }
 }

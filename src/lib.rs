@@ -17,6 +17,7 @@ pub mod gram;
 pub mod model;
 pub mod output;
 pub mod sampler;
+pub mod settings;
 pub mod signals;
 pub mod solver;
 pub mod telemetry;

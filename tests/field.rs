@@ -132,6 +132,24 @@ fn a_sector_without_pixels_is_named_with_its_angle() {
 }
 
 #[test]
+fn too_few_descriptors_say_what_to_raise() {
+    let folder = sample();
+    let program = crate::common::PROGRAM;
+    let mut words = std::collections::BTreeSet::new();
+    for most in 4..14 {
+        let command = format!("ulimit -n {most}; exec '{program}' inspect data.hdf");
+        let out = Command::new("sh").args(["-c", &command]).current_dir(folder.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(!said.contains("damaged"), "{most}: {said}");
+        if said.contains("Too many open files") {
+            assert!(said.contains("ulimit -n"), "{most}: {said}");
+            words.insert(out.status.code());
+        }
+    }
+    assert!(words.contains(&Some(5)), "{words:?}");
+}
+
+#[test]
 fn slips_of_yaml_are_pointed_at_where_they_are() {
     let folder = sample();
     let folder = folder.path();
@@ -144,6 +162,18 @@ fn slips_of_yaml_are_pointed_at_where_they_are() {
     );
     refused(folder, plain.replace("dt: 0.1", "dt:0.1"), 2, &["odd.yaml:3:6", "a blank is missing behind the colon"]);
     refused(folder, plain.replace("  start", "\tstart"), 2, &["odd.yaml:4:1", "a tab"]);
+    let dash = plain.replace("start_frame: 1", "start_frame: \u{2013}1");
+    refused(folder, dash, 2, &["odd.yaml:4:16", "an en dash (U+2013)", "type a hyphen instead"]);
+    refused(
+        folder,
+        plain.replace("dt: 0.1", "dt: 0.1 s"),
+        2,
+        &["odd.yaml:3:7", "write the number alone, without a unit"],
+    );
+    let backslash = plain.replace("data.hdf", "\"D:\\data\\x.hdf\"");
+    refused(folder, backslash, 2, &["a backslash between double quotes begins an escape", "single quotes"]);
+    let mapping = format!("{plain}parameter_space: {{bounds: {{D0: {{min: 1.0, max: 2.0e6}}}}}}\n");
+    refused(folder, mapping, 2, &["must be a list of sections, each of which begins with `- name:`"]);
     let latin = plain.replace("  dt", "  # in A\n  dt").into_bytes();
     let latin: Vec<u8> = latin.iter().map(|&b| if b == b'A' { 0xc5 } else { b }).collect();
     refused(folder, latin, 2, &["line 3 isn't UTF-8", "save the file in UTF-8"]);
@@ -177,12 +207,31 @@ fn a_check_that_succeeds_has_looked_at_the_data() {
     let folder = folder.path();
     let seen = alone(folder, &["config", "check", "config.yaml"]).success();
     assert!(
-        seen.stdout.contains("The data file fits it: APS-U, 2 angles with 60 frames, q = 0.0054 1/Å, dt = 0.1 s"),
+        seen.stdout.contains(
+            "The data file fits it, and can be read: APS-U, 2 angles with 60 frames, q = 0.0054 1/Å, dt = 0.1 s"
+        ),
         "{seen}"
     );
     let far = fs::read_to_string(folder.join("config.yaml")).unwrap().replace("0.0054", "0.5");
     fs::write(folder.join("far.yaml"), far).unwrap();
     alone(folder, &["config", "check", "far.yaml"]).outcome().assert_error(3, &["no matrix at", "0.5"]);
+    // what doesn't go with the angles, and matrices that hold nothing
+    let text = fs::read_to_string(folder.join("config.yaml")).unwrap();
+    fs::write(
+        folder.join("few.yaml"),
+        format!("{text}parameter_space: {{bounds: [{{name: contrast_7, min: 0.1, max: 0.2}}]}}\n"),
+    )
+    .unwrap();
+    alone(folder, &["config", "check", "few.yaml"])
+        .outcome()
+        .assert_error(2, &["contrast_7", "2 angle(s) are selected"]);
+    change(&folder.join("data.hdf"), |h5| {
+        let matrix = h5.dataset(&format!("{MAP}/c2_00001")).unwrap();
+        let n = matrix.shape()[0];
+        matrix.write(&ndarray::Array2::from_elem((n, n), f32::NAN)).unwrap();
+    });
+    let refused = alone(folder, &["config", "check", "config.yaml"]).outcome();
+    refused.assert_error(3, &["c2_00001", "no finite value", "phi_filtering"]);
     fs::remove_file(folder.join("data.hdf")).unwrap();
     let seen = alone(folder, &["config", "check", "config.yaml"]).success();
     assert!(seen.stdout.contains("The data file isn't there"), "{seen}");
@@ -207,9 +256,15 @@ fn paths_are_where_they_were_meant() {
     refused(folder, static_config("~nobody/data.hdf"), 2, &["other users' folders"]);
     fs::copy(home.join("in/data.hdf"), folder.join("run #3.hdf")).unwrap();
     refused(folder, static_config("run #3.hdf"), 3, &["run: no such file", "a blank and # begin a comment", "quotes"]);
-    let quoted = static_config("'run #3.hdf'");
-    fs::write(folder.join("odd.yaml"), quoted).unwrap();
+    std::os::unix::fs::symlink("moved/away.hdf", folder.join("link.hdf")).unwrap();
+    refused(
+        folder,
+        static_config("link.hdf"),
+        3,
+        &["link.hdf: is a link to moved/away.hdf, where there is no such file"],
+    );
     // bytes that are no text
+    fs::write(folder.join("odd.yaml"), static_config("'run #3.hdf'")).unwrap();
     let odd = OsStr::from_bytes(b"aus_\xe4");
     let arguments = [OsStr::new("--config"), OsStr::new("odd.yaml"), OsStr::new("--output-dir"), odd];
     alone(folder, &arguments).success();

@@ -197,10 +197,12 @@ fn results_are_put_side_by_side_in_units_of_sigma() {
     python_results(&folder.join("python"));
 
     let outcome = alone(folder, &["compare", "a", "b/nlsq", "--json", "ab.json"]).success();
-    for part in ["Settings that differ", "first frame", "data hash", "! the data aren't the same", "farthest apart:"] {
+    for part in ["Fits that differ", "first frame", "! the data aren't the same", "farthest apart:"] {
         assert!(outcome.stdout.contains(part), "{part}: {outcome}");
     }
-    assert!(!outcome.stdout.contains("analysis mode") && !outcome.stdout.contains("Python"), "{outcome}");
+    assert!(!outcome.stdout.contains("analysis_mode") && !outcome.stdout.contains("Python"), "{outcome}");
+    let start = "analyzer_parameters.start_frame  1  5  the numbers";
+    assert!(words(&outcome.stdout).contains(&words(start)), "{outcome}");
     let comparison = json(&folder.join("ab.json"));
     let [a, b] = ["a", "b"].map(|run| json(&folder.join(run).join("nlsq/parameters.json")));
     let row = comparison["parameters"].as_array().unwrap().iter().find(|row| row["name"] == "contrast").unwrap();
@@ -215,17 +217,19 @@ fn results_are_put_side_by_side_in_units_of_sigma() {
     assert!(!has_reference(&comparison));
 
     let same = alone(folder, &["compare", "a", "a", "--json", "aa.json"]).success();
-    assert!(same.stdout.contains("Settings and data are the same in both."), "{same}");
+    assert!(same.stdout.contains("Configuration and data are the same in both."), "{same}");
     let comparison = json(&folder.join("aa.json"));
     assert!(has_reference(&comparison));
     let rows = comparison["parameters"].as_array().unwrap();
     assert!(rows.iter().all(|row| row["difference"] == 0.0), "{comparison}");
 
     let python = alone(folder, &["compare", "python", "a", "--json", "pa.json"]).success();
-    assert!(!python.stdout.contains("data hash") && !python.stdout.contains("layout"), "{python}");
-    for part in
-        ["A  python, by the Python package, 2026-01-05", "A is of the Python package, which counts every pair twice"]
-    {
+    assert!(!python.stdout.contains("layout"), "{python}");
+    for part in [
+        "A  python, by the Python package homodyne, 2026-01-05",
+        "A is of the Python package homodyne, which counts every pair twice",
+        "A doesn't hold its configuration",
+    ] {
         assert!(python.stdout.contains(part), "{part}: {python}");
     }
     let comparison = json(&folder.join("pa.json"));
@@ -247,10 +251,107 @@ fn other_conventions_are_pointed_out() {
         assert!(matches!(outcome.code, Some(0 | 4)), "{outcome}");
     }
     let outcome = alone(folder, &["compare", "homodyne", "theory"]).success();
-    for part in ["shear convention  homodyne  theory", "the shear conventions differ", "the data are the same in both"]
-    {
-        assert!(outcome.stdout.contains(part), "{part}: {outcome}");
+    for part in [
+        "model.shear_convention homodyne theory the numbers",
+        "the shear conventions differ",
+        "the data are the same in both",
+    ] {
+        assert!(words(&outcome.stdout).contains(part), "{part}: {outcome}");
     }
+}
+
+/// Text with single blanks.
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn every_setting_that_differs_is_named_with_what_it_matters_for() {
+    let folder = scratch();
+    let folder = folder.path();
+    Sample { frames: 60, ..Sample::FLOW }.make(folder);
+    let fit = |name: &str, set: &[&str]| {
+        let mut arguments = vec!["--config", "config.yaml", "--output-dir", name];
+        set.iter().for_each(|set| arguments.extend(["--set", set]));
+        let outcome = alone(folder, &arguments).outcome();
+        assert!(matches!(outcome.code, Some(0 | 4)), "{outcome}");
+    };
+    fit("a", &[]);
+    fit(
+        "b",
+        &[
+            "analyzer_parameters.geometry.stator_rotor_gap=1.0e6",
+            "initial_parameters.fixed_parameters={alpha: -0.5}",
+            "parameter_space.bounds=[{name: D0, min: 10.0, max: 2.0e6}]",
+            "optimization.nlsq.multi_start.seed=7",
+            "optimization.nuts.num_chains=2",
+            "output.compression_level=9",
+        ],
+    );
+    let outcome = alone(folder, &["compare", "a", "b", "--json", "ab.json"]).success();
+    let text = words(&outcome.stdout);
+    for line in [
+        "analyzer_parameters.geometry.stator_rotor_gap 2e6 1e6 the numbers",
+        "initial_parameters.fixed_parameters.alpha null -0.5 the numbers",
+        "parameter_space.bounds.D0.min 100 10 the numbers",
+        "optimization.nlsq.multi_start.seed 42 7 which minimum is found",
+        "optimization.nuts.num_chains 4 2 draws",
+        "without an influence on the numbers differ optimization.streaming.checkpoint_dir,",
+        "output.compression_level",
+    ] {
+        assert!(text.contains(line), "{line}: {outcome}");
+    }
+    let found = json(&folder.join("ab.json"));
+    let gap = &found["configuration_that_differs"]["analyzer_parameters.geometry.stator_rotor_gap"];
+    assert_eq!(gap, &json!({"a": 2e6, "b": 1e6, "matters_for": "the numbers"}));
+    // results of a version that didn't keep its configuration are compared by what they say
+    let file = folder.join("a/nlsq/analysis_results_nlsq.json");
+    let mut old = json(&file);
+    old.as_object_mut().unwrap().remove("configuration");
+    std::fs::write(&file, old.to_string()).unwrap();
+    let outcome = alone(folder, &["compare", "a", "b"]).success();
+    assert!(outcome.stdout.contains("A doesn't hold its configuration (it is of an older version"), "{outcome}");
+    assert!(!outcome.stdout.contains("stator_rotor_gap"), "{outcome}");
+}
+
+#[test]
+fn results_of_xpcsjax_are_read_with_their_names() {
+    let folder = scratch();
+    let folder = folder.path();
+    Sample::STILL.make(folder);
+    alone(folder, &["--config", "config.yaml", "--output-dir", "ours"]).success();
+    let theirs = folder.join("theirs");
+    std::fs::create_dir_all(&theirs).unwrap();
+    let parameters = json!({"param_0": {"value": 0.31, "uncertainty": 0.001}});
+    std::fs::write(theirs.join("parameters.json"), parameters.to_string()).unwrap();
+    let with = |value: f64| json!({"value": value, "uncertainty": 0.01 * value.abs()});
+    let result = json!({
+        "schema": "xpcsjax.nlsq.result/v1",
+        "timestamp": "2026-02-03T04:05:06+00:00",
+        "config": {"mode": "static_isotropic", "config_path": "config.yaml"},
+        "parameters": {"contrast_0": with(0.3), "offset_0": with(1.0), "D0": with(2e4), "alpha": with(-0.4), "D_offset": with(5e2)},
+        "metadata": {"convergence_status": "converged", "chi_squared": 7000.0, "reduced_chi_squared": 1.01, "quality_flag": "good",
+                     "execution_time": 3.5, "nlsq_diagnostics": {"per_angle_mode": "averaged"}},
+    });
+    std::fs::write(theirs.join("nlsq_result.json"), result.to_string()).unwrap();
+    for first in ["theirs", "theirs/nlsq_result.json"] {
+        let outcome = alone(folder, &["compare", first, "ours", "--json", "both.json", "--force"]).success();
+        for part in ["by the Python package xpcsjax", "static_isotropic", "farthest apart:"] {
+            assert!(outcome.stdout.contains(part), "{part}: {outcome}");
+        }
+        let found = json(&folder.join("both.json"));
+        let row = |name: &str| {
+            let rows = found["parameters"].as_array().unwrap();
+            rows.iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("{name}: {found}")).clone()
+        };
+        assert_eq!(row("contrast")["a"]["value"], 0.3);
+        assert!(row("D0")["in_sigma"].is_f64() && row("offset")["in_sigma"].is_f64(), "{found}");
+        assert_eq!(found["statistics"]["chi_squared"]["a"], 7000.0);
+    }
+    let broken = json!({"schema": "xpcsjax.nlsq.result/v1", "parameters": {}});
+    std::fs::write(theirs.join("nlsq_result.json"), broken.to_string()).unwrap();
+    let outcome = alone(folder, &["compare", "theirs", "ours"]).outcome();
+    outcome.assert_error(3, &["nlsq_result.json, parameters: expected an object of named parameters"]);
 }
 
 #[test]
@@ -265,10 +366,14 @@ fn folders_without_results_are_named() {
     }
     for (name, said) in [
         ("none", "none: no such folder"),
-        ("empty", "empty: holds no results: expected nlsq/parameters.json"),
+        ("empty", "empty: is not a result folder: it holds no nlsq/parameters.json"),
         ("cut", "cut/parameters.json: is damaged: it isn't JSON"),
         ("binary", "binary/parameters.json: is damaged"),
-        ("other", "other/parameters.json, parameters: expected an object of named parameters"),
+        ("other", "other/parameters.json: is not the file of a result"),
+        (
+            "binary/parameters.json",
+            "binary/parameters.json: is not a result folder, nor parameters.json in one: it isn't JSON",
+        ),
     ] {
         for order in [["compare", name, "good"], ["compare", "good", name]] {
             alone(folder, &order).outcome().assert_error(3, &[said]);

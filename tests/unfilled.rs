@@ -83,6 +83,24 @@ fn what_was_never_written_is_missing_and_named() {
 }
 
 #[test]
+fn a_link_into_a_file_that_was_not_copied_names_it() {
+    let folder = scratch();
+    let folder = folder.path();
+    NOISY.make(folder);
+    replace(folder, |h5, path, values| {
+        let name = format!("{}.part", path.rsplit('/').next().unwrap());
+        let part = hdf5::File::create(folder.join(&name)).unwrap();
+        part.new_dataset_builder().with_data(values).create("c2").unwrap();
+        part.close().unwrap();
+        h5.link_external(&name, "/c2", path).unwrap();
+    });
+    alone(folder, &["--config", "config.yaml"]).success();
+    std::fs::remove_file(folder.join("c2_00003.part")).unwrap();
+    let refused = alone(folder, &["--config", "config.yaml"]).outcome();
+    refused.assert_error(3, &["c2_00003", "a link into another file, c2_00003.part", "copy it, too"]);
+}
+
+#[test]
 fn a_file_that_holds_a_part_of_the_values_is_named_when_it_is_lost() {
     let folder = scratch();
     let folder = folder.path();

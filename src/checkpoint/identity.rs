@@ -3,24 +3,12 @@
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::file_identity::FileIdentity;
+use crate::settings::{self, Difference, deciding};
 use crate::version::{VERSION, commit};
 use crate::{Error, Result};
-
-/// Parts of the configuration that don't change a bit of the result.
-const WITHOUT_EFFECT: [&str; 9] = [
-    "/experimental_data/file_path",
-    "/optimization/streaming",
-    "/performance",
-    "/device/memory_fraction",
-    "/distributed",
-    "/output",
-    "/plotting",
-    "/logging",
-    "/simulation",
-];
 
 /// Identity of a run: program, configuration in force, data file.
 ///
@@ -34,18 +22,6 @@ pub fn identity(configuration: &Value, data: &Path) -> Result<Value> {
         "configuration": asked,
         "data": of_file(data).map_err(|e| Error::io("read", data, e))?,
     }))
-}
-
-/// The configuration without what has no effect on the result.
-fn deciding(configuration: &Value) -> Value {
-    let mut asked = configuration.clone();
-    for path in WITHOUT_EFFECT {
-        let Some((section, key)) = path.rsplit_once('/') else { continue };
-        if let Some(Value::Object(section)) = asked.pointer_mut(section) {
-            section.remove(key);
-        }
-    }
-    asked
 }
 
 /// Path, size, time of change and a hash of a sample of a file.
@@ -63,30 +39,17 @@ fn of_file(path: &Path) -> std::io::Result<Value> {
 /// Why a run that is `now` can't go on from one that was `then`; empty where it can. A data file may have been moved or
 /// touched: its hash decides when it has been read.
 pub fn differences(then: &Value, now: &Value) -> Vec<String> {
-    let mut found = Vec::new();
-    for part in ["program", "configuration"] {
-        compare("", &then[part], &now[part], &mut found);
-    }
+    let said = |found: Difference| format!("{} was {}, is {}", found.path, found.values[0], found.values[1]);
+    let mut found: Vec<String> = ["program", "configuration"]
+        .iter()
+        .flat_map(|&part| settings::differences(&then[part], &now[part]))
+        .map(said)
+        .collect();
     for (key, name) in [("size", "size of the data file"), ("sample_hash", "contents of the data file")] {
-        compare(name, &then["data"][key], &now["data"][key], &mut found);
+        let (then, now) = (&then["data"][key], &now["data"][key]);
+        found.extend((then != now).then(|| format!("{name} was {then}, is {now}")));
     }
     found
-}
-
-fn compare(path: &str, then: &Value, now: &Value, found: &mut Vec<String>) {
-    let empty = Map::new();
-    match (then, now) {
-        (a, b) if a == b => (),
-        (Value::Object(_), _) | (_, Value::Object(_)) => {
-            let (a, b) = (then.as_object().unwrap_or(&empty), now.as_object().unwrap_or(&empty));
-            for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                let at = |map: &Map<String, Value>| map.get(key).cloned().unwrap_or_default();
-                compare(&path, &at(a), &at(b), found);
-            }
-        }
-        _ => found.push(format!("{path} was {then}, is {now}")),
-    }
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ pub(super) fn experiment(config: &Config, dataset: &Dataset) -> Result<Experimen
         n_frames: dataset.n_frames,
         time_offset: match config.time_origin {
             TimeOrigin::Selection => 0,
-            TimeOrigin::Acquisition => dataset.frames_before + dataset.first_frame,
+            TimeOrigin::Acquisition => dataset.skipped + dataset.frames_before + dataset.first_frame,
         },
     })
 }

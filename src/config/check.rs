@@ -2,7 +2,7 @@
 
 use super::IgnoredKey;
 use super::document::{Document, Unknown};
-use super::keys::ITEM_KEYS;
+use super::keys::{ASKING, ITEM_KEYS};
 use super::node::{Node, Value};
 use super::schema::{Known, find, nearest, nearest_of};
 use crate::Result;
@@ -52,9 +52,18 @@ impl Walk<'_> {
                     self.unknown(Unknown { path, place: entry.place, meant })?;
                 }
                 Some(Known::Idle(reason)) => self.keys.idle.push(IgnoredKey { path, reason }),
+                Some(Known::Other(key)) if self.document.own(key).is_some() => {
+                    self.keys
+                        .idle
+                        .push(IgnoredKey { path, reason: "another name of a key that is given, too, and counts" });
+                }
+                // whoever reads the key looks at its value
+                Some(Known::Other(_)) => self.keys.n_used += 1,
                 Some(Known::Used(kind)) => {
                     if !node.is_null() && !kind.fits(node) {
-                        return Err(self.document.wrong(&path, node, kind.words()));
+                        let first = ITEM_KEYS.iter().find(|(p, _)| *p == path).and_then(|(_, keys)| keys.first());
+                        let begin = |key| format!("a list of sections, each of which begins with `- {key}:`");
+                        return Err(self.document.wrong(&path, node, &first.map_or(kind.words().into(), begin)));
                     }
                     self.keys.n_used += 1;
                     self.items(node, &path)?;
@@ -96,6 +105,18 @@ impl Walk<'_> {
 }
 
 impl Document {
+    /// One line per key without effect that asks for something.
+    pub(super) fn asked_in_vain(&self) -> Vec<String> {
+        let line = |&(path, idle): &(&str, &[&str])| {
+            let node = self.get(path)?;
+            let (Known::Idle(reason), words) = (find(path)?, node.words()) else { return None };
+            let word = node.as_text().unwrap_or(words.trim_matches('`')).trim().to_lowercase();
+            let place = self.source.show(node.place);
+            (!idle.contains(&word.as_str())).then(|| format!("{place}: `{path}` has no effect: {reason}"))
+        };
+        ASKING.iter().filter_map(line).collect()
+    }
+
     /// One line per unknown key, with its place.
     pub(super) fn unknown_keys(&self) -> Vec<String> {
         let line = |u: &Unknown| format!("{}: {}", self.source.show(u.place), u.message());

@@ -62,6 +62,9 @@ impl Document {
         if let Some(ready) = choice.ready.iter().find(|r| r.split('/').any(|spelling| spelling == word)) {
             return Ok(ready.rsplit('/').next());
         }
+        if path == "analysis_mode" && ["two_component", "heterodyne"].iter().any(|name| word.contains(name)) {
+            return Err(self.later(place, "the two-component model", "this version fits `static` and `laminar_flow`"));
+        }
         let words: Vec<&'static str> = choice.ready.iter().flat_map(|r| r.split('/')).collect();
         Err(self.no_such(path, value, place, &words))
     }

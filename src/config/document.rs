@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use super::keys::OTHER_NAMES;
 use super::node::{Node, Place, beginning};
+use super::parse::look_alike;
 use super::schema::{Kind, nearest_of};
 use super::source::Source;
 use crate::{ConfigProblem, Error, Result};
@@ -55,9 +57,26 @@ fn expanded(text: &str) -> std::result::Result<PathBuf, String> {
     Ok(PathBuf::from(folder))
 }
 
+/// What to say of text where something else belongs, if it is a number that was written too well.
+fn text_for_number(text: &str) -> Option<String> {
+    if let Some((_, words)) = look_alike(text) {
+        return Some(format!("; in it stands {words}"));
+    }
+    let text = text.trim();
+    let number = text.trim_end_matches(|c: char| !c.is_ascii_digit()).trim_end();
+    let has_unit = text.len() > number.len() && number.parse::<f64>().is_ok();
+    has_unit.then(|| "; write the number alone, without a unit".to_owned())
+}
+
 impl Document {
-    /// The node at a dotted path; `None` where there is none or it is `null`.
+    /// The node at a dotted path, or under another name of that key; `None` where there is none or it is `null`.
     pub(super) fn get(&self, path: &str) -> Option<&Node> {
+        let other = || OTHER_NAMES.iter().filter(|(_, key)| *key == path).find_map(|(name, _)| self.own(name));
+        self.own(path).or_else(other)
+    }
+
+    /// The node at a dotted path itself.
+    pub(super) fn own(&self, path: &str) -> Option<&Node> {
         path.split('.').try_fold(&self.root, |node, key| node.get(key)).filter(|node| !node.is_null())
     }
 
@@ -81,7 +100,8 @@ impl Document {
 
     /// The error for a value of the wrong kind.
     pub(super) fn wrong(&self, path: &str, node: &Node, expected: &str) -> Error {
-        self.error(node.place, format!("`{path}` must be {expected}, found {}", node.words()))
+        let hint = node.as_text().and_then(text_for_number).unwrap_or_default();
+        self.error(node.place, format!("`{path}` must be {expected}, found {}{hint}", node.words()))
     }
 
     /// The error for a required key that isn't there, with the misspelt one where there is a candidate.
@@ -155,6 +175,9 @@ impl Document {
     }
 
     pub(super) fn list(&self, path: &str) -> Result<Option<&[Node]>> {
+        if self.get(path).is_some_and(Node::is_empty_section) {
+            return Ok(None);
+        }
         Ok(self.read(path, Kind::List, Node::as_list)?.map(|s| s.value))
     }
 

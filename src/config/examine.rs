@@ -80,6 +80,12 @@ impl Search {
                 Ok(read) => return Ok(Some(read)),
                 Err(Error::Config(problem)) => {
                     let place = problem.place;
+                    let mode = self.document.get(MODE).map(|node| self.document.source.blame(node.place, "").place);
+                    if problem.later && mode == Some(place) {
+                        // the rest of the file is about a model that isn't there
+                        self.problems.push(problem);
+                        return Ok(None);
+                    }
                     // what goes on at the same place, and what is missing because it was wrong, follows from the first
                     let follows = match place {
                         Some(_) => self.problems.iter().any(|p| p.place == place),

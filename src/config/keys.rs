@@ -74,8 +74,8 @@ pub(super) const GROUPS: &[Group] = &[
     used("optimization.cmc.per_shard_mcmc", Kind::Number, "target_accept_prob"),
     used("optimization.mcmc", Kind::Whole, "max_tree_depth num_chains num_samples num_warmup"),
     used("optimization.mcmc", Kind::Number, "target_accept_prob"),
-    used("output", Kind::Text, "directory base_directory"),
-    used("output", Kind::Flag, "compress_hdf5 formats.hdf5 formats.json formats.csv formats.html"),
+    used("output", Kind::Text, "directory"),
+    used("output", Kind::Flag, "compress_hdf5 formats.hdf5 formats.json formats.csv formats.html formats.npz"),
     used("output", Kind::Whole, "compression_level max_npz_entries keep_previous"),
     used("parameter_space", Kind::List, "bounds"),
     used("performance", Kind::Any, "computation.cpu_threads"),
@@ -102,14 +102,23 @@ pub(super) const GROUPS: &[Group] = &[
     idle(
         "analysis_settings",
         "describes the model; `analysis_mode` chooses it",
-        "model_description.parameters model_description.physics model_description.type",
+        "model_description.parameters model_description.per_angle_scaling model_description.physics \
+         model_description.type",
     ),
     idle(
+        "analyzer_parameters",
+        "every frame from `start_frame` to `end_frame` is taken; `data_filtering.exclude_frames` leaves some out",
+        "frame_step",
+    ),
+    idle("analyzer_parameters", "`dt` is in seconds", "time_unit"),
+    idle(
         "experimental_data",
-        "the data file itself holds the angles and its layout",
-        "cache_compression cache_file_path cache_filename_template data_type phi_angles_file phi_angles_path",
+        "the data file itself holds the angles and its layout, and is read afresh",
+        "cache_compression cache_directory cache_file_path cache_filename_template data_type phi_angles_file \
+         phi_angles_path use_caching",
     ),
     idle("initial_parameters", "every parameter has one unit, which results name", "units"),
+    idle("initial_parameters", "no parameter follows another one", "tied_parameters"),
     idle(
         "logging",
         "the log goes to the terminal; `logging.level` and `-v` set how much",
@@ -145,19 +154,25 @@ pub(super) const GROUPS: &[Group] = &[
          validation.max_between_shard_kl validation.max_divergence_rate validation.max_parameter_cv \
          validation.max_per_shard_rhat validation.min_per_shard_ess validation.min_success_rate \
          validation.nlsq_prior_width_factor validation.require_nlsq_warmstart validation.strict_mode \
-         validation.use_nlsq_informed_priors",
+         validation.use_nlsq_informed_priors backend_config.backend_name backend_config.chain_method \
+         combination.combination_method nlsq.nlsq_prior_width_factor nlsq.use_nlsq_informed_priors \
+         nlsq.use_nlsq_warmstart per_angle.constant_scaling_threshold per_angle.per_angle_mode \
+         per_shard_mcmc.dense_mass per_shard_mcmc.init_strategy reparameterization.reparameterization_d_total \
+         reparameterization.reparameterization_log_gamma reparameterization.use_reparam sharding.sharding_strategy \
+         timeout.heartbeat_timeout timeout.per_shard_timeout validation.max_r_hat validation.min_bfmi \
+         validation.min_ess",
     ),
     idle(
         "optimization.mcmc",
         "chains begin around the fit, with its covariance as their metric",
         "backend dense_mass_matrix initial_values.percentile_fallback.contrast_high_pct \
          initial_values.percentile_fallback.contrast_low_pct initial_values.percentile_fallback.offset_pct \
-         progress_bar",
+         initial_values.phi progress_bar",
     ),
     idle(
         "optimization.nlsq.anti_degeneracy",
         "the solver needs no remedies against degeneracy: scaling is eliminated exactly, and what the data don't determine is named",
-        "enable fourier_auto_threshold gradient_monitoring.consecutive_triggers \
+        "enable execute_layers fourier_auto_threshold gradient_monitoring.consecutive_triggers \
          gradient_monitoring.enable gradient_monitoring.ratio_threshold gradient_monitoring.response \
          hierarchical.enable hierarchical.max_outer_iterations hierarchical.outer_tolerance \
          hierarchical.per_angle_max_iterations hierarchical.physical_max_iterations \
@@ -169,7 +184,7 @@ pub(super) const GROUPS: &[Group] = &[
     idle(
         "optimization.nlsq.cmaes",
         "the global search is of another kind; `enable` turns it on",
-        "auto_select data_chunk_size max_generations max_restarts memory_limit_gb normalization_epsilon \
+        "auto_select data_chunk_size max_generations max_restarts memory_limit_gb n_seeds normalization_epsilon \
          normalize popsize population_batch_size preset refine_with_nlsq refinement_ftol refinement_gtol \
          refinement_loss refinement_max_nfev refinement_workflow refinement_xtol restart_strategy \
          scale_threshold sigma sigma_warmstart tol_fun tol_x warmstart_auto_skip warmstart_skip_threshold",
@@ -203,8 +218,26 @@ pub(super) const GROUPS: &[Group] = &[
     idle(
         "optimization.nlsq",
         "the curvature of χ² at every point scales the steps and bounds them",
-        "trust_region_scale x_scale_map",
+        "nlsq_x_scale trust_region_scale x_scale x_scale_map",
     ),
+    idle(
+        "optimization.nlsq",
+        "the package heterodyne's solver; here one solver, without remedies and stages, does all",
+        "cmaes_anti_degeneracy cmaes_diagonal_filtering cmaes_max_iterations cmaes_population_size cmaes_sigma0 \
+         cmaes_tolfun cmaes_tolx cmaes_warmstart_auto_skip cmaes_warmstart_skip_threshold enable_anti_degeneracy \
+         enable_diagnostics enable_gradient_monitoring enable_hierarchical enable_recovery enable_stratified \
+         enable_streaming fourier_auto_threshold gradient_consecutive_triggers gradient_ratio_threshold \
+         group_variance_lambda hierarchical_inner_tolerance hierarchical_max_outer_iterations \
+         hierarchical_outer_tolerance hybrid_convergence_threshold hybrid_convergence_window hybrid_enable \
+         hybrid_lbfgs_memory hybrid_max_phases hybrid_method hybrid_normalization hybrid_warmup_fraction \
+         max_recovery_attempts method nlsq_memory_fallback_gb nlsq_memory_fraction nlsq_rescale_data nlsq_stability \
+         recovery.lambda_growth recovery.lr_decay recovery.max_retries recovery.perturb_scale \
+         recovery.trust_decay refine_top_k regularization_mode regularization_target_cv sampling_strategy \
+         screen_keep_fraction streaming_chunk_size target_chunk_size use_jac use_nlsq_library \
+         validation.chi2_fail_high validation.chi2_warn_high validation.chi2_warn_low validation.correlation_warn \
+         validation.max_relative_uncertainty",
+    ),
+    idle("optimization.angle_filtering", "`phi_filtering` chooses the angles", "enabled target_angle_ranges"),
     idle(
         "optimization.recovery",
         "the solver needs no retries",
@@ -219,6 +252,12 @@ pub(super) const GROUPS: &[Group] = &[
     ),
     idle("optimization.streaming", "memory doesn't depend on the size of batches", "adaptive_batching"),
     idle("output", "results go straight into `output.directory`", "create_subdirs timestamp_dirs"),
+    idle(
+        "output",
+        "results always hold the diagnostics; data, fit and residuals are in fitted_data.npz",
+        "formats.yaml include_diagnostics save_correlation save_residuals",
+    ),
+    idle("", "the parameters of the two-component model, which this version doesn't fit", "parameters"),
     idle("parameter_space", "`analysis_mode` chooses the model", "model priors"),
     idle(
         "performance",
@@ -260,6 +299,31 @@ pub(super) const GROUPS: &[Group] = &[
 
 /// The keys of a list's items, where the items are sections.
 pub(super) const ITEM_KEYS: &[(&str, &[&str])] = &[
-    ("parameter_space.bounds", &["name", "min", "max", "type", "prior_mu", "prior_sigma", "unit", "description"]),
+    (
+        "parameter_space.bounds",
+        &["name", "min", "max", "type", "prior_mu", "prior_sigma", "unit", "description", "log_space"],
+    ),
     ("phi_filtering.target_ranges", &["min_angle", "max_angle", "description"]),
+];
+
+/// Other names of keys that are read, and what they are called here. Where both stand in a file, ours counts.
+pub(super) const OTHER_NAMES: &[(&str, &str)] = &[
+    ("optimization.cmc.per_shard_mcmc.seed", "optimization.nuts.seed"),
+    ("optimization.nlsq.analysis_mode", "analysis_mode"),
+    ("optimization.nlsq.constant_scaling_threshold", "optimization.nlsq.anti_degeneracy.constant_scaling_threshold"),
+    ("optimization.nlsq.enable_cmaes", "optimization.nlsq.cmaes.enable"),
+    ("optimization.nlsq.fourier_order", "optimization.nlsq.anti_degeneracy.fourier_order"),
+    ("optimization.nlsq.multistart", "optimization.nlsq.multi_start.enable"),
+    ("optimization.nlsq.multistart_n", "optimization.nlsq.multi_start.n_starts"),
+    ("optimization.nlsq.per_angle_mode", "optimization.nlsq.anti_degeneracy.per_angle_mode"),
+    ("output.base_directory", "output.directory"),
+    ("output.output_dir", "output.directory"),
+];
+
+/// Keys without effect that ask for something unless they hold one of these words: then a warning says that they have none.
+pub(super) const ASKING: &[(&str, &[&str])] = &[
+    ("analyzer_parameters.frame_step", &["1"]),
+    ("analyzer_parameters.time_unit", &["s", "sec", "second", "seconds"]),
+    ("optimization.angle_filtering.enabled", &["false"]),
+    ("parameters", &[]),
 ];

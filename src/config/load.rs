@@ -60,6 +60,7 @@ pub(super) fn typed(document: &Document) -> Result<Config> {
     let mode = mode(document)?;
     let (parameters, mut warnings) = parameters::space(document, mode)?;
     warnings.extend(read_otherwise(&document.source, &document.root));
+    warnings.extend(document.asked_in_vain());
     let (plotting, about_pictures) = plotting::plotting(document)?;
     warnings.extend(about_pictures);
     warnings.extend(selection::idle_ranges(document)?);
@@ -214,7 +215,9 @@ fn threads(document: &Document) -> Result<Option<usize>> {
 }
 
 fn output(document: &Document) -> Result<OutputConfig> {
-    let directory = document.path("output.directory")?.or(document.path("output.base_directory")?);
+    let directory = document.path("output.directory")?;
+    let npz_entries =
+        document.whole("output.max_npz_entries", 0, i64::MAX)?.map_or(NPZ_ENTRIES, |spot| spot.value as u64);
     let level = document.whole("output.compression_level", 0, 9)?.map_or(COMPRESSION, |spot| spot.value as u8);
     Ok(OutputConfig {
         directory: directory.map_or_else(|| PathBuf::from(RESULTS), |spot| spot.value),
@@ -222,9 +225,7 @@ fn output(document: &Document) -> Result<OutputConfig> {
         json: document.flag("output.formats.json", true)?,
         csv: document.flag("output.formats.csv", false)?,
         html: document.flag("output.formats.html", true)?,
-        max_npz_entries: document
-            .whole("output.max_npz_entries", 0, i64::MAX)?
-            .map_or(NPZ_ENTRIES, |spot| spot.value as u64),
+        max_npz_entries: if document.flag("output.formats.npz", true)? { npz_entries } else { 0 },
         keep_previous: document
             .whole("output.keep_previous", 0, i64::MAX)?
             .map_or(KEEP_PREVIOUS, |spot| spot.value as usize),

@@ -50,7 +50,7 @@ use crate::model::{AnalysisMode, ParameterSpace, ScalingMode, ShearConvention};
 pub enum TimeOrigin {
     /// At the first selected frame.
     Selection,
-    /// At frame 1 of the file.
+    /// At frame 1 of the measurement: of the file, or of the detector where the file says how much later the correlator began.
     Acquisition,
 }
 

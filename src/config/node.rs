@@ -91,6 +91,11 @@ impl Node {
         }
     }
 
+    /// Whether the value is `{}`, which stands for nothing where a list belongs.
+    pub(super) fn is_empty_section(&self) -> bool {
+        matches!(&self.value, Value::Section(entries) if entries.is_empty())
+    }
+
     pub(super) fn as_list(&self) -> Option<&[Node]> {
         match &self.value {
             Value::List(items) => Some(items),

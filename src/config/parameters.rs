@@ -13,6 +13,7 @@ const NAMES: &str = "initial_parameters.parameter_names";
 const VALUES: &str = "initial_parameters.values";
 const ACTIVE: &str = "initial_parameters.active_parameters";
 const FIXED: &str = "initial_parameters.fixed_parameters";
+const TIED: &str = "initial_parameters.tied_parameters";
 
 /// What a parameter's name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +64,13 @@ struct Reader<'a> {
 /// the bounds, nothing left to fit.
 pub(super) fn space(document: &Document, mode: AnalysisMode) -> Result<(ParameterSpace, Vec<String>)> {
     let samples = sampling::method(document)?.samples();
+    if let Some(node) = document.get(TIED).filter(|node| !node.is_empty_section()) {
+        return Err(document.later(
+            node.place,
+            format!("`{TIED}`"),
+            "fix parameters by `fixed_parameters`, or fit each",
+        ));
+    }
     let mut reader = Reader { document, mode, samples, warnings: Vec::new() };
     let mut space = ParameterSpace::for_mode(mode);
     reader.bounds(&mut space)?;
@@ -185,7 +193,7 @@ impl Reader<'_> {
         // contrast stands for a name that was wrong: its value is skipped
         let named = |node: &Node| if node.is_reported() { Ok(Named::Contrast) } else { self.named_node(NAMES, node) };
         let named = names.unwrap_or_default().iter().map(named).collect::<Result<Vec<_>>>()?;
-        let Some(node) = document.get(VALUES) else { return Ok(None) };
+        let Some(node) = document.get(VALUES).filter(|node| !node.is_empty_section()) else { return Ok(None) };
         let mut start = vec![None; self.mode.n_physical()];
         let mut wrong_name = names.is_some_and(|names| names.iter().any(Node::is_reported));
         match &node.value {

@@ -27,7 +27,7 @@ const LONGEST_KEY: usize = 200;
 
 /// Reads a whole file; it must hold a section.
 pub(super) fn parse(source: &Source) -> Result<Node> {
-    let root = read(source.text()).map_err(|(place, message)| match slip(source.text(), place) {
+    let root = read(source.text()).map_err(|(place, message)| match slip(source.text(), place, &message) {
         Some((slip, words)) => source.problem(slip, format!("{words} ({message})")),
         None => match place {
             Some(place) => source.problem(place, message),
@@ -107,11 +107,19 @@ const LOOK_ALIKE: [(char, &str, &str); 12] = [
     ('\u{201d}', "a curly quotation mark", "a straight one"),
 ];
 
+/// The first character that looks like another one which is meant: its position and what to say of it.
+pub(super) fn look_alike(text: &str) -> Option<(usize, String)> {
+    text.chars().enumerate().find_map(|(column, c)| {
+        let (_, name, meant) = LOOK_ALIKE.iter().find(|(other, ..)| *other == c)?;
+        Some((column, format!("{name} (U+{:04X}), which looks like {meant}: type {meant} instead", c as u32)))
+    })
+}
+
 /// Lines, from the one behind the place on backwards, in which the slip may be.
 const SEEN: usize = 3;
 
 /// What a person probably did wrong, at or before the place where the parser gave up: it sees a slip only in what follows.
-fn slip(text: &str, place: Option<Place>) -> Option<(Place, String)> {
+fn slip(text: &str, place: Option<Place>, message: &str) -> Option<(Place, String)> {
     let Some(Place::File(last, _)) = place else { return None };
     // a tab is found before its line is
     let lines = text.lines().enumerate().take(last as usize + 1);
@@ -119,19 +127,19 @@ fn slip(text: &str, place: Option<Place>) -> Option<(Place, String)> {
     let lines: Vec<(usize, &str)> = lines.map(|(n, line)| (n + 1, line.split(" #").next().unwrap_or(""))).collect();
     let at = |line: usize, column: usize| Place::File(line as u32, column as u32 + 1);
     for &(number, line) in lines.iter().filter(|(_, line)| !line.trim_start().starts_with('#')) {
-        let found = line.chars().enumerate().find_map(|(column, c)| {
-            LOOK_ALIKE.iter().find(|(other, ..)| *other == c).map(|(_, name, meant)| (column, c, name, meant))
-        });
-        if let Some((column, c, name, meant)) = found {
-            let words =
-                format!("here stands {name} (U+{:04X}), which looks like {meant}: type {meant} instead", c as u32);
-            return Some((at(number, column), words));
+        if let Some((column, words)) = look_alike(line) {
+            return Some((at(number, column), format!("here stands {words}")));
         }
     }
     for &(number, line) in lines.iter().rev().filter(|(_, line)| !line.trim().is_empty()).take(SEEN) {
         let indent = line.len() - line.trim_start().len();
         if line[..indent].contains('\t') {
             return Some((at(number, 0), "a tab begins this line: YAML wants blanks".into()));
+        }
+        if message.contains("escape") && line.contains('\\') {
+            let column = line.chars().position(|c| c == '\\').unwrap_or(0);
+            let words = "a backslash between double quotes begins an escape: write single quotes, or / in paths";
+            return Some((at(number, column), words.into()));
         }
         let key = line[indent..].find(|c: char| !(c.is_alphanumeric() || "_-.".contains(c))).unwrap_or(0);
         let rest = &line[indent + key..];
@@ -330,6 +338,7 @@ mod tests {
             ("a: *nope", "c.yaml:1:4: not valid YAML: alias references unknown anchor"),
             ("a: b: c", "c.yaml:1:5: not valid YAML"),
             ("- 1\n- 2", "c.yaml:1:1: expected `key: value` lines, found a list of 2"),
+            ("a: \"D:\\data\\x.hdf\"", "c.yaml:1:7: a backslash between double quotes begins an escape"),
             ("just text", "c.yaml:1:1: expected `key: value` lines"),
         ] {
             assert!(error(text).starts_with(expected), "{text:?}: {}", error(text));

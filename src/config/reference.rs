@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::choices::words;
-use super::keys::GROUPS;
+use super::keys::{GROUPS, OTHER_NAMES};
 #[cfg(test)]
 use super::schema::keys;
 use super::schema::{Kind, Known, find};
@@ -73,7 +73,7 @@ const SECTIONS: &[(&str, &[Entry])] = &[
             entry(
                 "analyzer_parameters.time_origin",
                 "selection",
-                "t = 0 at the first selected frame, or (`acquisition`) at frame 1 of the file",
+                "t = 0 at the first selected frame, or (`acquisition`) at frame 1 of the file, or where the detector began, if the file says so",
             ),
             entry(
                 "analyzer_parameters.scattering.wavevector_q",
@@ -277,7 +277,6 @@ const SECTIONS: &[(&str, &[Entry])] = &[
                 "./homodyne_results",
                 "folder of results, from the working directory; `--output-dir` overrides it",
             ),
-            entry("output.base_directory", "null", "the same, where `directory` isn't given"),
             entry(
                 "output.formats.json",
                 "true",
@@ -286,6 +285,7 @@ const SECTIONS: &[(&str, &[Entry])] = &[
             entry("output.formats.hdf5", "true", "write result.h5"),
             entry("output.formats.html", "true", "write report.html"),
             entry("output.formats.csv", "false", "write parameters.csv and per_angle.csv"),
+            entry("output.formats.npz", "true", "write fitted_data.npz"),
             entry(
                 "output.max_npz_entries",
                 "2000000",
@@ -376,10 +376,17 @@ examines one. `null` stands for the default everywhere. The command line wins ov
 the file over the environment.
 ";
 
+const OTHERS: &str = "\
+## Other names
+
+Files of the Python packages `homodyne`, `xpcsjax` and `heterodyne` may call keys by other names. Where both stand in a file, the
+name above counts.
+";
+
 const IDLE: &str = "\
 ## Keys without effect
 
-Files of the Python package `homodyne` may hold these keys, too; they are accepted. `config check -v` names those of a file.
+Files of these packages may hold these keys, too; they are accepted. `config check -v` names those of a file.
 ";
 
 /// The reference as Markdown.
@@ -403,6 +410,10 @@ pub fn reference() -> String {
             };
             let _ = writeln!(text, "| `{path}` | `{default}` | {meaning}{values} |");
         }
+    }
+    let _ = write!(text, "\n{OTHERS}\n| name | key |\n| --- | --- |\n");
+    for (name, key) in OTHER_NAMES {
+        let _ = writeln!(text, "| `{name}` | `{key}` |");
     }
     let _ = write!(text, "\n{IDLE}\n| section | keys | why |\n| --- | --- | --- |\n");
     for group in GROUPS {

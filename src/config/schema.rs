@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use super::keys::GROUPS;
+use super::keys::{GROUPS, OTHER_NAMES};
 use super::node::Node;
 
 /// What a value must be. `null` always stands for the default.
@@ -43,7 +43,7 @@ impl Kind {
             Self::Whole => node.as_whole().is_some(),
             Self::Number => node.as_number().is_some(),
             Self::Text => node.as_text().is_some(),
-            Self::List => node.as_list().is_some(),
+            Self::List => node.as_list().is_some() || node.is_empty_section(),
             Self::Any => true,
         }
     }
@@ -56,6 +56,8 @@ pub(super) enum Known {
     Used(Kind),
     /// Accepted with any value and without effect, for the reason.
     Idle(&'static str),
+    /// Another name of the key.
+    Other(&'static str),
     /// A section; whether anything inside it is read.
     Section {
         /// Whether any key inside is read.
@@ -65,22 +67,29 @@ pub(super) enum Known {
 
 static TABLE: LazyLock<BTreeMap<String, Known>> = LazyLock::new(|| {
     let join = |prefix: &str, key: &str| if prefix.is_empty() { key.to_string() } else { format!("{prefix}.{key}") };
-    GROUPS.iter().flat_map(|g| g.keys.split_whitespace().map(move |k| (join(g.prefix, k), g.known))).collect()
+    let others = OTHER_NAMES.iter().map(|&(path, key)| (path.to_string(), Known::Other(key)));
+    GROUPS
+        .iter()
+        .flat_map(|g| g.keys.split_whitespace().map(move |k| (join(g.prefix, k), g.known)))
+        .chain(others)
+        .collect()
 });
 
 static SECTIONS: LazyLock<BTreeMap<String, bool>> = LazyLock::new(|| {
     let mut sections = BTreeMap::new();
     for (path, known) in TABLE.iter() {
         for (dot, _) in path.match_indices('.') {
-            *sections.entry(path[..dot].to_string()).or_insert(false) |= matches!(known, Known::Used(_));
+            *sections.entry(path[..dot].to_string()).or_insert(false) |=
+                matches!(known, Known::Used(_) | Known::Other(_));
         }
     }
     sections
 });
 
-/// All keys and sections in small letters, with their paths, in order.
+/// All keys and sections by the names of this program, in small letters, with their paths, in order.
 static PATHS: LazyLock<Vec<(String, &'static str)>> = LazyLock::new(|| {
-    let mut paths: Vec<_> = TABLE.keys().chain(SECTIONS.keys()).map(|p| (p.to_lowercase(), p.as_str())).collect();
+    let ours = TABLE.iter().filter(|(_, known)| !matches!(known, Known::Other(_))).map(|(path, _)| path);
+    let mut paths: Vec<_> = ours.chain(SECTIONS.keys()).map(|p| (p.to_lowercase(), p.as_str())).collect();
     paths.sort_by_key(|&(_, path)| path);
     paths
 });
@@ -158,7 +167,8 @@ mod tests {
     #[test]
     fn no_key_is_listed_twice_or_inside_another() {
         let listed = GROUPS.iter().map(|g| g.keys.split_whitespace().count()).sum::<usize>();
-        assert_eq!(listed, TABLE.len());
+        assert_eq!(listed + OTHER_NAMES.len(), TABLE.len());
+        assert!(OTHER_NAMES.iter().all(|(_, key)| matches!(find(key), Some(Known::Used(_)))));
         for section in SECTIONS.keys() {
             assert!(!TABLE.contains_key(section), "{section} is both a key and a section");
         }
@@ -183,7 +193,7 @@ mod tests {
             ("dt", "analyzer_parameters.dt"),
             ("analyzer_parameters.wavevector_q", "analyzer_parameters.scattering.wavevector_q"),
             ("optimization.max_iterations", "optimization.nlsq.max_iterations"),
-            ("optimization.nlsq.multistart", "optimization.nlsq.multi_start"),
+            ("optimization.nlsq.multistar", "optimization.nlsq.multi_start"),
             ("output.formats.jsn", "output.formats.json"),
         ] {
             assert_eq!(nearest(typed), Some(meant), "{typed}");

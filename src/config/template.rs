@@ -284,11 +284,11 @@ impl Text {
         let plot = PlotConfig::default();
         if full {
             self.lines(&[
-                ("  # base_directory: ./results", "the same, where `directory` isn't given"),
                 ("  formats:", ""),
                 ("    json: true", "parameters.json and its companions"),
                 ("    hdf5: true", "result.h5"),
                 ("    html: true", "report.html"),
+                ("    npz: true", "fitted_data.npz"),
                 ("    csv: false", "parameters.csv, per_angle.csv"),
                 (&format!("  max_npz_entries: {NPZ_ENTRIES}"), "up to these matrix entries fitted_data.npz is written"),
                 (&format!("  keep_previous: {KEEP_PREVIOUS}"), "results of earlier runs that stay, under previous/"),

@@ -16,8 +16,9 @@ use super::esrf_id02::dimensions;
 use super::hdf::Source;
 use super::rings::short;
 use super::squares::{rounding, unreadable};
+use super::storage::{self, Side};
 use super::units::Quantity;
-use super::{MatrixReader, TwoTime};
+use super::{MatrixReader, TwoTime, blank};
 use crate::Result;
 
 /// How far a time may be from a frame's, in frames: times are stored as float32 too.
@@ -29,6 +30,8 @@ pub(super) struct Aged {
     path: String,
     dataset: hdf5::Dataset,
     n_matrices: usize,
+    /// Whether the dataset has a dimension for q.
+    is_stack: bool,
     /// Twice the age in frames, t1 + t2; `None` for places that the file leaves empty.
     ages: Vec<Option<usize>>,
     /// Lag in frames, t2 − t1.
@@ -50,6 +53,7 @@ impl Aged {
         let [n_matrices, n_ages, _] = dimensions(source, path, ages.len(), lags.len())?;
         source.check_length(path, n_matrices)?;
         let dataset = source.float_dataset(path)?;
+        let is_stack = dataset.ndim() > 2;
         let Some(dt) = step(&lags) else {
             return Err(source.error(lag, "expected lags that rise in steps of a frame, found none above 0"));
         };
@@ -80,6 +84,7 @@ impl Aged {
             path: path.to_owned(),
             dataset,
             n_matrices,
+            is_stack,
             ages,
             lags,
             n_frames,
@@ -104,8 +109,18 @@ impl Aged {
             row[..=i].fill(0.0);
             row[i + 1..].fill(f32::NAN);
         }
-        let part = |ages: Range<usize>| Hyperslab::from((k, ages, ..));
-        read_rows::<f64>(&self.dataset, 1, 0..self.ages.len(), self.lags.len(), part, |a, values| {
+        let part = |ages: Range<usize>| match self.is_stack {
+            true => Hyperslab::from((k, ages, ..)),
+            false => Hyperslab::from((ages, ..)),
+        };
+        let index = self.is_stack.then_some(k);
+        let (ages, lags) = (0..self.ages.len(), 0..self.lags.len());
+        storage::note(&self.dataset, &Side::of_stack(index), &ages, &lags, into)?;
+        let unwritten = std::mem::take(&mut into.unwritten);
+        let is_unwritten =
+            |a: usize, l: usize| unwritten.iter().any(|(ages, lags)| ages.contains(&a) && lags.contains(&l));
+        let mut never = Vec::new();
+        read_rows::<f64>(&self.dataset, usize::from(self.is_stack), ages, lags.end, part, |a, values| {
             for (l, &value) in values.iter().enumerate() {
                 let pair = match (self.ages[a], self.lags[l]) {
                     (Some(sum), Some(lag)) if sum >= lag && (sum - lag).is_multiple_of(2) => {
@@ -114,15 +129,23 @@ impl Aged {
                     _ => None,
                 };
                 match pair {
+                    Some((i, j)) if frames.contains(&i) && frames.contains(&j) && is_unwritten(a, l) => {
+                        // the diagonal takes no part
+                        never.extend((i < j).then_some((i - frames.start, j - frames.start)));
+                    }
                     Some((i, j)) if frames.contains(&i) && frames.contains(&j) => {
                         into.values[(i - frames.start) * n + j - frames.start] = narrow(value);
                     }
-                    None if value.is_finite() && value != 0.0 => return Err(self.between(a, l, value)),
+                    None if value.is_finite() && value != 0.0 && !is_unwritten(a, l) => {
+                        return Err(self.between(a, l, value));
+                    }
                     _ => {}
                 }
             }
             Ok(())
-        })
+        })?;
+        into.blanks.extend((!never.is_empty()).then(|| blank::spanned(&never)));
+        Ok(())
     }
 
     /// What is wrong with a value that belongs to no pair of frames.

@@ -5,7 +5,7 @@
 //! ring is what lies within a tolerance.
 
 use super::Slot;
-use super::aps_u::frame_spacing;
+use super::aps_u::{frame_spacing, skipped};
 use super::hdf::Source;
 use super::selection::{Found, Rings};
 use super::squares::Squares;
@@ -27,6 +27,8 @@ const PERIODS: [&str; 2] =
 /// Every so many frames was taken, and so many were averaged.
 const STRIDES: [&str; 2] = ["/xpcs/stride_frames", "/xpcs/stride_frame"];
 const AVERAGES: [&str; 2] = ["/xpcs/avg_frames", "/xpcs/avg_frame"];
+/// First frame of the detector that was correlated, from 1.
+const BEGIN: &str = "/xpcs/data_begin_todo";
 const GROUP_KEY: &str = "experimental_data.exchange_key";
 /// Names that are listed where there is no matrix.
 const MAX_NAMED: usize = 5;
@@ -114,6 +116,8 @@ pub(super) fn find_named(source: Source, exchange_key: Option<&str>, naming: Nam
     }
     notes.extend(squares.rounding());
     let dt = frame_spacing(source, &mut notes, &mut warnings);
+    let per_frame = [STRIDES, AVERAGES].iter().filter_map(|paths| first_positive(source, paths)).product();
+    let skipped = skipped(source, (BEGIN, 1.0), per_frame, &mut notes);
     Ok(Found {
         slots,
         rings: Rings::PerBin,
@@ -122,6 +126,7 @@ pub(super) fn find_named(source: Source, exchange_key: Option<&str>, naming: Nam
         dt,
         likely_dt: likely_spacing(source, &mut notes),
         bad_frames: Vec::new(),
+        skipped,
         gap: None,
         notes,
         warnings,
@@ -132,13 +137,17 @@ pub(super) fn find_named(source: Source, exchange_key: Option<&str>, naming: Nam
 /// Time between frames, s, as it follows from the detector's and from what the correlator made of its frames; nothing where the
 /// file doesn't hold the former as a positive number.
 fn likely_spacing(source: Source, notes: &mut Vec<String>) -> Option<(f64, String)> {
-    let number = |path: &str| source.number(path).ok().flatten().filter(|n| n.is_finite() && *n > 0.0);
-    let first = |paths: &[&str]| paths.iter().find_map(|path| number(path));
+    let first = |paths: &[&str]| first_positive(source, paths);
     let period = PERIODS.iter().find_map(|path| source.seconds(path, notes).ok().flatten().map(|time| (time, path)));
     let (period, path) = period.filter(|(time, _)| time.is_finite() && *time > 0.0)?;
     let (stride, average) = (first(&STRIDES).unwrap_or(1.0), first(&AVERAGES).unwrap_or(1.0));
     let text = format!("{path} {period} s × stride_frames {stride} × avg_frames {average}");
     Some((period * stride * average, text))
+}
+
+/// The first of some numbers that is there and positive.
+fn first_positive(source: Source, paths: &[&str]) -> Option<f64> {
+    paths.iter().find_map(|path| source.number(path).ok().flatten().filter(|n| n.is_finite() && *n > 0.0))
 }
 
 /// The group of the results as an absolute path, and where that came from.

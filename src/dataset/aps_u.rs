@@ -6,6 +6,7 @@
 
 use super::Slot;
 use super::hdf::Source;
+use super::rings::short;
 use super::selection::{Found, Rings, Spacing};
 use super::squares::Squares;
 use super::units::Quantity;
@@ -23,6 +24,8 @@ const MAP_UNITS: &str = "/xpcs/qmap/map_units";
 const FRAME_TIME: &str = "/entry/instrument/detector_1/frame_time";
 const STRIDE: &str = "/xpcs/twotime/config/stride_frame";
 const AVERAGE: &str = "/xpcs/twotime/config/avg_frame";
+/// First frame of the detector that was correlated, from 0.
+const BEGIN: &str = "/xpcs/twotime/config/begin_frame";
 
 const Q_NAMES: [&str; 5] = ["q", "|q|", "q_map", "qmap", "wavevector"];
 const PHI_NAMES: [&str; 8] = ["phi", "φ", "ϕ", "phi_map", "phimap", "azimuth", "azimuthal", "azimuthal_angle"];
@@ -54,6 +57,8 @@ pub(super) fn find(source: Source) -> Result<Found> {
         ));
     }
     let dt = frame_spacing(source, &mut notes, &mut warnings);
+    let per_frame = [STRIDE, AVERAGE].iter().filter_map(|path| source.number(path).ok().flatten()).product();
+    let skipped = skipped(source, (BEGIN, 0.0), per_frame, &mut notes);
     Ok(Found {
         slots,
         rings: Rings::Map(map.q),
@@ -62,6 +67,7 @@ pub(super) fn find(source: Source) -> Result<Found> {
         dt,
         likely_dt: None,
         bad_frames: Vec::new(),
+        skipped,
         gap: None,
         notes,
         warnings,
@@ -213,6 +219,25 @@ pub(super) fn frame_spacing(source: Source, notes: &mut Vec<String>, warnings: &
     }
     let derivation = format!("file: frame_time {frame_time} s × stride_frame {stride} × avg_frame {average}");
     Ok(Some((dt, derivation)))
+}
+
+/// Frames of the file that would lie before its first, where the correlator began later than the detector: `begin` is where the
+/// file says with which frame, and the number of the first there is; `per_frame` frames of the detector make one of the file.
+pub(super) fn skipped(source: Source, begin: (&str, f64), per_frame: f64, notes: &mut Vec<String>) -> usize {
+    /// Beyond, the number can't be meant.
+    const MOST: f64 = 1e9;
+    let (path, first) = begin;
+    let said = source.number(path).ok().flatten().filter(|at| at.fract() == 0.0 && (first..MOST).contains(at));
+    let frames = said.map_or(0.0, |at| (at - first) / per_frame);
+    if !(frames > 0.0 && frames < MOST) {
+        return 0;
+    }
+    notes.push(format!(
+        "the correlator began {} frames of c2 after the detector ({path} {}): t in `time_origin: acquisition` counts from there",
+        short(frames),
+        said.unwrap_or_default()
+    ));
+    frames.round() as usize
 }
 
 #[cfg(test)]

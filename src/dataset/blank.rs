@@ -18,6 +18,8 @@ pub struct Blank {
     pub t2: Range<usize>,
     /// Pairs of fitted frames among them.
     pub pairs: u64,
+    /// The one of several matrices that a mean is taken of, from 1; `None` where the matrix itself lacks them.
+    pub train: Option<usize>,
 }
 
 impl Blank {
@@ -27,8 +29,12 @@ impl Blank {
             1 => format!("frame {}", of.start + first),
             _ => format!("frames {} to {}", of.start + first, of.end + first - 1),
         };
+        let (of_train, so) = match self.train {
+            Some(train) => (format!("train {train}: "), "have no part in the mean"),
+            None => (String::new(), "count as missing"),
+        };
         format!(
-            "{} pairs of {} with {} were never filled (zeros, or no storage in the file) and count as missing",
+            "{of_train}{} pairs of {} with {} were never filled (zeros, or no storage in the file) and {so}",
             self.pairs,
             frames(&self.t1),
             frames(&self.t2)
@@ -76,14 +82,15 @@ impl Bits {
     }
 }
 
-/// Makes NaN of what was never filled in an upper triangle, in which dead frames are NaN already. `unwritten` are rectangles of the
-/// matrix, rows and columns, that the file holds no storage for.
-pub(super) fn find(m: &mut TwoTime, unwritten: &[(Range<usize>, Range<usize>)]) -> Vec<Blank> {
-    let n = m.n;
+/// Makes NaN of what was never filled in an upper triangle, in which dead frames are NaN already. The matrix knows the rectangles,
+/// rows and columns, that the file holds no storage for, and what stands where nothing was written: that is as good as zero here.
+pub(super) fn find(m: &mut TwoTime) -> Vec<Blank> {
+    let (n, unwritten, fill) = (m.n, std::mem::take(&mut m.unwritten), m.fill);
     // of the other half nothing is wanted, and many files hold no storage for it
     let above = |(rows, columns): &&(Range<usize>, Range<usize>)| columns.end > rows.start + 1;
     let unwritten: Vec<_> = unwritten.iter().filter(above).collect();
-    let zeros: u64 = (0..n).map(|i| m.row_after(i).iter().map(|v| u64::from(*v == 0.0)).sum::<u64>()).sum();
+    let zeros: u64 =
+        (0..n).map(|i| m.row_after(i).iter().map(|v| u64::from(*v == 0.0 || *v == fill)).sum::<u64>()).sum();
     if zeros < FEWEST && unwritten.is_empty() {
         return Vec::new();
     }
@@ -137,7 +144,7 @@ fn is_block(part: &[(usize, usize)], pairs: f64) -> bool {
 /// Marks the pairs of squares that hold nothing but zeros; below the diagonal a square has room for anything.
 fn mark_squares(m: &TwoTime, solid: &mut Bits) {
     let n = m.n;
-    let is_zero = |i: usize, j: usize| j <= i || m.values[i * n + j] == 0.0;
+    let is_zero = |i: usize, j: usize| j <= i || [0.0, m.fill].contains(&m.values[i * n + j]);
     for i in 0..(n + 1).saturating_sub(SQUARE) {
         for j in (i + 1).saturating_sub(SQUARE - 2)..(n + 1).saturating_sub(SQUARE) {
             let square = || (i..i + SQUARE).flat_map(|i| (j..j + SQUARE).map(move |j| (i, j)));
@@ -174,15 +181,15 @@ fn empty(m: &mut TwoTime, part: &[(usize, usize)]) -> Blank {
     spanned(part)
 }
 
-/// The frames that pairs span.
-fn spanned(part: &[(usize, usize)]) -> Blank {
+/// The frames that pairs span, of which there is at least one.
+pub(super) fn spanned(part: &[(usize, usize)]) -> Blank {
     let range = |of: fn(&(usize, usize)) -> usize| {
         let least = part.iter().map(of).min().unwrap_or(0);
         least..part.iter().map(of).max().unwrap_or(0) + 1
     };
     // frame 0 takes no part in a fit
     let pairs = part.iter().filter(|(i, _)| *i > 0).count() as u64;
-    Blank { t1: range(|pair| pair.0), t2: range(|pair| pair.1), pairs }
+    Blank { t1: range(|pair| pair.0), t2: range(|pair| pair.1), pairs, train: None }
 }
 
 #[cfg(test)]
@@ -213,11 +220,22 @@ mod tests {
             (|i, _| (20..24).contains(&i), 20..24, 21..100, 79 + 78 + 77 + 76),
         ] {
             let mut m = matrix(zero);
-            let found = find(&mut m, &[]);
-            assert_eq!(found, [Blank { t1, t2, pairs }]);
+            let found = find(&mut m);
+            assert_eq!(found, [Blank { t1, t2, pairs, train: None }]);
             assert_eq!(missing(&m) as u64, pairs);
         }
-        assert_eq!(find(&mut matrix(|_, _| false), &[]), []);
+        assert_eq!(find(&mut matrix(|_, _| false)), []);
+    }
+
+    #[test]
+    fn what_reads_as_the_fill_value_is_blank_where_it_is_a_block() {
+        let mut m = matrix(|i, j| (10..30).contains(&i) && (60..65).contains(&j));
+        m.values.iter_mut().filter(|v| **v == 0.0).for_each(|v| *v = -1.0);
+        m.values[2 * N + 5] = -1.0;
+        assert_eq!(find(&mut m), []);
+        m.fill = -1.0;
+        assert_eq!(find(&mut m), [Blank { t1: 10..30, t2: 60..65, pairs: 100, train: None }]);
+        assert_eq!(m.at(2, 5), -1.0, "one alone is a value");
     }
 
     #[test]
@@ -227,13 +245,13 @@ mod tests {
             for part in [0.01, 0.1, 0.33, 0.45, 0.7, 0.95] {
                 let zeros: Vec<bool> = (0..N * N).map(|_| random.random_bool(part)).collect();
                 let mut m = matrix(|i, j| zeros[i * N + j]);
-                assert_eq!(find(&mut m, &[]), [], "{part} of zeros, seed {seed}");
+                assert_eq!(find(&mut m), [], "{part} of zeros, seed {seed}");
                 assert_eq!(missing(&m), 0);
             }
             // and beside them a block is found
             let zeros: Vec<bool> = (0..N * N).map(|_| random.random_bool(0.33)).collect();
             let mut m = matrix(|i, j| zeros[i * N + j] || ((40..60).contains(&i) && (70..90).contains(&j)));
-            let found = find(&mut m, &[]);
+            let found = find(&mut m);
             assert_eq!(found.len(), 1, "{found:?}");
             assert!((400..440).contains(&found[0].pairs), "{found:?}");
         }
@@ -242,9 +260,12 @@ mod tests {
     #[test]
     fn what_has_no_storage_is_missing_however_small() {
         let mut m = matrix(|i, j| (i, j) == (7, 20));
-        assert_eq!(find(&mut m, &[(7..8, 20..21)]), [Blank { t1: 7..8, t2: 20..21, pairs: 1 }]);
+        m.unwritten = vec![(7..8, 20..21)];
+        assert_eq!(find(&mut m), [Blank { t1: 7..8, t2: 20..21, pairs: 1, train: None }]);
         assert!(m.at(7, 20).is_nan());
         // the other half means nothing
-        assert_eq!(find(&mut matrix(|_, _| false), &[(60..80, 0..50)]), []);
+        let mut m = matrix(|_, _| false);
+        m.unwritten = vec![(60..80, 0..50)];
+        assert_eq!(find(&mut m), []);
     }
 }

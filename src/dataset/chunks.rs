@@ -16,14 +16,14 @@ use std::ops::Range;
 
 use hdf5::dataset::ChunkOpts;
 use hdf5::plist::dataset_create::Layout;
-use hdf5_sys::h5::{HADDR_UNDEF, herr_t, hsize_t};
-use hdf5_sys::h5d::{H5Dget_chunk_info_by_coord, H5Dread_chunk1};
-use hdf5_sys::h5i::hid_t;
+use hdf5_sys::h5::hsize_t;
+use hdf5_sys::h5d::H5Dread_chunk1;
 use hdf5_sys::h5p::H5P_DEFAULT;
 use rayon::prelude::*;
 
 use super::TwoTime;
 use super::filters::{Pipeline, Scratch};
+use super::storage::stored_size;
 use crate::error::hdf5_reason as reason;
 
 /// Bytes of stored chunks that are read before they are unpacked.
@@ -34,15 +34,6 @@ const MAX_CHUNK: usize = u32::MAX as usize;
 /// Chunks of a dataset without filters from which on the library reads: finding one of them by `H5Dget_chunk_info_by_coord`
 /// takes as long as the index is.
 const MOST_PLAIN: usize = 1024;
-/// What HDF5 says, of all versions, where a chunk was never written.
-const NOT_WRITTEN: &str = "chunk storage is not allocated";
-
-unsafe extern "C" {
-    /// Stored bytes of a chunk, found by its place in the index; not among the bindings. Where a dataset has no filters it is
-    /// the size that the chunk should have, whatever the index says.
-    fn H5Dget_chunk_storage_size(dataset: hid_t, origin: *const hsize_t, bytes: *mut hsize_t) -> herr_t;
-}
-
 /// How the file stores a value, in this machine's byte order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Value {
@@ -162,16 +153,14 @@ impl<'a> Chunked<'a> {
         Some(Self { dataset, index, n, chunk, value, pipeline, file_size })
     }
 
-    /// Reads frames × frames, row by row, into `into`; chunks that were never written are zeros there, and listed.
+    /// Reads frames × frames, row by row, into `into`; chunks that were never written are zeros there.
     ///
     /// The error names the chunk that can't be read or unpacked.
     pub fn read(&self, frames: &Range<usize>, into: &mut TwoTime) -> Result<(), String> {
         let columns = frames.start / self.chunk[2]..(frames.end - 1) / self.chunk[2] + 1;
         let mut stored = Vec::new();
         let mut batch: Vec<Band> = Vec::new();
-        into.unwritten.clear();
-        let TwoTime { values, unwritten, .. } = into;
-        let mut rest = &mut values[..];
+        let mut rest = &mut into.values[..];
         for number in frames.start / self.chunk[1]..(frames.end - 1) / self.chunk[1] + 1 {
             let rows = overlap(frames, number, self.chunk[1]);
             let (now, later) = std::mem::take(&mut rest).split_at_mut(rows.len() * frames.len());
@@ -179,10 +168,6 @@ impl<'a> Chunked<'a> {
             let mut band = Band { number, rows: now, pieces: Vec::with_capacity(columns.len()) };
             for column in columns.clone() {
                 let contents = self.fetch(&mut band, column, frames, &mut stored)?;
-                if matches!(contents, Contents::Missing) {
-                    let shifted = |of: Range<usize>| of.start - frames.start..of.end - frames.start;
-                    unwritten.push((shifted(rows.clone()), shifted(overlap(frames, column, self.chunk[2]))));
-                }
                 band.pieces.push(Piece { column, contents });
             }
             batch.push(band);
@@ -231,26 +216,7 @@ impl<'a> Chunked<'a> {
 
     /// Stored bytes of a chunk; `None` where it was never written. To be called under the library's lock.
     fn look_up(&self, origin: &[hsize_t]) -> hdf5::Result<Option<u64>> {
-        if !self.pipeline.is_empty() {
-            let mut size = 0;
-            // SAFETY: the identifier is that of an open dataset, `origin` has one entry per dimension of it (see `origin`), and
-            // there is a place for one number. The library's lock is held.
-            let status = unsafe { H5Dget_chunk_storage_size(self.dataset.id(), origin.as_ptr(), &mut size) };
-            match hdf5::h5check(status) {
-                Ok(_) => return Ok((size > 0).then_some(size)),
-                Err(error) if error.to_string().contains(NOT_WRITTEN) => return Ok(None),
-                // the slow way tells a damaged index from whatever another version says
-                Err(_) => {}
-            }
-        }
-        // what the index says is what is read, whatever a chunk without filters should have
-        let (mut mask, mut address, mut size) = (0, HADDR_UNDEF, 0);
-        // SAFETY: as above, with places for one number each
-        let status = unsafe {
-            H5Dget_chunk_info_by_coord(self.dataset.id(), origin.as_ptr(), &mut mask, &mut address, &mut size)
-        };
-        hdf5::h5check(status)?;
-        Ok((address != HADDR_UNDEF && size > 0).then_some(size))
+        stored_size(self.dataset, origin, !self.pipeline.is_empty())
     }
 
     /// Reads a chunk as stored; gives the filters left out.
@@ -260,7 +226,7 @@ impl<'a> Chunked<'a> {
     unsafe fn read_stored(&self, origin: &[hsize_t], into: &mut [u8]) -> hdf5::Result<u32> {
         let mut mask = 0;
         let target = into.as_mut_ptr().cast::<c_void>();
-        // SAFETY: the identifier and `origin` are as in `look_up`; the library writes as many bytes as the chunk has in the
+        // SAFETY: the identifier is that of an open dataset, `origin` has one entry per dimension of it (see `origin`); the library writes as many bytes as the chunk has in the
         // file, for which the caller vouches.
         let status = unsafe { H5Dread_chunk1(self.dataset.id(), H5P_DEFAULT, origin.as_ptr(), &mut mask, target) };
         hdf5::h5check(status).map(|_| mask)
@@ -373,7 +339,7 @@ pub(super) fn unpacking(dataset: &hdf5::Dataset, frames: &Range<usize>) -> usize
 }
 
 /// Frames that the `number`-th run of `side` frames shares with the selected ones.
-fn overlap(frames: &Range<usize>, number: usize, side: usize) -> Range<usize> {
+pub(super) fn overlap(frames: &Range<usize>, number: usize, side: usize) -> Range<usize> {
     frames.start.max(number * side)..frames.end.min((number + 1) * side)
 }
 

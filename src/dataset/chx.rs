@@ -5,7 +5,7 @@
 //! vertical part of q instead. `/md` has the metadata as attributes, numbers often as text.
 
 use super::Slot;
-use super::hdf::Source;
+use super::hdf::{Source, shape_text};
 use super::selection::{Found, PHI_KEY, Rings, Spacing};
 use super::squares::{Order, Squares};
 use crate::Result;
@@ -59,6 +59,7 @@ pub(super) fn find(source: Source) -> Result<Found> {
         dt,
         likely_dt: None,
         bad_frames: bad_frames(source)?,
+        skipped: 0,
         gap: None,
         notes,
         warnings,
@@ -75,6 +76,11 @@ fn bins(source: Source, n: usize, notes: &mut Vec<String>) -> Result<Vec<Vec<f64
             Some(bin) => *bin = source.attribute_numbers(BINS, &name)?,
             None => others += 1,
         }
+    }
+    let shape = source.shape(C2)?;
+    if others > 0 && shape.len() == 2 {
+        let message = format!("of {} is one matrix, but {BINS} describes {}", shape_text(&shape), n + others);
+        return Err(source.error(C2, message));
     }
     if others > 0 {
         notes.push(format!("{others} attributes of {BINS} belong to none of the {n} matrices"));

@@ -8,7 +8,7 @@ use super::aged::Aged;
 use super::hdf::{Source, shape_text};
 use super::selection::{Found, Purpose, Rings};
 use super::squares::{Order, Squares};
-use super::wavevectors::{Custom, used, wavevectors};
+use super::wavevectors::{Bins, Custom, used, wavevectors};
 use super::{MatrixReader, Slot};
 use crate::Result;
 
@@ -59,11 +59,11 @@ pub(super) fn find(source: Source, exchange_key: Option<&str>, purpose: Purpose)
             }
         };
     let of_q = format!("{ANALYSES}/{analysis}/parameters/q");
-    let (q, remark) = wavevectors(source, &of_q, paths.len(), PER_NM, &mut notes)?;
+    let Bins { q, phi, remark } = wavevectors(source, &of_q, paths.len(), PER_NM, &mut notes)?;
     notes.extend(remark);
     let slot = |(at, path): (usize, String)| -> Result<Slot> {
         let q = used(source, &of_q, at, q[at])?;
-        Ok(Slot { path, bin: None, q, phi: f64::NAN, selected: false })
+        Ok(Slot { path, bin: None, q, phi: phi.as_ref().map_or(f64::NAN, |phi| phi[at]), selected: false })
     };
     let slots = paths.into_iter().enumerate().map(slot).collect::<Result<_>>()?;
     Ok(Found {
@@ -74,6 +74,7 @@ pub(super) fn find(source: Source, exchange_key: Option<&str>, purpose: Purpose)
         dt: Ok(dt),
         likely_dt: None,
         bad_frames: Vec::new(),
+        skipped: 0,
         gap: None,
         notes,
         warnings,
@@ -120,6 +121,8 @@ fn analysis(
 pub(super) fn dimensions(source: Source, path: &str, n_ages: usize, n_lags: usize) -> Result<[usize; 3]> {
     let shape = source.shape(path)?;
     match shape[..] {
+        // of one q, without a dimension for it
+        [ages, lags] if ages == n_ages && lags == n_lags => Ok([1, ages, lags]),
         [n_q, ages, lags] if n_q > 0 && ages == n_ages && lags == n_lags => Ok([n_q, ages, lags]),
         _ => {
             let found = shape_text(&shape);

@@ -14,10 +14,11 @@ use super::chunks::{narrow, unpacking};
 use super::hdf::{Source, shape_text};
 use super::selection::{Found, Purpose, Rings, Spacing};
 use super::squares::{rounding, unreadable};
-use super::triangle::prepare;
+use super::storage::{self, Side};
+use super::triangle::{pairs_of_fit, prepare};
 use super::units::Quantity;
-use super::wavevectors::{Custom, used, wavevectors};
-use super::{MatrixReader, Slot, Train, TwoTime};
+use super::wavevectors::{Bins, Custom, used, wavevectors};
+use super::{Blank, MatrixReader, Slot, Train, TwoTime};
 use crate::Result;
 
 /// The matrices.
@@ -37,15 +38,15 @@ const SAME_STEP: f64 = 1e-3;
 pub(super) fn find(source: Source, train: Option<Train>, purpose: Purpose) -> Result<Found> {
     let (mut notes, mut warnings) = (Vec::new(), Vec::new());
     let rank = match source.shape(C2)?.len() {
-        rank @ (3 | 5) => rank,
+        rank @ (2 | 3 | 5) => rank,
         _ => 4,
     };
     let has_trains = rank > 3;
     let (dataset, mut shape) = source.square_at(C2, rank, rank - 2)?;
     let stride = if rank == 5 { Some(within_trains(source, shape.remove(1), &mut notes)?) } else { None };
     let n_trains = if has_trains { shape[0] } else { 1 };
-    let (n_matrices, n) = (shape[shape.len() - 3], shape[shape.len() - 1]);
-    let (q, remark) = wavevectors(source, Q_LIST, n_matrices, PER_NM, &mut notes)?;
+    let (n_matrices, n) = (if rank > 2 { shape[shape.len() - 3] } else { 1 }, shape[shape.len() - 1]);
+    let Bins { q, phi, remark } = wavevectors(source, Q_LIST, n_matrices, PER_NM, &mut notes)?;
     notes.extend(remark);
     let train = match (train, n_trains) {
         (Some(Train::One(k)), _) if k > n_trains => {
@@ -71,10 +72,17 @@ pub(super) fn find(source: Source, train: Option<Train>, purpose: Purpose) -> Re
     if dataset.dtype().is_ok_and(|stored| stored.size() > size_of::<f32>()) {
         notes.push(rounding(n_matrices, n_matrices));
     }
-    let reader = Reader { file: source.file.to_path_buf(), dataset, train, n_trains, has_trains, stride };
+    let reader =
+        Reader { file: source.file.to_path_buf(), dataset, train, n_trains, has_trains, has_bins: rank > 2, stride };
     let slot = |(k, &q): (usize, &f64)| -> Result<Slot> {
         let q = used(source, Q_LIST, k, q)?;
-        Ok(Slot { path: reader.path(k), bin: Some(k as i64 + 1), q, phi: f64::NAN, selected: false })
+        Ok(Slot {
+            path: reader.path(k),
+            bin: Some(k as i64 + 1),
+            q,
+            phi: phi.as_ref().map_or(f64::NAN, |phi| phi[k]),
+            selected: false,
+        })
     };
     let slots = q.iter().enumerate().map(slot).collect::<Result<_>>()?;
     Ok(Found {
@@ -85,6 +93,7 @@ pub(super) fn find(source: Source, train: Option<Train>, purpose: Purpose) -> Re
         dt: frame_time(source, &mut notes, &mut warnings),
         likely_dt: None,
         bad_frames: Vec::new(),
+        skipped: 0,
         gap: None,
         notes,
         warnings,
@@ -132,6 +141,8 @@ struct Reader {
     n_trains: usize,
     /// Whether the first dimension counts trains.
     has_trains: bool,
+    /// Whether a dimension counts bins of q.
+    has_bins: bool,
     /// Where the second one counts strides between trains, the index of what is correlated within them.
     stride: Option<usize>,
 }
@@ -158,9 +169,13 @@ impl Reader {
         let part = |rows: Range<usize>| match (self.has_trains, self.stride) {
             (true, Some(stride)) => Hyperslab::from((train, stride, k, rows, frames.clone())),
             (true, None) => Hyperslab::from((train, k, rows, frames.clone())),
-            (false, _) => Hyperslab::from((k, rows, frames.clone())),
+            (false, _) if self.has_bins => Hyperslab::from((k, rows, frames.clone())),
+            (false, _) => Hyperslab::from((rows, frames.clone())),
         };
-        let axis = 1 + usize::from(self.has_trains) + usize::from(self.stride.is_some());
+        let sets = [self.has_trains.then_some(train), self.stride, self.has_bins.then_some(k)];
+        let axis = sets.iter().flatten().count();
+        let sides: Vec<Side> = sets.into_iter().flatten().map(Side::At).chain([Side::Rows, Side::Columns]).collect();
+        storage::note(&self.dataset, &sides, frames, frames, into)?;
         read_rows::<f64>(&self.dataset, axis, frames.clone(), n, part, |row, values| {
             let target = &mut into.values[(row - frames.start) * n..][..n];
             target.iter_mut().zip(values).for_each(|(to, &v)| *to = if v == UNUSABLE { f32::NAN } else { narrow(v) });
@@ -172,12 +187,21 @@ impl Reader {
     fn read_mean(&self, k: usize, frames: &Range<usize>, into: &mut TwoTime) -> std::result::Result<(), String> {
         let n = frames.len();
         let (mut sums, mut counts) = (vec![0.0_f64; n * n], vec![0_u32; n * n]);
+        let mut blanks = Vec::new();
         for train in 0..self.n_trains {
-            self.read_train(train, k, frames, into)?;
+            match self.read_train(train, k, frames, into) {
+                Err(why) if why == storage::NOTHING => into.values.fill(0.0),
+                read => read?,
+            }
             if into.values.iter().all(|v| *v == 0.0 || v.is_nan()) {
+                // NaN are what midtools says of too few pixels
+                if into.values.contains(&0.0) {
+                    blanks.push(Blank { t1: 0..n, t2: 0..n, pairs: pairs_of_fit(n), train: Some(train + 1) });
+                }
                 continue;
             }
-            prepare(into, frames.start, true).map_err(|why| format!("train {}: {why}", train + 1))?;
+            let report = prepare(into, frames.start, true).map_err(|why| format!("train {}: {why}", train + 1))?;
+            blanks.extend(report.blanks.into_iter().map(|blank| Blank { train: Some(train + 1), ..blank }));
             for i in 0..n {
                 for at in i * n + i + 1..(i + 1) * n {
                     let v = into.values[at];
@@ -194,6 +218,7 @@ impl Reader {
                 *v = narrow(sums[i * n + j] / f64::from(counts[i * n + j]));
             }
         }
+        (into.unwritten, into.blanks) = (Vec::new(), blanks);
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ use hdf5_sys::h5t::{H5T_class_t, H5Tget_class};
 use super::TwoTime;
 use super::bands::read_rows;
 use super::chunks::Chunked;
+use super::storage::{self, Side};
 use super::units::Quantity;
 use crate::error::hdf5_reason as reason;
 use crate::{Error, Result};
@@ -70,7 +71,19 @@ impl Source<'_> {
         if !self.exists(path) {
             return Err(self.error(path, "this dataset is missing"));
         }
-        self.h5.dataset(path).map_err(|e| self.error(path, format!("cannot be opened as a dataset: {}", reason(e))))
+        self.h5.dataset(path).map_err(|e| {
+            let said = reason(e);
+            // the library names the file of a link that leads out of this one
+            let other =
+                said.split_once("file name = '").and_then(|(_, rest)| rest.split_once('\'')).map(|(name, _)| name);
+            let message = match other {
+                Some(name) => {
+                    format!("is a link into another file, {name}, which can't be opened: copy it, too ({said})")
+                }
+                None => format!("cannot be opened as a dataset: {said}"),
+            };
+            self.error(path, message)
+        })
     }
 
     /// Names in a group that must be there.
@@ -91,7 +104,14 @@ impl Source<'_> {
         self.numbers(path, &dataset)
     }
 
-    /// The same, all finite.
+    /// All numbers of a table, row by row, of any type.
+    pub fn table(&self, path: &str) -> Result<Vec<f64>> {
+        let dataset = self.dataset(path)?;
+        self.check_length(path, entries(&dataset.shape()))?;
+        self.numbers(path, &dataset)
+    }
+
+    /// The same as [`Self::floats_or_nan`], all finite.
     pub fn floats(&self, path: &str) -> Result<Vec<f64>> {
         let values = self.floats_or_nan(path)?;
         match values.iter().position(|v| !v.is_finite()) {
@@ -387,6 +407,7 @@ pub(super) fn read_frames(
     into: &mut TwoTime,
 ) -> std::result::Result<(), String> {
     let n = frames.len();
+    storage::note(dataset, &Side::of_stack(index), &frames, &frames, into)?;
     if let Some(chunked) = Chunked::new(dataset, index) {
         return chunked.read(&frames, into);
     }

@@ -31,6 +31,7 @@ mod rings;
 mod selection;
 mod sigma;
 mod squares;
+mod storage;
 mod triangle;
 mod units;
 mod wavevectors;
@@ -264,6 +265,10 @@ pub struct TwoTime {
     pub(crate) n: usize,
     /// Rows and columns, as read, that the file holds no storage for.
     unwritten: Vec<(Range<usize>, Range<usize>)>,
+    /// What the file reads as where nothing was written; 0 where it says nothing else.
+    fill: f32,
+    /// What the reader itself took for never filled.
+    blanks: Vec<Blank>,
 }
 
 impl TwoTime {
@@ -273,7 +278,7 @@ impl TwoTime {
     /// When `values` doesn't hold n² entries.
     pub fn from_matrix(n: usize, values: Vec<f32>) -> Self {
         assert_eq!(values.len(), n * n, "entries of an N×N matrix");
-        Self { values, n, unwritten: Vec::new() }
+        Self { values, n, ..Self::default() }
     }
 
     /// Makes room for N × N values, whose contents are anything.
@@ -288,7 +293,7 @@ impl TwoTime {
             self.values = buffers::zeros(entries, || format!("a matrix of {n} × {n} values"))?;
         }
         self.n = n;
-        self.unwritten.clear();
+        (self.unwritten, self.fill, self.blanks) = Default::default();
         Ok(())
     }
 
@@ -393,6 +398,8 @@ pub struct Dataset {
     pub n_frames: usize,
     /// Frames of the measurement before the file's first, where the file says that it was cut.
     pub frames_before: usize,
+    /// Frames that the correlator passed over before these, which have no numbers: time that has gone by.
+    pub skipped: usize,
     /// Frames and lags that the configuration leaves out.
     pub left_out: LeftOut,
     /// Whether the halves of a full matrix are compared when it is read.

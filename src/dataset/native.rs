@@ -56,6 +56,7 @@ pub(super) fn find(source: Source) -> Result<Found> {
         dt: Ok(dt),
         likely_dt: None,
         bad_frames: Vec::new(),
+        skipped: 0,
         gap,
         notes,
         warnings: Vec::new(),

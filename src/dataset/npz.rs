@@ -88,6 +88,7 @@ pub(super) fn find(file: &Path) -> Result<Found> {
         dt: Ok(Some(dt)),
         likely_dt: None,
         bad_frames: Vec::new(),
+        skipped: 0,
         gap: None,
         notes,
         warnings,
@@ -142,7 +143,11 @@ impl Archive {
 
     /// The stack of matrices, its header checked.
     fn stack(&self) -> Result<(Member, Header)> {
-        let (member, header, _) = self.open(C2)?;
+        let (member, mut header, _) = self.open(C2)?;
+        if header.shape.len() == 2 {
+            // of one angle, without a dimension for it
+            header.shape.insert(0, 1);
+        }
         if !matches!(header.element, Element::F32 { .. } | Element::F64 { .. }) {
             return Err(self.error(C2, "expected float32 or float64 values, found text"));
         }

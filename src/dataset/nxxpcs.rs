@@ -10,7 +10,7 @@ use super::hdf::{Source, entries, shape_text};
 use super::selection::{Found, Purpose, Rings, Spacing};
 use super::squares::{Order, Squares};
 use super::units::Quantity;
-use super::wavevectors::{Custom, used, wavevectors};
+use super::wavevectors::{Bins, Custom, used, wavevectors};
 use super::{Baseline, Slot, Unsaid};
 use crate::Result;
 
@@ -87,10 +87,14 @@ pub(super) fn find(source: Source, exchange_key: Option<&str>, unsaid: &Unsaid, 
         notes.push(format!("populated_elements is {populated}; which half holds data is found from the data"));
     }
     // regions without a matrix may have a q all the same
-    let listed = if regions.is_numbered { entries(&source.shape(q_list)?) } else { regions.numbers.len() };
-    let (q, remark) = wavevectors(source, q_list, listed, ANGSTROM, &mut notes)?;
+    let listed = match source.shape(q_list)?[..] {
+        _ if !regions.is_numbered => regions.numbers.len(),
+        [length, 2] => length,
+        ref shape => entries(shape),
+    };
+    let Bins { q, phi, remark } = wavevectors(source, q_list, listed, ANGSTROM, &mut notes)?;
     warnings.extend(remark);
-    let phi = angles(source, entry, q.len(), &mut notes)?;
+    let phi = angles(source, entry, q.len(), &mut notes)?.or(phi);
     let mut slots = Vec::with_capacity(regions.numbers.len());
     for (path, &number) in squares.paths().zip(&regions.numbers) {
         let Some(at) = number.checked_sub(1).filter(|&at| at < q.len()) else {
@@ -110,6 +114,7 @@ pub(super) fn find(source: Source, exchange_key: Option<&str>, unsaid: &Unsaid, 
         dt: frame_time(source, entry, &mut notes, &mut warnings),
         likely_dt: None,
         bad_frames: Vec::new(),
+        skipped: 0,
         gap: None,
         notes,
         warnings,
@@ -176,6 +181,8 @@ fn mode_by_shape(source: Source, entry: &Entry) -> Result<&'static str> {
     }
     let shape = source.shape(c2)?;
     match shape[..] {
+        // one matrix, without a dimension for it
+        [a, b] if a == b => Ok("one_array_q_first"),
         [a, b, c] if b == c && a != b => Ok("one_array_q_first"),
         [a, b, c] if a == b && b != c => Ok("one_array_q_last"),
         _ => {

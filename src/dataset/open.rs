@@ -8,7 +8,7 @@ use super::hdf::Source;
 use super::patience::Patience;
 use super::selection::{Found, Purpose, select};
 use super::{Dataset, Layout, Selection, aps_matlab, aps_old, aps_u, chx, esrf_id02, euxfel, native, npz, nxxpcs};
-use crate::error::hdf5_reason as reason;
+use crate::error::{TOO_MANY_OPEN, hdf5_reason as reason};
 use crate::{Error, Result, files};
 
 /// First bytes of every HDF5 superblock.
@@ -189,7 +189,7 @@ enum Kind {
 /// Looks at the first bytes of the file.
 fn kind(file: &Path) -> Result<Kind> {
     let mut raw = files::open(file).map_err(|e| match e.kind() {
-        ErrorKind::NotFound => Error::data(file, "no such file"),
+        ErrorKind::NotFound => Error::data(file, not_there(file)),
         ErrorKind::InvalidInput => Error::data(file, format!("{e} that can be searched; write it to a disk first")),
         _ => Error::io("read", file, e),
     })?;
@@ -215,6 +215,14 @@ fn kind(file: &Path) -> Result<Kind> {
     Ok(Kind::Hdf5)
 }
 
+/// What to say of a path at which nothing is.
+fn not_there(file: &Path) -> String {
+    match std::fs::read_link(file) {
+        Ok(target) => format!("is a link to {}, where there is no such file", target.display()),
+        Err(_) => "no such file".to_owned(),
+    }
+}
+
 /// Opens the file with HDF5, telling apart what can be wrong with it as a whole.
 fn open_hdf5(file: &Path) -> Result<hdf5::File> {
     hdf5::File::open(file).map_err(|e| {
@@ -223,7 +231,9 @@ fn open_hdf5(file: &Path) -> Result<hdf5::File> {
             let message = "its name isn't UTF-8 text, and HDF5 files are opened by such names only: rename it, or make a link";
             return Error::data(file, message);
         }
-        if full.contains("truncated") {
+        if full.contains(TOO_MANY_OPEN) {
+            Error::io("open", file, said)
+        } else if full.contains("truncated") {
             Error::data(file, format!("is truncated; copy it again, or wait for its writer ({said})"))
         } else if full.contains("unable to lock") {
             let message = format!(

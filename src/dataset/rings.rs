@@ -75,14 +75,33 @@ fn nearest_ring(file: &Path, found: &Found, q: f64) -> Result<f64> {
     if q.is_nan() || distance(&ring) > reach * (1.0 + SAME_RING) {
         let off = 100.0 * (ring - q).abs() / q.abs();
         let message = format!(
-            "no matrix at {Q_KEY} = {q} Å⁻¹: the nearest ring, {} Å⁻¹, is {} % away; rings in the file: {}",
+            "no matrix at {Q_KEY} = {q} Å⁻¹: the nearest ring, {} Å⁻¹, is {} % away; rings in the file: {}{}",
             short(ring),
             short((10.0 * off).round() / 10.0),
-            ring_list(&found.slots)
+            ring_list(&found.slots),
+            other_unit(q, &stored)
         );
         return Err(Error::data(file, message));
     }
     Ok(ring)
+}
+
+/// What to say where a ring is at the q asked for in another unit.
+fn other_unit(q: f64, rings: &[f64]) -> String {
+    /// Units by which q may be given, and how many of them are in 1/Å.
+    const UNITS: [(&str, f64); 3] = [("1/nm", 1e1), ("1/µm", 1e4), ("1/m", 1e10)];
+    let is_ring = |q: f64| rings.iter().find(|&&ring| same(ring, q, FAR_RING));
+    let hint = UNITS.iter().find_map(|&(unit, divisor)| {
+        if let Some(ring) = is_ring(q / divisor) {
+            return Some(format!("; in {unit}, {q} would be the ring {}: {Q_KEY} is in 1/Å", short(*ring)));
+        }
+        let ring = is_ring(q * divisor)?;
+        Some(format!(
+            "; are the q of the file in {unit}, without a word of it? The ring {} would be the one",
+            short(*ring)
+        ))
+    });
+    hint.unwrap_or_default()
 }
 
 /// q of the model and where it came from; how far the file's and the configured one are apart, and what that is to D, is noted.
@@ -145,8 +164,9 @@ fn bins_within_tolerance(file: &Path, found: &mut Found, q: f64, tolerance: f64)
     let n_matched = found.slots.iter().filter(|s| s.selected).count();
     let (Some(&least), Some(&most)) = (matched.first(), matched.last()) else {
         let message = format!(
-            "none of {n} bins lies within {TOLERANCE_KEY} = {tolerance} of {Q_KEY} = {q} Å⁻¹; q in the file: {}",
-            ring_list(&found.slots)
+            "none of {n} bins lies within {TOLERANCE_KEY} = {tolerance} of {Q_KEY} = {q} Å⁻¹; q in the file: {}{}",
+            ring_list(&found.slots),
+            other_unit(q, &rings(found.slots.iter().map(|s| s.q)))
         );
         return Err(Error::data(file, message));
     };

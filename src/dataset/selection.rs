@@ -38,6 +38,8 @@ pub(super) struct Found {
     pub likely_dt: Option<(f64, String)>,
     /// Frames that the file calls bad, from 0 in the file.
     pub bad_frames: Vec<usize>,
+    /// Frames of the measurement that the correlator passed over before the file's first, in frames of the file.
+    pub skipped: usize,
     /// Gap, Å.
     pub gap: Option<f64>,
     pub notes: Vec<String>,
@@ -104,6 +106,7 @@ pub(super) fn select(
         first_frame,
         n_frames,
         frames_before,
+        skipped: found.skipped,
         left_out,
         compare_halves: selection.compare_halves,
         notes: found.notes,

@@ -9,6 +9,7 @@ use hdf5::Hyperslab;
 use super::bands::read_rows;
 use super::chunks::{narrow, unpacking};
 use super::hdf::{Source, read_frames};
+use super::storage::{self, Side};
 use super::{Baseline, MatrixReader, TwoTime};
 use crate::{Error, Result};
 
@@ -65,23 +66,33 @@ impl Squares {
 
     /// Opens the next matrix. Errors where it isn't a square of floating-point numbers as large as the first.
     pub fn add(&mut self, source: Source, path: &str) -> Result<()> {
-        let (dataset, shape) = source.square(path, 2)?;
+        // a dimension of one may be left from a stack
+        let (rank, axis, place) = match source.shape(path)?[..] {
+            [1, n, _] if n > 1 => (3, 1, Place::First(0)),
+            [n, _, 1] if n > 1 => (3, 0, Place::Last(0)),
+            _ => (2, 0, Place::Whole),
+        };
+        let (dataset, shape) = source.square_at(path, rank, axis)?;
         match self.matrices.first() {
-            None => self.n_frames = shape[0],
-            Some(first) if shape[0] != self.n_frames => {
+            None => self.n_frames = shape[axis],
+            Some(first) if shape[axis] != self.n_frames => {
                 let n = self.n_frames;
-                let message = format!("expected {n} × {n} as {}, found {} × {}", first.path, shape[0], shape[1]);
+                let message = format!("expected {n} × {n} as {}, found {1} × {1}", first.path, shape[axis]);
                 return Err(source.error(path, message));
             }
             Some(_) => {}
         }
-        self.matrices.push(Matrix { path: path.to_owned(), dataset, place: Place::Whole });
+        self.matrices.push(Matrix { path: path.to_owned(), dataset, place });
         Ok(())
     }
 
     /// Opens all matrices of a stack, the only dataset of the reader. Errors where they aren't squares of floating-point
     /// numbers.
     pub fn add_stack(&mut self, source: Source, path: &str, order: Order) -> Result<()> {
+        if source.shape(path)?.len() == 2 {
+            // of one matrix, without a dimension for it
+            return self.add(source, path);
+        }
         let (dataset, shape) = source.square_at(path, 3, if order == Order::First { 1 } else { 0 })?;
         let n_matrices = if order == Order::First { shape[0] } else { shape[2] };
         self.n_frames = shape[1];
@@ -112,6 +123,12 @@ impl Squares {
     }
 
     fn fill(&self, matrix: &Matrix, frames: Range<usize>, into: &mut TwoTime) -> std::result::Result<(), String> {
+        self.read_into(matrix, frames, into)?;
+        into.fill = self.baseline.c2(f64::from(into.fill));
+        Ok(())
+    }
+
+    fn read_into(&self, matrix: &Matrix, frames: Range<usize>, into: &mut TwoTime) -> std::result::Result<(), String> {
         let index = match matrix.place {
             Place::Whole => None,
             Place::First(k) => Some(k),
@@ -135,6 +152,15 @@ impl Squares {
         let (first, last) = (stored(frames.start), stored(frames.end - 1));
         let (rows, columns) = (first.min(last)..first.max(last) + 1, frames.clone());
         let (axis, place) = (if matches!(matrix.place, Place::First(_)) { 1 } else { 0 }, matrix.place);
+        let sides = match place {
+            Place::Whole => Side::of_stack(None),
+            Place::First(k) => Side::of_stack(Some(k)),
+            Place::Last(k) => vec![Side::Rows, Side::Columns, Side::At(k)],
+        };
+        storage::note(&matrix.dataset, &sides, &rows, &columns, into)?;
+        if self.from_bottom {
+            into.unwritten.iter_mut().for_each(|(rows, _)| *rows = n - rows.end..n - rows.start);
+        }
         let part = |rows: Range<usize>| match place {
             Place::Whole => Hyperslab::from((rows, columns.clone())),
             Place::First(k) => Hyperslab::from((k, rows, columns.clone())),

@@ -72,7 +72,7 @@ fn leave_out(m: &mut TwoTime, left_out: &LeftOut, report: MatrixReport) -> std::
 }
 
 /// Pairs of N frames without the first.
-fn pairs_of_fit(n: usize) -> u64 {
+pub(super) fn pairs_of_fit(n: usize) -> u64 {
     (n as u64 - 1) * (n as u64 - 2) / 2
 }
 
@@ -109,8 +109,8 @@ pub(super) fn prepare(
             row_mut(m, i)[f] = f32::NAN;
         }
     }
-    let unwritten = std::mem::take(&mut m.unwritten);
-    let blanks = blank::find(m, &unwritten);
+    let mut blanks = blank::find(m);
+    blanks.append(&mut m.blanks);
     let mut n_missing = 0;
     for i in 0..n {
         let values = &mut row_mut(m, i)[i + 1..];

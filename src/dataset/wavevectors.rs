@@ -13,7 +13,17 @@ pub(super) struct Custom {
     pub remark: &'static str,
 }
 
-/// q of every bin in Å⁻¹, NaN for a bin that has none, and what to say where the file doesn't name the unit.
+/// What a list says of every bin.
+pub(super) struct Bins {
+    /// q, Å⁻¹; NaN for a bin that has none.
+    pub q: Vec<f64>,
+    /// φ, degree, where the list is of pairs (q, φ).
+    pub phi: Option<Vec<f64>>,
+    /// What to say where the file doesn't name the unit of q.
+    pub remark: Option<String>,
+}
+
+/// Reads a list of q, or of pairs (q, φ), one per bin.
 ///
 /// Errors where the length of the list isn't `n`, or its unit isn't one of q.
 pub(super) fn wavevectors(
@@ -22,17 +32,25 @@ pub(super) fn wavevectors(
     n: usize,
     custom: Custom,
     notes: &mut Vec<String>,
-) -> Result<(Vec<f64>, Option<String>)> {
-    let mut values = source.floats_or_nan(path)?;
+) -> Result<Bins> {
+    let (mut values, phi) = match source.shape(path)?[..] {
+        [length, 2] if length == n => {
+            notes.push(format!("{path} holds pairs, taken as q and φ in degree"));
+            let pairs = source.table(path)?;
+            let column = |k: usize| pairs.iter().skip(k).step_by(2).copied().collect();
+            (column(0), Some(column(1)))
+        }
+        _ => (source.floats_or_nan(path)?, None),
+    };
     if values.len() != n {
         let message = format!("expected {n} values of q, one per matrix, found {}", values.len());
         return Err(source.error(path, message));
     }
     if source.convert(path, &mut values, Quantity::Wavevector, None, notes)? {
-        return Ok((values, None));
+        return Ok(Bins { q: values, phi, remark: None });
     }
     values.iter_mut().for_each(|q| *q /= custom.divisor);
-    Ok((values, Some(format!("{path} {}", custom.remark))))
+    Ok(Bins { q: values, phi, remark: Some(format!("{path} {}", custom.remark)) })
 }
 
 /// A q that a matrix has: a positive number. The others of a list, of bins without pixels, may be anything.

@@ -8,6 +8,7 @@ use super::Table;
 use super::console::{plain, with_error};
 use super::results::{Estimate, Results};
 use crate::dataset::short;
+use crate::settings::{self, Difference, Matters};
 use crate::text::wrapped;
 
 /// Angles closer than this, degree, are the same.
@@ -17,16 +18,12 @@ const SAME_TIME: f64 = 1e-9;
 /// Columns of text.
 const WIDTH: usize = 96;
 
-/// Settings by name and place in the files.
-const SETTINGS: [(&str, &str); 14] = [
-    ("analysis mode", "analysis_mode"),
-    ("time origin", "time_origin"),
+/// What the results say of the fit and its data, by name and place in the files.
+const FACTS: [(&str, &str); 10] = [
     ("scaling mode", "optimization_summary.scaling_mode"),
-    ("loss", "fit_quality.loss"),
     ("sigma", "fit_quality.sigma"),
     ("data file", "dataset_info.file"),
     ("layout", "dataset_info.layout"),
-    ("data hash", "data_hash"),
     ("first frame", "dataset_info.start_frame"),
     ("frames", "dataset_info.n_frames"),
     ("angles", "dataset_info.n_angles"),
@@ -34,6 +31,13 @@ const SETTINGS: [(&str, &str); 14] = [
     ("dt (s)", "dataset_info.dt"),
     ("version", "version"),
 ];
+
+/// What the configuration says, too, for results that don't hold theirs.
+const CONFIGURED: [(&str, &str); 3] =
+    [("analysis mode", "analysis_mode"), ("time origin", "time_origin"), ("loss", "fit_quality.loss")];
+
+/// Most characters of a value in a table.
+const LONGEST: usize = 30;
 
 /// Figures of the whole fit.
 const STATISTICS: [(&str, &str); 10] = [
@@ -87,18 +91,36 @@ impl<'a> Comparison<'a> {
         Self { results, parameters: parameters(results), angles: angles(results), notes: notes(results) }
     }
 
-    /// Settings that aren't the same, as name and both values. The Python package names few of its own: what it doesn't
-    /// name isn't compared.
-    fn different_settings(&self) -> Vec<(&'static str, [Option<String>; 2])> {
-        let convention = ("shear convention", self.results.map(Results::convention));
+    /// What isn't the same of what results say of themselves, as name and both values. The Python packages say little: what they
+    /// don't is not compared.
+    fn different_facts(&self) -> Vec<(&'static str, [Option<String>; 2])> {
         let is_known = |values: &[Option<String>; 2]| {
-            values.iter().zip(self.results).all(|(value, r)| value.is_some() || !r.of_python)
+            values.iter().zip(self.results).all(|(value, r)| value.is_some() || r.package.is_none())
         };
-        let named = SETTINGS.iter().map(|&(name, path)| (name, self.results.map(|r| r.text(path))));
-        std::iter::once(convention)
-            .chain(named)
+        let convention = ("shear convention", self.results.map(Results::convention));
+        let of = |(name, path)| (name, self.results.map(|r: &Results| r.text(path)));
+        let configured = CONFIGURED.into_iter().map(of).chain([convention]).filter(|_| !self.both_configured());
+        configured
+            .chain(FACTS.into_iter().map(of))
             .filter(|(_, values)| is_known(values) && values[0] != values[1])
             .collect()
+    }
+
+    /// Whether both results hold the configuration that they were made with.
+    fn both_configured(&self) -> bool {
+        self.results.iter().all(|r| r.configuration().is_some())
+    }
+
+    /// Keys of the configurations in force that aren't the same, what matters most first; none where one isn't known.
+    fn different_keys(&self) -> Vec<(Difference, Matters)> {
+        let [Some(a), Some(b)] = self.results.map(Results::configuration) else { return Vec::new() };
+        let with_matters = |d: Difference| {
+            let matters = Matters::of(&d.path);
+            (d, matters)
+        };
+        let mut found: Vec<_> = settings::differences(a, b).into_iter().map(with_matters).collect();
+        found.sort_by_key(|(_, matters)| *matters);
+        found
     }
 
     /// Prints tables for people.
@@ -107,7 +129,7 @@ impl<'a> Comparison<'a> {
     /// Those of writing.
     pub fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
         for (letter, r) in ["A", "B"].iter().zip(self.results) {
-            let by = if r.of_python { ", by the Python package" } else { "" };
+            let by = r.package.map_or(String::new(), |name| format!(", by {name}"));
             let when = r.text("timestamp").map_or(String::new(), |t| format!(", {t}"));
             writeln!(out, "{letter}  {}{by}{when}", r.path.display())?;
         }
@@ -139,20 +161,50 @@ impl<'a> Comparison<'a> {
     }
 
     fn print_settings(&self, out: &mut impl Write) -> std::io::Result<()> {
-        let different = self.different_settings();
-        if different.is_empty() {
-            let all = self.results.iter().all(|r| !r.of_python);
-            let said =
-                if all { "Settings and data are the same in both." } else { "Settings that both name are the same." };
-            return writeln!(out, "\n{said}");
+        let (facts, mut keys) = (self.different_facts(), self.different_keys());
+        let matters = |(_, matters): &(Difference, Matters)| *matters != Matters::Nothing;
+        let idle: Vec<String> = keys.iter().filter(|key| !matters(key)).map(|(key, _)| key.path.clone()).collect();
+        keys.retain(matters);
+        if facts.is_empty() && keys.is_empty() {
+            let said = if self.both_configured() {
+                "Configuration and data are the same in both."
+            } else {
+                "What both say of their settings is the same."
+            };
+            writeln!(out, "\n{said}")?;
         }
-        writeln!(out, "\nSettings that differ")?;
-        let mut table = Table::new(&["", "A", "B"], &[0, 1, 2]);
-        for (name, values) in different {
-            let [a, b] = values.map(|v| v.unwrap_or_else(absent));
-            table.row([name.to_owned(), a, b]);
+        if !facts.is_empty() {
+            writeln!(out, "\nFits that differ")?;
+            let mut table = Table::new(&["", "A", "B"], &[0, 1, 2]);
+            for (name, values) in facts {
+                let [a, b] = values.map(|v| v.unwrap_or_else(absent));
+                table.row([name.to_owned(), a, b]);
+            }
+            table.print(out)?;
         }
-        table.print(out)
+        if !keys.is_empty() {
+            writeln!(out, "\nConfigurations that differ")?;
+            let mut table = Table::new(&["key", "A", "B", "matters for"], &[0, 1, 2, 3]);
+            for (Difference { path, values }, matters) in keys {
+                let [a, b] = values.each_ref().map(setting);
+                table.row([path, a, b, matters.words().to_owned()]);
+            }
+            table.print(out)?;
+        }
+        if !idle.is_empty() {
+            let text = format!("without an influence on the numbers differ {}", idle.join(", "));
+            writeln!(out, "  {}", wrapped(&text, WIDTH, "    "))?;
+        }
+        for (letter, r) in ["A", "B"].iter().zip(self.results) {
+            if r.configuration().is_none() {
+                let whose = r.package.unwrap_or("an older version of this program");
+                writeln!(
+                    out,
+                    "  {letter} doesn't hold its configuration (it is of {whose}): settings that it doesn't name aren't compared"
+                )?;
+            }
+        }
+        Ok(())
     }
 
     fn print_angles(&self, out: &mut impl Write) -> std::io::Result<()> {
@@ -201,14 +253,17 @@ impl<'a> Comparison<'a> {
             let key = path.rsplit('.').next().unwrap_or(path).to_owned();
             (key, pair(self.results.map(|r| r.get(path).cloned().unwrap_or(Value::Null))))
         });
-        let settings = self
-            .different_settings()
-            .into_iter()
-            .map(|(name, values)| (name.to_owned(), pair(values.map(|v| v.map_or(Value::Null, Value::from)))));
+        let facts = self.different_facts().into_iter();
+        let facts =
+            facts.map(|(name, values)| (name.to_owned(), pair(values.map(|v| v.map_or(Value::Null, Value::from)))));
+        let keys = self.different_keys().into_iter().map(|(Difference { path, values: [a, b] }, matters)| {
+            (path, json!({ "a": a, "b": b, "matters_for": matters.words() }))
+        });
         json!({
             "folders": pair(self.results.map(|r| r.path.display().to_string().into())),
-            "of_python": pair(self.results.map(|r| r.of_python.into())),
-            "settings_that_differ": settings.collect::<serde_json::Map<_, _>>(),
+            "of_python": pair(self.results.map(|r| r.package.is_some().into())),
+            "settings_that_differ": facts.collect::<serde_json::Map<_, _>>(),
+            "configuration_that_differs": keys.collect::<serde_json::Map<_, _>>(),
             "parameters": self.parameters.iter().map(|r| name(r, row(r))).collect::<Vec<_>>(),
             "per_angle": self.angles.iter().map(angle).collect::<Vec<_>>(),
             "statistics": statistics.collect::<serde_json::Map<_, _>>(),
@@ -275,10 +330,11 @@ fn notes([a, b]: [&Results; 2]) -> Vec<String> {
     note(a.has_shear() != b.has_shear(), "the models differ: one of them has no shear".into());
     for (letter, r) in [("A", a), ("B", b)] {
         note(
-            r.of_python && a.of_python != b.of_python,
+            r.package.is_some() && a.package.is_some() != b.package.is_some(),
             format!(
-                "{letter} is of the Python package, which counts every pair twice: its χ² is about twice as large, and \
-                 errors that it takes from there are √2 too small"
+                "{letter} is of {}, which counts every pair twice: its χ² is about twice as large, and \
+                 errors that it takes from there are √2 too small",
+                r.package.unwrap_or_default()
             ),
         );
     }
@@ -333,6 +389,19 @@ fn figure(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Number(number) if number.is_f64() => number.as_f64().map_or_else(absent, plain),
         other => other.to_string(),
+    }
+}
+
+/// A value of a configuration, as a file would have it.
+fn setting(value: &Value) -> String {
+    let text = match value {
+        Value::Number(number) if number.is_f64() => number.as_f64().map_or_else(absent, crate::config::figure),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
 }
 

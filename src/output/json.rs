@@ -214,6 +214,7 @@ fn analysis(report: &Report) -> Value {
             "resumed_from": report.keeping.resumed_from.as_ref().map(|path| path.display().to_string()),
             "seconds_before_resuming": number(report.keeping.seconds_before),
         },
+        "configuration": report.config.effective,
     })
 }
 

@@ -1,14 +1,17 @@
-//! Results of an earlier run, read from their JSON files: ours, and those of the Python package, whose files have the same
-//! names and keys, but fewer of them.
+//! Results of an earlier run, read from their JSON files: ours, those of the Python package `homodyne`, whose files have the same
+//! names and keys, but fewer of them, and `nlsq_result.json` of `xpcsjax`.
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{Error, Result};
 
 const PARAMETERS: &str = "parameters.json";
 const ANALYSIS: &str = "analysis_results_nlsq.json";
+/// The file of xpcsjax that names its parameters, and how its schema begins.
+const OF_XPCSJAX: &str = "nlsq_result.json";
+const SCHEMA: &str = "xpcsjax.nlsq.result";
 /// Folder of the results below that of a run.
 const METHOD: &str = "nlsq";
 
@@ -20,8 +23,8 @@ pub struct Results {
     parameters: Value,
     /// Null where the file isn't there.
     analysis: Value,
-    /// Whether the Python package wrote them.
-    pub of_python: bool,
+    /// The Python package that wrote them; `None` for this program.
+    pub package: Option<&'static str>,
 }
 
 /// A number with its standard error, where it has one.
@@ -39,31 +42,84 @@ impl Results {
     /// # Errors
     /// [`Error::Data`] where there are none or they are damaged.
     pub fn read(path: &Path) -> Result<Self> {
-        let candidates = Self::candidates(path);
-        let Some(file) = candidates.iter().find(|file| file.is_file()) else {
+        let Some(file) = Self::candidates(path).into_iter().find(|file| file.is_file()) else {
             let message = if path.is_dir() {
                 format!(
-                    "holds no results: expected {METHOD}/{PARAMETERS}, which a fit writes unless output.formats.json is false"
+                    "is not a result folder: it holds no {METHOD}/{PARAMETERS}, which a fit writes unless output.formats.json is \
+                     false, and no {OF_XPCSJAX} of xpcsjax"
                 )
             } else {
                 "no such folder; expected one with results".to_owned()
             };
             return Err(Error::data(path, message));
         };
-        let parameters = json(file)?;
+        let is_named = file != path;
+        let parameters = read_json(&file).map_err(|error| match error {
+            Error::Data { message, .. } if !is_named => Error::data(
+                path,
+                format!(
+                    "is not a result folder, nor {PARAMETERS} in one: it {}",
+                    message.trim_start_matches("is damaged: it ")
+                ),
+            ),
+            other => other,
+        })?;
+        if parameters["schema"].as_str().is_some_and(|schema| schema.starts_with(SCHEMA)) {
+            return Self::of_xpcsjax(path, &file, &parameters);
+        }
         match parameters["parameters"].as_object() {
             Some(named) if !named.is_empty() => {}
-            _ => return Err(Error::data_at(file, "parameters", "expected an object of named parameters")),
+            _ => {
+                let message = "is not the file of a result: expected an object `parameters` of named parameters";
+                return Err(Error::data(&file, message));
+            }
         }
         let analysis = file.with_file_name(ANALYSIS);
-        let analysis = if analysis.is_file() { json(&analysis)? } else { Value::Null };
+        let analysis = if analysis.is_file() { read_json(&analysis)? } else { Value::Null };
         // ours say by which version they were written
-        let of_python = parameters.get("version").is_none();
-        Ok(Self { path: path.to_path_buf(), parameters, analysis, of_python })
+        let package = parameters.get("version").is_none().then_some("the Python package homodyne");
+        Ok(Self { path: path.to_path_buf(), parameters, analysis, package })
     }
 
-    fn candidates(path: &Path) -> [PathBuf; 3] {
-        [path.join(METHOD).join(PARAMETERS), path.join(PARAMETERS), path.to_path_buf()]
+    /// From `nlsq_result.json` of xpcsjax.
+    fn of_xpcsjax(path: &Path, file: &Path, read: &Value) -> Result<Self> {
+        let Some(named) = read["parameters"].as_object().filter(|named| !named.is_empty()) else {
+            return Err(Error::data_at(file, "parameters", "expected an object of named parameters"));
+        };
+        // one pair for all angles is numbered, too
+        let is_shared = !named.contains_key("contrast_1");
+        let name = |name: &String| match name.strip_suffix("_0").filter(|_| is_shared) {
+            Some(base @ ("contrast" | "offset")) => base.to_owned(),
+            _ => name.clone(),
+        };
+        let named: serde_json::Map<String, Value> =
+            named.iter().map(|(key, value)| (name(key), value.clone())).collect();
+        let metadata = &read["metadata"];
+        let parameters = json!({
+            "timestamp": read["timestamp"],
+            "analysis_mode": read["config"]["mode"],
+            "chi_squared": metadata["chi_squared"],
+            "reduced_chi_squared": metadata["reduced_chi_squared"],
+            "convergence_status": metadata["convergence_status"],
+            "parameters": named,
+        });
+        let analysis = json!({
+            "fit_quality": { "quality_flag": metadata["quality_flag"] },
+            "optimization_summary": {
+                "execution_time": metadata["execution_time"],
+                "scaling_mode": metadata["nlsq_diagnostics"]["per_angle_mode"],
+            },
+        });
+        Ok(Self { path: path.to_path_buf(), parameters, analysis, package: Some("the Python package xpcsjax") })
+    }
+
+    fn candidates(path: &Path) -> Vec<PathBuf> {
+        let places = [path.join(METHOD), path.to_path_buf()];
+        // the parameters of xpcsjax have no names in parameters.json
+        let mut files: Vec<PathBuf> = places.iter().map(|place| place.join(OF_XPCSJAX)).collect();
+        files.extend(places.iter().map(|place| place.join(PARAMETERS)));
+        files.push(path.to_path_buf());
+        files
     }
 
     /// The files that [`Self::read`] may read, whether they are there or not.
@@ -123,6 +179,11 @@ impl Results {
         })
     }
 
+    /// The configuration in force, where the results hold it.
+    pub fn configuration(&self) -> Option<&Value> {
+        self.analysis.get("configuration").filter(|value| value.is_object())
+    }
+
     /// Whether shear is part of the model.
     pub fn has_shear(&self) -> bool {
         self.parameter("gamma_dot_t0").is_some()
@@ -130,7 +191,7 @@ impl Results {
 
     /// Shear convention; the Python package knows one only.
     pub fn convention(&self) -> Option<String> {
-        let python = || self.of_python.then(|| "homodyne".to_owned());
+        let python = || self.package.map(|_| "homodyne".to_owned());
         self.has_shear().then(|| self.text("shear_convention").or_else(python)).flatten()
     }
 }
@@ -140,7 +201,7 @@ fn error(value: &Value) -> Option<f64> {
     value.as_f64().filter(|e| *e > 0.0)
 }
 
-fn json(file: &Path) -> Result<Value> {
+fn read_json(file: &Path) -> Result<Value> {
     let text = std::fs::read_to_string(file).map_err(|e| match e.kind() {
         std::io::ErrorKind::InvalidData => Error::data(file, "is damaged: it isn't text"),
         _ => Error::io("read", file, e),

@@ -260,8 +260,8 @@ fn matrices_must_be_square_float_and_of_one_size() {
     assert_data_error(open(&file), &file, &[&at, "expected 20 × 20", "c2_00001", "found 19 × 19"]);
     replace(&|h5, path| drop(h5.new_dataset::<f32>().shape((20, 19)).create(path).unwrap()));
     assert_data_error(open(&file), &file, &[&at, "expected the shape (N, N)", "(20, 19)"]);
-    replace(&|h5, path| drop(h5.new_dataset::<f32>().shape((1, 20, 20)).create(path).unwrap()));
-    assert_data_error(open(&file), &file, &[&at, "(1, 20, 20)"]);
+    replace(&|h5, path| drop(h5.new_dataset::<f32>().shape((2, 20, 20)).create(path).unwrap()));
+    assert_data_error(open(&file), &file, &[&at, "(2, 20, 20)"]);
     replace(&|h5, path| drop(h5.new_dataset::<f32>().shape(400).create(path).unwrap()));
     assert_data_error(open(&file), &file, &[&at, "(400,)"]);
     replace(&|h5, path| drop(h5.new_dataset::<f32>().create(path).unwrap()));

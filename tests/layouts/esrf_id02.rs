@@ -118,6 +118,7 @@ fn bad_contents_are_named() {
         h5.unlink(TTCF).unwrap();
         h5.new_dataset::<f64>().shape(shape.to_vec()).create(TTCF).unwrap();
     };
-    refused(&|h5| shape(h5, &[20, 20]), &[TTCF, "(K, N, N)", "(20, 20)"]);
+    refused(&|h5| shape(h5, &[20, 20]), &[q, "expected 1 values", "found 4"]);
+    refused(&|h5| shape(h5, &[20]), &[TTCF, "(K, N, N)", "(20,)"]);
     refused(&|h5| shape(h5, &[4, 20, 30]), &[TTCF, "(K, N, N)", "(4, 20, 30)"]);
 }

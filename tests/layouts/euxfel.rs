@@ -87,6 +87,7 @@ fn bad_contents_are_named() {
         h5.unlink(TTC).unwrap();
         h5.new_dataset::<f32>().shape(shape.to_vec()).create(TTC).unwrap();
     };
-    refused(&|h5| shape(h5, &[20, 20]), &[TTC, "(T, K, N, N)", "(20, 20)"]);
+    refused(&|h5| shape(h5, &[20, 20]), &[q, "expected 1 values", "found 4"]);
+    refused(&|h5| shape(h5, &[20]), &[TTC, "(T, K, N, N)", "(20,)"]);
     refused(&|h5| shape(h5, &[1, 4, 20, 19]), &[TTC, "(T, K, N, N)", "(1, 4, 20, 19)"]);
 }

@@ -9,4 +9,6 @@ mod euxfel;
 mod golden;
 mod npz;
 mod nxxpcs;
+mod shapes;
+mod storage;
 mod support;

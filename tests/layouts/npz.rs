@@ -131,7 +131,7 @@ fn bad_contents_are_named() {
     let Some(folder) = layouts() else { return };
     for (name, parts) in [
         ("fortran", &["c2_exp", "Fortran order", "ascontiguousarray"][..]),
-        ("rank", &["c2_exp", "(K, N, N)", "(12, 12)"]),
+        ("rank", &["phi_angles_list", "expected 1 angles, one per matrix", "found 3"]),
         ("square", &["c2_exp", "(K, N, N)", "(3, 12, 11)"]),
         ("nothing", &["c2_exp", "(K, N, N)", "(3, 0, 0)"]),
         ("integers", &["c2_exp", "expected float32 or float64", "<i8"]),

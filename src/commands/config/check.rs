@@ -5,12 +5,16 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::commands::opening;
+use crate::commands::scaling::Choice;
 use crate::config::{Config, Findings, IgnoredKey, TimeOrigin, examine, figure};
-use crate::dataset::QFrom;
+use crate::dataset::{QFrom, TwoTime};
 use crate::model::{CONTRAST, OFFSET, PHYSICAL, ScalingMode};
 use crate::output::Table;
 use crate::text::grouped;
 use crate::{ConfigProblem, Error, Result};
+
+/// Matrix entries up to which all of them are read: a second or two.
+const MOST_ENTRIES: usize = 50_000_000;
 
 /// Prints what there is to say about `file` on `out`; with `every_key` each key without effect, otherwise their number by
 /// reason. Under `strict` warnings and keys without effect count as problems.
@@ -27,7 +31,7 @@ pub fn check(file: &Path, strict: bool, every_key: bool, out: &mut impl Write) -
     }
 }
 
-/// Opens the data file, where it is there, as a fit does.
+/// Opens the data file, where it is there, as a fit does, and reads it where that is quick.
 fn look_at_data(config: &Config, out: &mut impl Write) -> Result<std::io::Result<()>> {
     let Some(file) = &config.data_file else { return Ok(Ok(())) };
     if !file.exists() {
@@ -40,9 +44,16 @@ fn look_at_data(config: &Config, out: &mut impl Write) -> Result<std::io::Result
     }
     let dataset = opening::open(config)?;
     let experiment = opening::experiment(config, &dataset)?;
+    Choice::new(config, &experiment)?;
+    let is_small = experiment.n_angles() * experiment.n_frames.pow(2) <= MOST_ENTRIES;
+    if is_small {
+        let mut buffer = TwoTime::default();
+        (0..experiment.n_angles()).try_for_each(|k| dataset.read(k, &mut buffer).map(|_| ()))?;
+    }
+    let read = if is_small { "and can be read" } else { "not read here, as it is large (`inspect` does)" };
     Ok(writeln!(
         out,
-        "\nThe data file fits it: {}, {} with {} frames, q = {} 1/Å, dt = {} s",
+        "\nThe data file fits it, {read}: {}, {} with {} frames, q = {} 1/Å, dt = {} s",
         dataset.layout.name(),
         number(experiment.n_angles(), "angle"),
         experiment.n_frames,
