@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::plots::{Plots, Plotted};
 use crate::cluster::MemoryLimit;
-use crate::dataset::{Dataset, MatrixReport, Selection, TwoTime, rings, short};
+use crate::dataset::{Dataset, MatrixReport, Selection, TwoTime, is_empty, rings, short};
 use crate::output::Table;
 use crate::output::pictures::Shown;
 use crate::telemetry::Progress;
@@ -14,7 +14,7 @@ use crate::{Error, Result};
 /// Prints what was found in `file` on `out`, and draws it where `plots` asks for that.
 ///
 /// Without a q in the selection all rings are shown. Matrices that can't be used are reported in their line, and the
-/// first such error is returned at the end. Where one is too large for the memory (`limit_gb`, else the environment's or the
+/// first such error is returned at the end; that some hold nothing, as those of sectors without pixels, is no error. Where one is too large for the memory (`limit_gb`, else the environment's or the
 /// machine's), all is said that is known without reading them. Errors: those of [`Dataset::open`], except for several rings and a
 /// missing time step, which are shown; [`Error::Memory`].
 pub fn inspect(
@@ -113,7 +113,7 @@ fn print(d: &Dataset, file: &Path, seen: &mut Seen, out: &mut impl Write) -> std
 fn matrices(d: &Dataset, file: &Path, seen: &mut Seen, out: &mut impl Write) -> std::io::Result<Vec<String>> {
     let columns = ["slot", "triangle", "dead", "missing", "min", "mean", "max"];
     let mut table = Table::new(&columns, &[1]);
-    let (mut remarks, mut buffer) = (Vec::new(), TwoTime::default());
+    let (mut remarks, mut empty, mut buffer) = (Vec::new(), Vec::new(), TwoTime::default());
     let mut progress = Progress::new(true);
     for (k, &slot) in d.selected.iter().enumerate() {
         progress.matrices("looking at the data", k, d.selected.len());
@@ -145,11 +145,19 @@ fn matrices(d: &Dataset, file: &Path, seen: &mut Seen, out: &mut impl Write) -> 
                 }
             }
             Err(error) => {
-                table.row([name, "unusable".to_owned(), "-".into(), "-".into(), "-".into(), "-".into(), "-".into()]);
+                let word = if is_empty(&error) { "empty" } else { "unusable" };
+                table.row([name, word.to_owned(), "-".into(), "-".into(), "-".into(), "-".into(), "-".into()]);
                 remarks.push(format!("slot {}: {error}", slot + 1));
-                seen.trouble.get_or_insert(error);
+                if is_empty(&error) {
+                    empty.push(error);
+                } else {
+                    seen.trouble.get_or_insert(error);
+                }
             }
         }
+    }
+    if empty.len() == d.selected.len() {
+        seen.trouble = empty.into_iter().next();
     }
     progress.finish();
     writeln!(out, "\nselected matrices, off the diagonal")?;

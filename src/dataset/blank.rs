@@ -82,8 +82,8 @@ impl Bits {
     }
 }
 
-/// Makes NaN of what was never filled in an upper triangle, in which dead frames are NaN already. The matrix knows the rectangles,
-/// rows and columns, that the file holds no storage for, and what stands where nothing was written: that is as good as zero here.
+/// Makes NaN of what was never filled in an upper triangle, in which dead frames and what has no storage are NaN already. The matrix
+/// knows the rectangles, rows and columns, of the latter, and what else stands where nothing was written: that is as good as zero here.
 pub(super) fn find(m: &mut TwoTime) -> Vec<Blank> {
     let (n, unwritten, fill) = (m.n, std::mem::take(&mut m.unwritten), m.fill);
     // of the other half nothing is wanted, and many files hold no storage for it
@@ -97,11 +97,12 @@ pub(super) fn find(m: &mut TwoTime) -> Vec<Blank> {
     let mut solid = Bits::new(n);
     for (rows, columns) in &unwritten {
         for i in rows.clone() {
-            (columns.start.max(i + 1)..columns.end).for_each(|j| solid.set(i, j));
+            let missing = (columns.start.max(i + 1)..columns.end).filter(|j| m.values[i * n + j].is_nan());
+            missing.for_each(|j| solid.set(i, j));
         }
     }
     let known = (0..n).map(|i| (i + 1..n).filter(|&j| solid.get(i, j)).count() as u64).sum::<u64>();
-    if zeros > known {
+    if zeros > 0 {
         mark_squares(m, &mut solid);
     }
     let marked = (0..n).map(|i| (i + 1..n).filter(|&j| solid.get(i, j)).count() as u64).sum::<u64>();
@@ -109,16 +110,14 @@ pub(super) fn find(m: &mut TwoTime) -> Vec<Blank> {
         return Vec::new();
     }
     let pairs = (n * (n - 1) / 2) as f64;
-    let scattered = zeros.saturating_sub(marked).max(1) as f64 / (pairs - marked as f64).max(1.0);
-    let is_stored =
-        |i: usize, j: usize| !unwritten.iter().any(|(rows, columns)| rows.contains(&i) && columns.contains(&j));
+    let scattered = zeros.saturating_sub(marked - known).max(1) as f64 / (pairs - marked as f64).max(1.0);
     let mut out = Vec::new();
     let mut part = Vec::new();
     for i in 0..n {
         for j in i + 1..n {
             if solid.get(i, j) {
                 component(&mut solid, (i, j), &mut part);
-                let by_zeros = part.iter().filter(|&&(i, j)| is_stored(i, j)).count();
+                let by_zeros = part.iter().filter(|&&(i, j)| !m.values[i * n + j].is_nan()).count();
                 let is_chance = by_zeros == part.len()
                     && (scattered > SPARSE
                         || zeros as f64 > SPARSE * pairs && !is_block(&part, pairs)
@@ -144,7 +143,12 @@ fn is_block(part: &[(usize, usize)], pairs: f64) -> bool {
 /// Marks the pairs of squares that hold nothing but zeros; below the diagonal a square has room for anything.
 fn mark_squares(m: &TwoTime, solid: &mut Bits) {
     let n = m.n;
-    let is_zero = |i: usize, j: usize| j <= i || [0.0, m.fill].contains(&m.values[i * n + j]);
+    let mut zero = Bits::new(n);
+    for i in 0..n {
+        let is_zero = |j: &usize| *j <= i || [0.0, m.fill].contains(&m.values[i * n + j]) || solid.get(i, *j);
+        (0..n).filter(is_zero).for_each(|j| zero.set(i, j));
+    }
+    let is_zero = |i: usize, j: usize| zero.get(i, j);
     for i in 0..(n + 1).saturating_sub(SQUARE) {
         for j in (i + 1).saturating_sub(SQUARE - 2)..(n + 1).saturating_sub(SQUARE) {
             let square = || (i..i + SQUARE).flat_map(|i| (j..j + SQUARE).map(move |j| (i, j)));
@@ -259,7 +263,8 @@ mod tests {
 
     #[test]
     fn what_has_no_storage_is_missing_however_small() {
-        let mut m = matrix(|i, j| (i, j) == (7, 20));
+        let mut m = matrix(|_, _| false);
+        m.values[7 * N + 20] = f32::NAN;
         m.unwritten = vec![(7..8, 20..21)];
         assert_eq!(find(&mut m), [Blank { t1: 7..8, t2: 20..21, pairs: 1, train: None }]);
         assert!(m.at(7, 20).is_nan());

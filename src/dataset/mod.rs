@@ -54,6 +54,7 @@ pub(crate) use npy::f64_header;
 pub use quantiles::Plateaus;
 pub(crate) use rings::{rings, short};
 pub use sigma::PairSigma;
+pub use triangle::is_empty;
 pub use write::{WriteSpec, write_file, write_from};
 
 /// File layouts that can be read.

@@ -51,6 +51,11 @@ impl Dataset {
     }
 }
 
+/// Whether an error of [`Dataset::read`] says that a matrix holds nothing, as that of a sector without pixels does.
+pub fn is_empty(error: &Error) -> bool {
+    matches!(error, Error::Data { message, .. } if message.starts_with(NOTHING))
+}
+
 /// Where a file holds c2 − 1, a zero that is left in the used half is a value: c2 = 1.
 fn raise_zeros(m: &mut TwoTime) {
     for i in 0..m.n {
@@ -85,6 +90,7 @@ pub(super) fn prepare(
     compare_halves: bool,
 ) -> std::result::Result<MatrixReport, String> {
     let n = m.n;
+    empty_unwritten(m);
     let upper = (0..n).any(|i| holds_data(&row(m, i)[i + 1..]));
     let lower = (1..n).any(|i| holds_data(&row(m, i)[..i]));
     let triangle = match (upper, lower) {
@@ -99,6 +105,7 @@ pub(super) fn prepare(
             if compare_halves {
                 check_symmetry(m, first_frame)?;
             }
+            take_from_lower(m);
             "full"
         }
     };
@@ -127,6 +134,27 @@ pub(super) fn prepare(
         return Err(format!("{NOTHING}: every pair of the fitted frames is missing"));
     }
     Ok(MatrixReport { triangle, dead_frames, n_missing, blanks, n_excluded: 0 })
+}
+
+/// Makes NaN of what the file holds no storage for, whatever was read there.
+fn empty_unwritten(m: &mut TwoTime) {
+    let unwritten = std::mem::take(&mut m.unwritten);
+    for (rows, columns) in &unwritten {
+        rows.clone().for_each(|i| row_mut(m, i)[columns.clone()].fill(f32::NAN));
+    }
+    m.unwritten = unwritten;
+}
+
+/// Takes pairs that only the lower half of a full matrix holds storage for from there.
+fn take_from_lower(m: &mut TwoTime) {
+    let (n, v) = (m.n, &mut m.values);
+    for (rows, columns) in &m.unwritten {
+        for i in rows.clone() {
+            for j in columns.start.max(i + 1)..columns.end {
+                v[i * n + j] = v[j * n + i];
+            }
+        }
+    }
 }
 
 fn row(m: &TwoTime, i: usize) -> &[f32] {
@@ -185,8 +213,10 @@ fn check_symmetry(m: &TwoTime, first_frame: usize) -> std::result::Result<(), St
             let difference = (a - b).abs();
             if a.is_finite() && b.is_finite() && difference > ASYMMETRY * a.abs().max(b.abs()).max(1.0) {
                 let (i, j) = (first_frame + i, first_frame + j);
+                let hint = if a == 0.0 || b == 0.0 { "; was it written to its end?" } else { "" };
                 return Err(format!(
-                    "expected a symmetric matrix or one half of it, found c2[{i}, {j}] = {a} and c2[{j}, {i}] = {b} (indices from 0)"
+                    "expected a symmetric matrix or one half of it, found c2[{i}, {j}] = {a} and c2[{j}, {i}] = {b} (indices from \
+                     0){hint}"
                 ));
             }
         }

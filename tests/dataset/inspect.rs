@@ -72,6 +72,12 @@ fn a_missing_time_step_is_shown_not_refused() {
 fn dead_frames_are_counted_from_one_and_bad_matrices_kept_in_view() {
     let (_folder, file) = scratch("x.hdf");
     let dead = |f: usize| (4..7).contains(&f) || f == 9;
+    let asymmetric = |i: usize, j: usize| if (i, j) == (9, 4) { 0.1 } else { 0.0 };
+    ApsU::default().write_with(&file, |s, i, j| value(s, i, j) + if s == 1 { asymmetric(i, j) } else { 0.0 });
+    let (text, result) = shown(&file, &Selection::default());
+    assert!(text.contains("unusable") && text.contains("full"), "{text}");
+    assert_eq!(result.unwrap_err().exit_code(), 3);
+
     ApsU::default().write_with(&file, |s, i, j| match s {
         0 if i <= j && !dead(i) && !dead(j) => value(s, i, j),
         2 => 1.5,
@@ -79,6 +85,9 @@ fn dead_frames_are_counted_from_one_and_bad_matrices_kept_in_view() {
     });
     let (text, result) = shown(&file, &Selection::default());
     assert!(text.contains("slot 1: dead frames 5–7, 10"), "{text}");
-    assert!(text.contains("unusable") && text.contains("full"), "{text}");
-    assert_eq!(result.unwrap_err().exit_code(), 3);
+    // a sector without pixels is no trouble of the file
+    assert!(text.contains("empty") && text.contains("a sector without pixels?") && text.contains("full"), "{text}");
+    result.unwrap();
+    ApsU::default().write_with(&file, |_, _, _| f32::NAN);
+    assert_eq!(shown(&file, &Selection::default()).1.unwrap_err().exit_code(), 3);
 }

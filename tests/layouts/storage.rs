@@ -80,8 +80,7 @@ fn whoever_reads_what_was_never_written_is_missing() {
             cut(&h5, path, chunk, axis, 10, fill, filter);
             drop(h5);
             for (start, blank) in [(1, (10..19, 11..20)), (6, (5..14, 6..15))] {
-                let selection =
-                    Selection { unsaid: unsaid.clone(), start_frame: start, compare_halves: false, ..chosen() };
+                let selection = Selection { unsaid: unsaid.clone(), start_frame: start, ..chosen() };
                 let dataset = Dataset::open(&file, &selection).unwrap();
                 let mut m = TwoTime::default();
                 let report = dataset.read(0, &mut m).unwrap();
@@ -106,10 +105,10 @@ fn rows_from_the_bottom_are_missing_where_they_are_meant() {
     // the first rows of the file are there: those of the last frames
     cut(&h5, "/entry/twotime/two_time_corr_func", &[1, 5, 20], 1, 15, 0.0, |b| b.deflate(1));
     drop(h5);
-    let selection = Selection { compare_halves: false, ..chosen() };
-    let report = Dataset::open(&file, &selection).unwrap().read(0, &mut TwoTime::default()).unwrap();
+    let report = Dataset::open(&file, &chosen()).unwrap().read(0, &mut TwoTime::default()).unwrap();
     let blank = &report.blanks[0];
-    assert_eq!((report.blanks.len(), &blank.t1, &blank.t2), (1, &(0..5), &(1..20)), "{report:?}");
+    // pairs with later frames are in the rows of those
+    assert_eq!((report.blanks.len(), &blank.t1, &blank.t2), (1, &(0..4), &(1..5)), "{report:?}");
 }
 
 #[test]
@@ -168,5 +167,43 @@ fn a_matrix_of_which_nothing_was_written_says_so() {
         dataset.read(0, &mut TwoTime::default()).unwrap();
         let result = dataset.read(1, &mut TwoTime::default());
         assert_data_error(result, &file, &[path, "was never written", "no storage", "phi_filtering.target_ranges"]);
+    }
+}
+
+#[test]
+fn a_pair_that_one_half_holds_is_there() {
+    let Some(folder) = layouts() else { return };
+    // a full matrix of which the last columns were never written: rows hold their pairs; and one half alone with another fill value
+    let halves = [("old_full.hdf", 0.0), ("old.hdf", 1.0), ("old_lower_f32.hdf", -1.0)];
+    for ((name, fill), by_library) in halves.into_iter().flat_map(|half| [(half, false), (half, true)]) {
+        let (_folder, file) = copy(&folder.join(name));
+        let h5 = hdf5::File::open_rw(&file).unwrap();
+        let path = "/exchange/C2T_all/g2_00003";
+        let values = h5.dataset(path).unwrap().read_2d::<f32>().unwrap();
+        h5.unlink(path).unwrap();
+        let new = h5.new_dataset::<f32>().chunk((5, 5)).fill_value(fill);
+        let new = if by_library { new.nbit() } else { new.deflate(1) };
+        let new = new.shape((20, 20)).create(path).unwrap();
+        for (row, column) in (0..4).flat_map(|row| (0..4).map(move |column| (row, column))) {
+            let is_written = match name {
+                "old_full.hdf" => column < 3 || row == 3,
+                "old.hdf" => column >= row,
+                _ => column <= row,
+            };
+            if is_written {
+                let (rows, columns) = (5 * row..5 * row + 5, 5 * column..5 * column + 5);
+                let part = values.slice(s![rows.clone(), columns.clone()]).to_owned();
+                new.write_slice(&part, hdf5::Hyperslab::from((rows, columns))).unwrap();
+            }
+        }
+        drop((new, h5));
+        let dataset = Dataset::open(&file, &chosen()).unwrap();
+        let mut m = TwoTime::default();
+        let report = dataset.read(0, &mut m).unwrap();
+        assert_eq!((report.n_missing, report.blanks.len()), (0, 0), "{name}: {report:?}");
+        assert!(
+            (m.at(2, 17) - value(3, 2, 17)).abs() < 1e-6 && (m.at(16, 18) - value(3, 16, 18)).abs() < 1e-6,
+            "{name}"
+        );
     }
 }
