@@ -84,7 +84,9 @@ fn compare(path: &str, a: &Value, b: &Value, found: &mut Vec<Difference>) {
     if a == b {
         return;
     }
-    match (named(a), named(b)) {
+    // what one side lacks is one difference
+    let sides = if a.is_null() || b.is_null() { (None, None) } else { (named(a), named(b)) };
+    match sides {
         (None, None) => found.push(Difference { path: path.to_owned(), values: [a.clone(), b.clone()] }),
         (a, b) => {
             let (a, b) = (a.unwrap_or_default(), b.unwrap_or_default());
@@ -102,7 +104,8 @@ fn named(value: &Value) -> Option<Map<String, Value>> {
     match value {
         Value::Object(map) => Some(map.clone()),
         Value::Array(items) if !items.is_empty() => {
-            items.iter().map(|item| Some((item.get("name")?.as_str()?.to_owned(), item.clone()))).collect()
+            let item = |item: &Value| Some((item.get("name")?.as_str()?.to_owned(), item.clone()));
+            items.iter().map(item).collect()
         }
         _ => None,
     }

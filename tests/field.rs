@@ -150,6 +150,40 @@ fn too_few_descriptors_say_what_to_raise() {
 }
 
 #[test]
+fn priors_that_cannot_be_meant_and_settings_of_other_files_are_named() {
+    let folder = sample();
+    let folder = folder.path();
+    let with = |bounds: &str| {
+        let text = format!(
+            "{}parameter_space: {{bounds: [{{{bounds}}}]}}\noptimization: {{method: nuts}}\n",
+            static_config("data.hdf")
+        );
+        fs::write(folder.join("odd.yaml"), text).unwrap();
+        alone(folder, &["config", "check", "odd.yaml"]).outcome()
+    };
+    let of_one = with("name: contrast_0, min: 0.0, max: 1.0, type: TruncatedNormal, prior_mu: 0.5, prior_sigma: 0.1");
+    of_one.assert_error(2, &["a prior for the contrast of one angle isn't available yet", "under `contrast`"]);
+    let far =
+        with("name: D0, min: 1.0, max: 1.0e5, type: TruncatedNormal, prior_mu: 1.0e9, prior_sigma: 5.0").to_string();
+    assert!(far.contains("puts the centre of the prior at 1e9, outside the bounds 1 to 100000"), "{far}");
+    let logarithm =
+        with("name: D0, min: 1.0, max: 1.0e5, type: LogNormal, prior_mu: 20000.0, prior_sigma: 1.0").to_string();
+    assert!(logarithm.contains("it is that of ln x"), "{logarithm}");
+    let fine =
+        with("name: D0, min: 1.0, max: 1.0e5, type: TruncatedNormal, prior_mu: 2.0e4, prior_sigma: 5.0e3").to_string();
+    assert!(!fine.contains("prior_mu"), "{fine}");
+    let text = static_config("data.hdf")
+        .replace("experimental_data:\n", "experimental_data:\n  train: 2\n  baseline_reference: 0\n")
+        + "data_filtering: {phi_range: {min: 0, max: 10}}\noptimization: {nlsq: {ftol: 1.0e-6}}\n";
+    fs::write(folder.join("odd.yaml"), text).unwrap();
+    let fit = alone(folder, &["--config", "odd.yaml"]).success();
+    for words in ["baseline_reference isn't used", "train isn't used", "`data_filtering.phi_range` has no effect"] {
+        assert!(fit.stderr.contains(words), "{words}: {fit}");
+    }
+    assert!(!fit.stderr.contains("ftol"), "{fit}");
+}
+
+#[test]
 fn slips_of_yaml_are_pointed_at_where_they_are() {
     let folder = sample();
     let folder = folder.path();
@@ -215,6 +249,14 @@ fn a_check_that_succeeds_has_looked_at_the_data() {
     let far = fs::read_to_string(folder.join("config.yaml")).unwrap().replace("0.0054", "0.5");
     fs::write(folder.join("far.yaml"), far).unwrap();
     alone(folder, &["config", "check", "far.yaml"]).outcome().assert_error(3, &["no matrix at", "0.5"]);
+    assert!(seen.stdout.contains("config.yaml: a fit can run with it"), "{seen}");
+    // too few pairs for the parameters, and a verdict that goes with the exit code
+    let plain = fs::read_to_string(folder.join("config.yaml")).unwrap();
+    fs::write(folder.join("short.yaml"), plain.replace("start_frame: 1", "start_frame: 57")).unwrap();
+    let short = alone(folder, &["config", "check", "short.yaml"]).outcome();
+    short.assert_error(3, &["pairs of frames have a value, which can't determine"]);
+    assert!(short.stdout.contains("no fit can run with it and its data file"), "{short}");
+    alone(folder, &["--config", "short.yaml"]).outcome().assert_error(3, &["which can't determine"]);
     // what doesn't go with the angles, and matrices that hold nothing
     let text = fs::read_to_string(folder.join("config.yaml")).unwrap();
     fs::write(

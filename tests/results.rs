@@ -197,7 +197,13 @@ fn results_are_put_side_by_side_in_units_of_sigma() {
     python_results(&folder.join("python"));
 
     let outcome = alone(folder, &["compare", "a", "b/nlsq", "--json", "ab.json"]).success();
-    for part in ["Fits that differ", "first frame", "! the data aren't the same", "farthest apart:"] {
+    for part in [
+        "Fits that differ",
+        "first frame",
+        "! t = 0 lies at the first frame of each (A: 1, B: 5)",
+        "! what is fitted of the data file isn't the same",
+        "farthest apart:",
+    ] {
         assert!(outcome.stdout.contains(part), "{part}: {outcome}");
     }
     assert!(!outcome.stdout.contains("analysis_mode") && !outcome.stdout.contains("Python"), "{outcome}");

@@ -171,7 +171,9 @@ impl Run<'_> {
         progress.watch(driver.pace());
         let (data, pairs, by_pair) = self
             .read(driver, &progress, &mut warnings, phases, &mut scaling, &mut || keeper.between(&mut stops))
-            .and_then(|read| self.check_size(&read.0, &read.1, &scaling).map(|()| read))?;
+            .and_then(|read| {
+                scaling.check_size(&read.0.file, read.1.iter().sum(), self.experiment.n_angles()).map(|()| read)
+            })?;
         let (sigma, about_sigma) = sigma(self.config, self.dataset, &data.noise, &pairs, by_pair.as_deref())?;
         about_sigma.iter().for_each(|warning| log::warn!("{warning}"));
         warnings.extend(about_sigma);
@@ -371,22 +373,6 @@ impl Run<'_> {
             driver.set_sigma(&per_angle);
         }
         Some(Robust { loss, sigma })
-    }
-
-    /// Refuses data that leave no degree of freedom.
-    fn check_size(&self, data: &DataSummary, pairs: &[u64], scaling: &Choice) -> Result<()> {
-        let pairs: u64 = pairs.iter().sum();
-        let parameters = scaling.space.n_free() + scaling.mode.n_parameters(self.experiment.n_angles());
-        if pairs > parameters as u64 {
-            return Ok(());
-        }
-        Err(Error::data(
-            &data.file,
-            format!(
-                "{pairs} pairs of frames have a value, which can't determine {parameters} parameters; select more frames or \
-                 angles, or fix parameters"
-            ),
-        ))
     }
 
     /// Reads all matrices and deals or packs them, unless an earlier run has packed them. The second part of the answer is how

@@ -1,5 +1,7 @@
 //! The scaling mode of a run: which one, why, within which bounds, and at which values `constant` holds contrast and offset.
 
+use std::path::Path;
+
 use crate::config::{Config, Given};
 use crate::dataset::{Dataset, Plateaus};
 use crate::model::{Experiment, ParameterSpace, ScalingMode, directions};
@@ -70,6 +72,22 @@ impl Choice {
             );
         }
         Ok(Self { mode, reason, warning, space, given, is_automatic: config.fit.scaling.is_none() })
+    }
+
+    /// Refuses data that leave no degree of freedom: `pairs` of `k` angles.
+    ///
+    /// # Errors
+    /// [`Error::Data`] with both numbers.
+    pub fn check_size(&self, file: &Path, pairs: u64, k: usize) -> Result<()> {
+        let parameters = self.space.n_free() + self.mode.n_parameters(k);
+        if pairs > parameters as u64 {
+            return Ok(());
+        }
+        let message = format!(
+            "{pairs} pairs of frames have a value, which can't determine {parameters} parameters; select more frames or \
+             angles, or fix parameters"
+        );
+        Err(Error::data(file, message))
     }
 
     /// One contrast and offset for all angles have been tested: `auto` goes by that.

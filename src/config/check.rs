@@ -4,6 +4,7 @@ use super::IgnoredKey;
 use super::document::{Document, Unknown};
 use super::keys::{ASKING, ITEM_KEYS};
 use super::node::{Node, Value};
+use super::parse::look_alike;
 use super::schema::{Known, find, nearest, nearest_of};
 use crate::Result;
 
@@ -108,7 +109,7 @@ impl Document {
     /// One line per key without effect that asks for something.
     pub(super) fn asked_in_vain(&self) -> Vec<String> {
         let line = |&(path, idle): &(&str, &[&str])| {
-            let node = self.get(path)?;
+            let node = self.get(path).filter(|node| !node.is_empty_section())?;
             let (Known::Idle(reason), words) = (find(path)?, node.words()) else { return None };
             let word = node.as_text().unwrap_or(words.trim_matches('`')).trim().to_lowercase();
             let place = self.source.show(node.place);
@@ -127,12 +128,14 @@ impl Document {
 impl Unknown {
     /// What is wrong with the key, without its place.
     pub(super) fn message(&self) -> String {
-        match self.meant {
+        let message = match self.meant {
             Some(meant) if meant == self.path => {
                 format!("unknown key `{meant}`; write it as nested sections, one name per line")
             }
             Some(meant) => format!("unknown key `{}`; did you mean `{meant}`?", self.path),
             None => format!("unknown key `{}`", self.path),
-        }
+        };
+        // two keys that look the same
+        look_alike(&self.path).map_or(message.clone(), |(_, words)| format!("{message} In it stands {words}"))
     }
 }

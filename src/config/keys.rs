@@ -311,6 +311,7 @@ pub(super) const OTHER_NAMES: &[(&str, &str)] = &[
     ("optimization.cmc.per_shard_mcmc.seed", "optimization.nuts.seed"),
     ("optimization.nlsq.analysis_mode", "analysis_mode"),
     ("optimization.nlsq.constant_scaling_threshold", "optimization.nlsq.anti_degeneracy.constant_scaling_threshold"),
+    ("optimization.nlsq.ftol", "optimization.nlsq.tolerance"),
     ("optimization.nlsq.enable_cmaes", "optimization.nlsq.cmaes.enable"),
     ("optimization.nlsq.fourier_order", "optimization.nlsq.anti_degeneracy.fourier_order"),
     ("optimization.nlsq.multistart", "optimization.nlsq.multi_start.enable"),
@@ -324,6 +325,9 @@ pub(super) const OTHER_NAMES: &[(&str, &str)] = &[
 pub(super) const ASKING: &[(&str, &[&str])] = &[
     ("analyzer_parameters.frame_step", &["1"]),
     ("analyzer_parameters.time_unit", &["s", "sec", "second", "seconds"]),
+    ("data_filtering.frame_filtering", &[]),
+    ("data_filtering.phi_range", &[]),
+    ("data_filtering.q_range", &[]),
     ("optimization.angle_filtering.enabled", &["false"]),
     ("parameters", &[]),
 ];

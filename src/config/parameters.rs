@@ -120,7 +120,7 @@ impl Reader<'_> {
         self.warnings.push(format!("{place}: `{name}` has no part in the mode `{mode}` and is left out"));
     }
 
-    fn bounds(&self, space: &mut ParameterSpace) -> Result<()> {
+    fn bounds(&mut self, space: &mut ParameterSpace) -> Result<()> {
         let document = self.document;
         let mut seen = Vec::new();
         for (i, item) in document.list(BOUNDS)?.unwrap_or_default().iter().enumerate() {
@@ -175,6 +175,7 @@ impl Reader<'_> {
             // a fit without sampling runs with any file of the Python package, whatever priors are in it
             if self.samples {
                 let prior = sampling::prior(document, &path, item, *target, !matches!(named, Named::Physical(_)))?;
+                self.warnings.extend(sampling::far_prior(document, &path, item, *target, prior));
                 match named {
                     Named::Physical(index) => space.priors[index] = prior,
                     Named::Contrast => space.contrast_prior = prior,

@@ -1,7 +1,7 @@
 //! Sampling of the posterior: method, chains, priors.
 
 use super::Method;
-use super::document::{Document, Spot};
+use super::document::{Document, Spot, figure};
 use super::node::Node;
 use crate::Result;
 use crate::model::Prior;
@@ -124,4 +124,29 @@ pub(super) fn prior(
         return Err(document.error(place, format!("`{path}.type`: {} needs bounds above 0", prior.name())));
     }
     Ok(prior)
+}
+
+/// What to say of a prior in an entry at `path` whose centre lies outside of the bounds.
+pub(super) fn far_prior(
+    document: &Document,
+    path: &str,
+    item: &Node,
+    (min, max): (f64, f64),
+    prior: Prior,
+) -> Option<String> {
+    let centre = match prior {
+        Prior::Normal { mean, .. } => mean,
+        Prior::LogNormal { mean, .. } => mean.exp(),
+        Prior::Uniform | Prior::LogUniform => return None,
+    };
+    let of_logarithm = if prior.is_logarithmic() { "; it is that of ln x" } else { "" };
+    let place = document.source.show(item.get("prior_mu").unwrap_or(item).place);
+    (!(min..=max).contains(&centre)).then(|| {
+        format!(
+            "{place}: `{path}.prior_mu` puts the centre of the prior at {}, outside the bounds {} to {}{of_logarithm}",
+            figure(centre),
+            figure(min),
+            figure(max)
+        )
+    })
 }

@@ -5,6 +5,7 @@
 
 use super::document::{Document, figure};
 use super::node::{Node, Place, beginning};
+use super::sampling;
 use crate::model::{AngleBounds, CONTRAST, OFFSET, ParameterSpace, ScalingMode};
 use crate::{ConfigProblem, Error, Result};
 
@@ -151,6 +152,7 @@ pub(super) fn is_of_one_angle(name: &str) -> bool {
 
 fn bounds(document: &Document, space: &ParameterSpace) -> Result<Vec<Bound>> {
     let mut out: Vec<Bound> = Vec::new();
+    let samples = sampling::method(document)?.samples();
     for (i, item) in document.list(BOUNDS)?.unwrap_or_default().iter().enumerate() {
         let Some(name) = item.get("name").filter(|_| !item.is_reported()) else { continue };
         let path = format!("{BOUNDS}[{i}]");
@@ -160,6 +162,17 @@ fn bounds(document: &Document, space: &ParameterSpace) -> Result<Vec<Bound>> {
         if out.iter().any(|b| (b.which, b.angle) == (which, angle)) {
             let message = format!("`{path}`: bounds of `{}_{angle}` are given twice", which.name());
             return Err(document.error(name.place, message));
+        }
+        let prior = ["type", "prior_mu", "prior_sigma"].iter().find_map(|key| item.get(key).filter(|n| !n.is_null()));
+        if let Some(node) = prior.filter(|node| node.as_text().is_none_or(|word| !word.eq_ignore_ascii_case("uniform")))
+            && samples
+        {
+            let what = format!("`{path}`: a prior for the {} of one angle", which.name());
+            return Err(document.later(
+                node.place,
+                what,
+                &format!("give one for all angles, under `{}`", which.name()),
+            ));
         }
         let mut bounds = common(which, space);
         for (key, side) in [("min", &mut bounds.0), ("max", &mut bounds.1)] {

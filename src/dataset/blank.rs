@@ -54,6 +54,10 @@ const WHOLE: f64 = 0.995;
 const MOST: f64 = 0.9;
 /// Fewest pairs of a block that nothing but its zeros shows.
 const FEWEST: u64 = 9;
+/// Fewest zeros of a frame with all later or all earlier ones that are marked like a square.
+const LINE: usize = 8;
+/// Where fewer than this part of the pairs outside of squares and lines are zeros, zeros aren't scattered.
+const CLEAN: f64 = 0.005;
 
 /// One bit a pair.
 struct Bits {
@@ -102,8 +106,10 @@ pub(super) fn find(m: &mut TwoTime) -> Vec<Blank> {
         }
     }
     let known = (0..n).map(|i| (i + 1..n).filter(|&j| solid.get(i, j)).count() as u64).sum::<u64>();
+    let zero = zero_bits(m, &solid);
     if zeros > 0 {
-        mark_squares(m, &mut solid);
+        mark_squares(&zero, &mut solid);
+        mark_lines(m, &zero, &mut solid);
     }
     let marked = (0..n).map(|i| (i + 1..n).filter(|&j| solid.get(i, j)).count() as u64).sum::<u64>();
     if marked == 0 {
@@ -111,6 +117,11 @@ pub(super) fn find(m: &mut TwoTime) -> Vec<Blank> {
     }
     let pairs = (n * (n - 1) / 2) as f64;
     let scattered = zeros.saturating_sub(marked - known).max(1) as f64 / (pairs - marked as f64).max(1.0);
+    let is_clean = scattered < CLEAN && marked as f64 <= MOST * pairs;
+    if is_clean {
+        // the tips of a block hold no square
+        while grow(&zero, &mut solid) {}
+    }
     let mut out = Vec::new();
     let mut part = Vec::new();
     for i in 0..n {
@@ -120,7 +131,7 @@ pub(super) fn find(m: &mut TwoTime) -> Vec<Blank> {
                 let by_zeros = part.iter().filter(|&&(i, j)| !m.values[i * n + j].is_nan()).count();
                 let is_chance = by_zeros == part.len()
                     && (scattered > SPARSE
-                        || zeros as f64 > SPARSE * pairs && !is_block(&part, pairs)
+                        || zeros as f64 > SPARSE * pairs && !is_clean && !is_block(&part, pairs)
                         || (part.len() as u64) < FEWEST
                         || part.len() as f64 * -scattered.ln() < pairs.ln() + UNLIKELY);
                 if !is_chance {
@@ -140,23 +151,61 @@ fn is_block(part: &[(usize, usize)], pairs: f64) -> bool {
     part.len() as f64 >= WHOLE * inside as f64 && (inside as f64) < MOST * pairs
 }
 
-/// Marks the pairs of squares that hold nothing but zeros; below the diagonal a square has room for anything.
-fn mark_squares(m: &TwoTime, solid: &mut Bits) {
+/// The pairs that are zero, or as good as that; below the diagonal there is room for anything.
+fn zero_bits(m: &TwoTime, solid: &Bits) -> Bits {
     let n = m.n;
     let mut zero = Bits::new(n);
     for i in 0..n {
         let is_zero = |j: &usize| *j <= i || [0.0, m.fill].contains(&m.values[i * n + j]) || solid.get(i, *j);
         (0..n).filter(is_zero).for_each(|j| zero.set(i, j));
     }
-    let is_zero = |i: usize, j: usize| zero.get(i, j);
+    zero
+}
+
+/// Marks the pairs of squares that hold nothing but zeros.
+fn mark_squares(zero: &Bits, solid: &mut Bits) {
+    let n = zero.n;
     for i in 0..(n + 1).saturating_sub(SQUARE) {
         for j in (i + 1).saturating_sub(SQUARE - 2)..(n + 1).saturating_sub(SQUARE) {
             let square = || (i..i + SQUARE).flat_map(|i| (j..j + SQUARE).map(move |j| (i, j)));
-            if is_zero(i, j + SQUARE - 1) && square().all(|(i, j)| is_zero(i, j)) {
+            if zero.get(i, j + SQUARE - 1) && square().all(|(i, j)| zero.get(i, j)) {
                 square().filter(|(i, j)| j > i).for_each(|(i, j)| solid.set(i, j));
             }
         }
     }
+}
+
+/// Marks the pairs of a frame with all later frames, or with all earlier ones, where nothing else is among them.
+fn mark_lines(m: &TwoTime, zero: &Bits, solid: &mut Bits) {
+    let n = m.n;
+    let is_line = |pairs: &[(usize, usize)]| {
+        let is_nothing = |&(i, j): &(usize, usize)| zero.get(i, j) || m.values[i * n + j].is_nan();
+        pairs.iter().all(is_nothing) && pairs.iter().filter(|&&(i, j)| zero.get(i, j)).count() >= LINE
+    };
+    for f in 0..n {
+        let (later, earlier) = ((f + 1..n).map(|j| (f, j)).collect(), (0..f).map(|i| (i, f)).collect());
+        for pairs in [later, earlier] as [Vec<_>; 2] {
+            if is_line(&pairs) {
+                pairs.iter().filter(|&&(i, j)| zero.get(i, j)).for_each(|&(i, j)| solid.set(i, j));
+            }
+        }
+    }
+}
+
+/// Marks zeros beside marked pairs; whether there were any.
+fn grow(zero: &Bits, solid: &mut Bits) -> bool {
+    let n = zero.n;
+    let mut new = Vec::new();
+    for i in 0..n {
+        for j in (i + 1..n).filter(|&j| zero.get(i, j) && !solid.get(i, j)) {
+            let beside = [(i.wrapping_sub(1), j), (i + 1, j), (i, j - 1), (i, j + 1)];
+            if beside.into_iter().any(|(i, j)| i < j && j < n && solid.get(i, j)) {
+                new.push((i, j));
+            }
+        }
+    }
+    new.iter().for_each(|&(i, j)| solid.set(i, j));
+    !new.is_empty()
 }
 
 /// Takes what hangs together with a pair out of the marks.
@@ -229,6 +278,30 @@ mod tests {
             assert_eq!(missing(&m) as u64, pairs);
         }
         assert_eq!(find(&mut matrix(|_, _| false)), []);
+    }
+
+    #[test]
+    fn a_correlator_that_stops_at_a_lag_leaves_nothing_behind() {
+        for longest in [20, 30, 50, 90] {
+            let beyond = |i: usize, j: usize| j - i > longest;
+            let pairs = (0..N).map(|i| (i + 1..N).filter(|&j| beyond(i, j)).count()).sum::<usize>();
+            let values = (0..N * N).map(|k| if k % N > k / N && !beyond(k / N, k % N) { 1.1 } else { 0.0 }).collect();
+            let mut m = TwoTime::from_matrix(N, values);
+            assert_eq!(find(&mut m).len(), 1, "{longest}");
+            assert_eq!(missing(&m), pairs, "{longest}");
+        }
+    }
+
+    #[test]
+    fn a_frame_without_pairs_to_one_side_is_blank() {
+        for zero in [(|i, _| i == 40) as fn(usize, usize) -> bool, |_, j| j == 60] {
+            let mut m = matrix(zero);
+            let found = find(&mut m);
+            assert_eq!((found.len(), missing(&m)), (1, if zero(40, 41) { 59 } else { 60 }), "{found:?}");
+        }
+        // a few zeros in a row are values
+        let mut m = matrix(|i, j| i == 40 && (50..54).contains(&j));
+        assert_eq!((find(&mut m), missing(&m)), (Vec::new(), 0));
     }
 
     #[test]

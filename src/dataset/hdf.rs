@@ -107,6 +107,7 @@ impl Source<'_> {
     /// All numbers of a table, row by row, of any type.
     pub fn table(&self, path: &str) -> Result<Vec<f64>> {
         let dataset = self.dataset(path)?;
+        self.check_written(path, &dataset)?;
         self.check_length(path, entries(&dataset.shape()))?;
         self.numbers(path, &dataset)
     }
@@ -142,7 +143,16 @@ impl Source<'_> {
         Ok(dataset.shape().contains(&0) || dataset.space().is_ok_and(|space| space.is_null()))
     }
 
+    /// Refuses numbers that the file holds no storage for: they would read as zeros.
+    fn check_written(&self, path: &str, dataset: &hdf5::Dataset) -> Result<()> {
+        if !storage::is_written(dataset) {
+            return Err(self.error(path, "expected numbers, found none: it was never written"));
+        }
+        Ok(())
+    }
+
     fn check_list(&self, path: &str, dataset: &hdf5::Dataset) -> Result<()> {
+        self.check_written(path, dataset)?;
         let shape = dataset.shape();
         let longest = shape.iter().copied().max().unwrap_or(1);
         if dataset.space().is_ok_and(|space| space.is_null()) || longest == 0 {
@@ -186,7 +196,9 @@ impl Source<'_> {
         if !self.exists(path) {
             return Ok(None);
         }
-        self.one(path, &*self.dataset(path)?).map(Some)
+        let dataset = self.dataset(path)?;
+        self.check_written(path, &dataset)?;
+        self.one(path, &dataset).map(Some)
     }
 
     /// An attribute of the root group that holds one number, where it exists.
@@ -305,6 +317,9 @@ impl Source<'_> {
         let Some(divisor) = quantity.divisor(&unit) else {
             return Err(self.error(&place, format!("expected {}, found {unit:?}", quantity.expected())));
         };
+        if let Some((other, elsewhere)) = elsewhere.filter(|(other, _)| quantity.divisor(other) != Some(divisor)) {
+            notes.push(format!("{path} is in {unit} ({place}); {elsewhere} says {other}, which isn't believed"));
+        }
         if divisor != 1.0 {
             notes.push(format!("{path} is in {unit} ({place}), brought to {}", quantity.own()));
             values.iter_mut().for_each(|value| *value /= divisor);

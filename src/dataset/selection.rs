@@ -83,6 +83,8 @@ pub(super) fn select(
     pick(file, &mut found, selection, purpose)?;
     missing_angles(file, &mut found, selection, purpose)?;
     filter_angles(file, &mut found, selection)?;
+    found.warnings.extend(unused(layout, selection));
+    found.warnings.extend(same_bins(&found, selection));
     let (q, q_source) = wavevector(&mut found, selection);
     let frames_before = found.cut.as_ref().and_then(|cut| cut.frames).map_or(0, |(start, _)| start - 1);
     let (first_frame, n_frames) = match found.cut.take() {
@@ -112,6 +114,33 @@ pub(super) fn select(
         notes: found.notes,
         warnings: found.warnings,
         reader: found.reader,
+    })
+}
+
+/// What the configuration says of files of other layouts.
+fn unused(layout: Layout, selection: &Selection) -> Vec<String> {
+    let unsaid = &selection.unsaid;
+    let said = [
+        ("experimental_data.baseline_reference", unsaid.baseline.is_some(), Layout::Nxxpcs),
+        ("experimental_data.train", unsaid.train.is_some(), Layout::Euxfel),
+    ];
+    let other = said.into_iter().filter(|(_, is_said, of)| *is_said && *of != layout);
+    other.map(|(key, _, of)| format!("{key} isn't used: it is for files of the layout {}", of.name())).collect()
+}
+
+/// What to say where matrices are of the same q and φ by the file.
+fn same_bins(found: &Found, selection: &Selection) -> Option<String> {
+    let selected: Vec<&Slot> = found.slots.iter().filter(|slot| slot.selected).collect();
+    let same = |a: &Slot| selected.iter().find(|b| a.path != b.path && (a.q, a.phi) == (b.q, b.phi));
+    let (first, second) = selected.iter().find_map(|a| Some((a, same(a)?)))?;
+    selection.unsaid.phi.is_none().then(|| {
+        format!(
+            "{} and {} are both of q = {} Å⁻¹ and φ = {}°: does the file list a bin twice?",
+            first.path,
+            second.path,
+            short(first.q),
+            short(first.phi)
+        )
     })
 }
 

@@ -46,6 +46,15 @@ impl Side {
     }
 }
 
+/// Whether the file holds storage for anything of a dataset. Of chunks the library walks along all of the index.
+pub(super) fn is_written(dataset: &hdf5::Dataset) -> bool {
+    let Ok(creation) = dataset.dcpl() else { return true };
+    let is_here =
+        matches!(creation.get_layout(), Ok(Layout::Contiguous | Layout::Chunked)) && creation.external().is_empty();
+    let holds_any = !dataset.shape().contains(&0) && dataset.space().is_ok_and(|space| !space.is_null());
+    !is_here || !holds_any || dataset.storage_size() > 0
+}
+
 /// Notes in a matrix, before it is read, what the dataset holds no storage for of these rows and columns, counted from the first
 /// of them, and what stands there instead. `sides` are the dataset's dimensions.
 ///
@@ -64,9 +73,7 @@ pub(super) fn note(
     if let Ok(Some(fill)) = creation.get_fill_value_as::<f64>() {
         into.fill = narrow(fill);
     }
-    let is_elsewhere = matches!(layout, Layout::Virtual | Layout::Compact) || !creation.external().is_empty();
-    // of chunks the library would walk along all of the index
-    if layout == Layout::Contiguous && !is_elsewhere && dataset.storage_size() == 0 {
+    if layout == Layout::Contiguous && !is_written(dataset) {
         return Err(NOTHING.into());
     }
     let (Layout::Chunked, Some(chunk)) = (layout, dataset.chunk()) else { return Ok(()) };

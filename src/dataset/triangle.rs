@@ -91,8 +91,8 @@ pub(super) fn prepare(
 ) -> std::result::Result<MatrixReport, String> {
     let n = m.n;
     empty_unwritten(m);
-    let upper = (0..n).any(|i| holds_data(&row(m, i)[i + 1..]));
-    let lower = (1..n).any(|i| holds_data(&row(m, i)[..i]));
+    let upper = (0..n).any(|i| holds_data(&row(m, i)[i + 1..], m.fill));
+    let lower = (1..n).any(|i| holds_data(&row(m, i)[..i], m.fill));
     let triangle = match (upper, lower) {
         (false, false) => return Err(format!("{NOTHING}: every pair is zero or missing")),
         (true, false) => "upper",
@@ -145,9 +145,20 @@ fn empty_unwritten(m: &mut TwoTime) {
     m.unwritten = unwritten;
 }
 
-/// Takes pairs that only the lower half of a full matrix holds storage for from there.
+/// Takes pairs that only the lower half of a full matrix holds from there: a value of 0, or one where nothing was written, would be
+/// the same in both halves.
 fn take_from_lower(m: &mut TwoTime) {
-    let (n, v) = (m.n, &mut m.values);
+    let (n, fill, v) = (m.n, m.fill, &mut m.values);
+    let is_nothing = |v: f32| v == 0.0 || v == fill;
+    for i in 0..n {
+        if v[i * n + i + 1..(i + 1) * n].iter().any(|&v| is_nothing(v)) {
+            for j in i + 1..n {
+                if is_nothing(v[i * n + j]) {
+                    v[i * n + j] = v[j * n + i];
+                }
+            }
+        }
+    }
     for (rows, columns) in &m.unwritten {
         for i in rows.clone() {
             for j in columns.start.max(i + 1)..columns.end {
@@ -165,12 +176,12 @@ fn row_mut(m: &mut TwoTime, i: usize) -> &mut [f32] {
     &mut m.values[i * m.n..][..m.n]
 }
 
-/// Whether any value is finite and not zero.
-fn holds_data(values: &[f32]) -> bool {
+/// Whether any value is finite and neither zero nor what stands where nothing was written.
+fn holds_data(values: &[f32], fill: f32) -> bool {
     values.chunks(SCAN).any(|chunk| {
         // the bits without sign are 0 for ±0 only; or-ing them is a loop the compiler vectorises
         chunk.iter().fold(0, |bits, v| bits | (v.to_bits() << 1)) != 0
-            && chunk.iter().any(|v| v.is_finite() && *v != 0.0)
+            && chunk.iter().any(|v| v.is_finite() && *v != 0.0 && *v != fill)
     })
 }
 
@@ -196,7 +207,7 @@ fn is_dead(m: &TwoTime, f: usize) -> bool {
 }
 
 /// Compares a sample of pairs, spread evenly over all rows and lags, with their mirror images. Missing values aren't
-/// compared: a pair is missing where its upper entry is.
+/// compared, nor what only one half holds.
 fn check_symmetry(m: &TwoTime, first_frame: usize) -> std::result::Result<(), String> {
     let n = m.n;
     let total = n * (n - 1) / 2;
@@ -211,12 +222,13 @@ fn check_symmetry(m: &TwoTime, first_frame: usize) -> std::result::Result<(), St
             let j = i + 1 + at;
             let (a, b) = (f64::from(upper[at]), f64::from(row(m, j)[i]));
             let difference = (a - b).abs();
-            if a.is_finite() && b.is_finite() && difference > ASYMMETRY * a.abs().max(b.abs()).max(1.0) {
+            let is_nothing = |v: f64| v == 0.0 || v == f64::from(m.fill);
+            let in_both = a.is_finite() && b.is_finite() && !is_nothing(a) && !is_nothing(b);
+            if in_both && difference > ASYMMETRY * a.abs().max(b.abs()).max(1.0) {
                 let (i, j) = (first_frame + i, first_frame + j);
-                let hint = if a == 0.0 || b == 0.0 { "; was it written to its end?" } else { "" };
                 return Err(format!(
                     "expected a symmetric matrix or one half of it, found c2[{i}, {j}] = {a} and c2[{j}, {i}] = {b} (indices from \
-                     0){hint}"
+                     0)"
                 ));
             }
         }
@@ -295,6 +307,31 @@ mod tests {
     }
 
     #[test]
+    fn of_a_full_matrix_whose_writer_ended_early_one_half_is_enough() {
+        // rows or columns that were never written: zeros, or what the file has for nothing
+        for (keep, fill) in [
+            ((|i, _| i < 50) as fn(usize, usize) -> bool, 0.0),
+            (|_, j| j < 50, 0.0),
+            (|i, _| i < 50, -1.0),
+            (|_, j| j < 50, 1.0),
+        ] {
+            let mut m = matrix(N, keep);
+            m.values.iter_mut().filter(|v| **v == 0.0).for_each(|v| *v = fill);
+            m.fill = fill;
+            let report = prepare(&mut m, 0, true).unwrap();
+            let blank = &report.blanks[0];
+            assert_eq!((report.triangle, report.blanks.len(), blank.pairs), ("full", 1, 25 * 24 / 2), "{report:?}");
+            assert_eq!((&blank.t1, &blank.t2), (&(50..N - 1), &(51..N)));
+            assert_eq!((m.at(10, 60), m.at(10, 20)), (value(10, 60), value(10, 20)));
+        }
+        // nothing but what stands for nothing
+        let mut m = matrix(N, |_, _| false);
+        m.values.fill(1.0);
+        m.fill = 1.0;
+        assert!(prepare(&mut m, 0, true).unwrap_err().starts_with(NOTHING));
+    }
+
+    #[test]
     fn a_zero_diagonal_alone_kills_no_frame() {
         let mut m = matrix(N, |i, j| i < j && (i, j) != (3, 4));
         assert_eq!(prepare(&mut m, 0, true).unwrap().dead_frames, Vec::<usize>::new());
@@ -304,8 +341,8 @@ mod tests {
     fn a_frame_with_something_on_its_diagonal_is_not_dead() {
         let mut m = matrix(N, |i, j| i <= j && (i == j || (i != 17 && j != 17)));
         let report = prepare(&mut m, 0, true).unwrap();
-        assert_eq!((report.dead_frames, report.n_missing), (vec![], 0));
-        assert_eq!(m.at(3, 17), 0.0);
+        assert_eq!((report.dead_frames, report.n_missing), (vec![], 73));
+        assert!(m.at(3, 17).is_nan(), "its pairs were never filled");
     }
 
     #[test]

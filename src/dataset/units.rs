@@ -43,14 +43,18 @@ impl Quantity {
 }
 
 fn inverse_length(unit: &str) -> Option<f64> {
-    let plain = plain(unit).replace("⁻¹", "-1").replace(['^', '{', '}', '(', ')', '[', ']', '_', '$', '*', '\\'], "");
-    let stem = ["1/", "/", "per", "inverse", "reciprocal"].iter().find_map(|before| plain.strip_prefix(before));
+    let plain = plain(unit)
+        .replace("⁻¹", "-1")
+        .replace('\u{2212}', "-")
+        .replace(['^', '{', '}', '(', ')', '[', ']', '_', '$', '*', '\\'], "");
+    let stem = ["1/", "/", "per", "inverse", "inv", "reciprocal"].iter().find_map(|before| plain.strip_prefix(before));
     let stem = stem.or_else(|| plain.strip_suffix("-1"))?;
     match stem {
         "a" | "å" | "ang" | "angstrom" | "angstroms" | "ångström" | "ångstrom" | "angström" | "aa" => Some(1.0),
         "pm" | "picometer" | "picometers" | "picometre" => Some(1e-2),
         "nm" | "nanometer" | "nanometers" | "nanometre" | "nanometres" => Some(1e1),
         "um" | "µm" | "μm" | "micrometer" | "micrometers" | "micrometre" | "micron" => Some(1e4),
+        "mm" | "millimeter" | "millimeters" | "millimetre" => Some(1e7),
         "cm" | "centimeter" | "centimeters" | "centimetre" => Some(1e8),
         "m" | "meter" | "meters" | "metre" | "metres" => Some(1e10),
         _ => None,
@@ -107,7 +111,7 @@ mod tests {
         ] {
             assert_eq!(q.divisor(unit), Some(1.0), "{unit}");
         }
-        for unit in ["nm^-1", "1/nm", "nm⁻¹", "(nm^{-1})", "nm-1", "per nm", "1/NM"] {
+        for unit in ["nm^-1", "1/nm", "nm⁻¹", "(nm^{-1})", "nm-1", "per nm", "1/NM", "inv nm", "nm\u{2212}1"] {
             assert_eq!(q.divisor(unit), Some(10.0), "{unit}");
         }
         assert_eq!((q.divisor("1/m"), q.divisor("1/µm")), (Some(1e10), Some(1e4)));

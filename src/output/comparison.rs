@@ -36,6 +36,9 @@ const FACTS: [(&str, &str); 10] = [
 const CONFIGURED: [(&str, &str); 3] =
     [("analysis mode", "analysis_mode"), ("time origin", "time_origin"), ("loss", "fit_quality.loss")];
 
+/// Of a parameter that isn't determined: in units of the other error alone its difference says nothing.
+const NO_ERROR: &str = "without an error";
+
 /// Most characters of a value in a table.
 const LONGEST: usize = 30;
 
@@ -69,6 +72,9 @@ impl Row {
 
     /// B − A over the root of the sum of the squared errors that are known.
     fn in_sigma(&self) -> Option<f64> {
+        if self.flags.contains(&Some(NO_ERROR)) {
+            return None;
+        }
         let errors: Vec<f64> = self.values.iter().flatten().filter_map(|e| e.error).collect();
         let sigma = errors.iter().map(|e| e * e).sum::<f64>().sqrt();
         self.difference().filter(|_| sigma > 0.0).map(|d| d / sigma)
@@ -288,7 +294,11 @@ fn parameters(results: [&Results; 2]) -> Vec<Row> {
             name: name.to_owned(),
             unit: found.iter().flatten().find_map(|(_, unit)| *unit).unwrap_or("").to_owned(),
             values: found.map(|f| f.map(|(estimate, _)| estimate)),
-            flags: results.map(|r| r.flag(name)),
+            flags: [0, 1].map(|k| {
+                let has_none =
+                    found[k].is_some_and(|(estimate, _)| estimate.error.is_none()) && results[k].package.is_none();
+                results[k].flag(name).or(has_none.then_some(NO_ERROR))
+            }),
         }
     };
     names.into_iter().filter(comparable).map(row).collect()
@@ -343,6 +353,14 @@ fn notes([a, b]: [&Results; 2]) -> Vec<String> {
         let text = format!("t = 0 lies elsewhere (A: {x}, B: {y}): rates that depend on t don't mean the same");
         note(true, text);
     }
+    if let Some((x, y)) = both("dataset_info.start_frame").filter(|(x, y)| x != y)
+        && both("time_origin").is_some_and(|(x, y)| x == y && x == "selection")
+    {
+        let text = format!(
+            "t = 0 lies at the first frame of each (A: {x}, B: {y}): rates that depend on t don't mean the same"
+        );
+        note(true, text);
+    }
     match both("data_hash") {
         Some((x, y)) if x == y => note(
             true,
@@ -350,7 +368,11 @@ fn notes([a, b]: [&Results; 2]) -> Vec<String> {
              larger ones come from the settings"
                 .into(),
         ),
-        Some(_) => note(true, "the data aren't the same (their hashes differ)".into()),
+        Some(_) if both("dataset_info.file").is_some_and(|(x, y)| x == y) => note(
+            true,
+            "what is fitted of the data file isn't the same: values, frames, angles, q or dt differ (they go into the hash)".into(),
+        ),
+        Some(_) => note(true, "the data aren't the same: values, frames, angles, q or dt differ (they go into the hash)".into()),
         None => {
             let differ = |path: &str| both(path).is_some_and(|(x, y)| x != y);
             let sizes = ["dataset_info.n_angles", "dataset_info.n_time_points"];

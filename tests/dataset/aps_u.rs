@@ -295,6 +295,11 @@ fn missing_and_mistyped_metadata() {
     h5.unlink("xpcs/qmap/dynamic_v_list_dim0").unwrap();
     h5.new_dataset::<f64>().shape((2, 3)).create("xpcs/qmap/dynamic_v_list_dim0").unwrap();
     drop(h5);
+    let never = "expected numbers, found none: it was never written";
+    assert_data_error(open(&file), &file, &["dynamic_v_list_dim0", never]);
+    let h5 = hdf5::File::open_rw(&file).unwrap();
+    h5.dataset("xpcs/qmap/dynamic_v_list_dim0").unwrap().write(&ndarray::Array2::<f64>::ones((2, 3))).unwrap();
+    drop(h5);
     assert_data_error(open(&file), &file, &["dynamic_v_list_dim0", "expected a list", "(2, 3)"]);
 
     let h5 = ApsU::default().write(&file);
@@ -308,7 +313,11 @@ fn missing_and_mistyped_metadata() {
 fn two_matrices_of_one_angle_are_fine() {
     let (_folder, file) = scratch("x.hdf");
     ApsU { bins: vec![4, 4, 6], ..ApsU::default() }.write(&file);
-    assert_eq!(open(&file).unwrap().phi(), [0.0, 0.0, 90.0]);
+    let dataset = open(&file).unwrap();
+    assert_eq!(dataset.phi(), [0.0, 0.0, 90.0]);
+    // but it is said, as a list may hold a bin twice by mistake
+    let warning = "c2_00001 and /xpcs/twotime/correlation_map/c2_00002 are both of q = 0.0054 Å⁻¹ and φ = 0°";
+    assert!(dataset.warnings.iter().any(|said| said.contains(warning)), "{:?}", dataset.warnings);
 }
 
 #[test]

@@ -23,37 +23,39 @@ const MOST_ENTRIES: usize = 50_000_000;
 /// [`Error::Config`] where the file can't be read or has a problem.
 pub fn check(file: &Path, strict: bool, every_key: bool, out: &mut impl Write) -> Result<()> {
     let findings = examine(file)?;
-    crate::commands::heard(print(file, &findings, every_key, out))?;
-    verdict(file, &findings, strict)?;
-    match &findings.config {
-        Some(config) => crate::commands::heard(look_at_data(config, out)?),
-        None => Ok(()),
-    }
+    let verdict = verdict(file, &findings, strict);
+    let data = match &findings.config {
+        Some(config) if verdict.is_ok() => look_at_data(config),
+        _ => Ok(String::new()),
+    };
+    crate::commands::heard(print(file, &findings, data.is_ok(), every_key, out))?;
+    verdict?;
+    crate::commands::heard(writeln!(out, "\n{}", data?))
 }
 
 /// Opens the data file, where it is there, as a fit does, and reads it where that is quick.
-fn look_at_data(config: &Config, out: &mut impl Write) -> Result<std::io::Result<()>> {
-    let Some(file) = &config.data_file else { return Ok(Ok(())) };
+fn look_at_data(config: &Config) -> Result<String> {
+    let Some(file) = &config.data_file else { return Ok("No data file is named: --data-file must.".into()) };
     if !file.exists() {
         let slip = config.data_file_slip.map_or_else(String::new, |slip| format!("; {slip}"));
-        return Ok(writeln!(
-            out,
-            "\nThe data file isn't there, so nothing of it was looked at: {}{slip}",
-            file.display()
-        ));
+        return Ok(format!("The data file isn't there, so nothing of it was looked at: {}{slip}", file.display()));
     }
     let dataset = opening::open(config)?;
     let experiment = opening::experiment(config, &dataset)?;
-    Choice::new(config, &experiment)?;
+    let choice = Choice::new(config, &experiment)?;
     let is_small = experiment.n_angles() * experiment.n_frames.pow(2) <= MOST_ENTRIES;
     if is_small {
         let mut buffer = TwoTime::default();
-        (0..experiment.n_angles()).try_for_each(|k| dataset.read(k, &mut buffer).map(|_| ()))?;
+        let mut lost = 0;
+        for k in 0..experiment.n_angles() {
+            let report = dataset.read(k, &mut buffer)?;
+            lost += report.n_missing + report.n_excluded;
+        }
+        choice.check_size(file, experiment.n_pairs() - lost, experiment.n_angles())?;
     }
     let read = if is_small { "and can be read" } else { "not read here, as it is large (`inspect` does)" };
-    Ok(writeln!(
-        out,
-        "\nThe data file fits it, {read}: {}, {} with {} frames, q = {} 1/Å, dt = {} s",
+    Ok(format!(
+        "The data file fits it, {read}: {}, {} with {} frames, q = {} 1/Å, dt = {} s",
         dataset.layout.name(),
         number(experiment.n_angles(), "angle"),
         experiment.n_frames,
@@ -91,7 +93,14 @@ fn number(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
-fn print(file: &Path, findings: &Findings, every_key: bool, out: &mut impl Write) -> std::io::Result<()> {
+/// `can_run` is whether the data file doesn't stand against it.
+fn print(
+    file: &Path,
+    findings: &Findings,
+    can_run: bool,
+    every_key: bool,
+    out: &mut impl Write,
+) -> std::io::Result<()> {
     let (later, wrong): (Vec<_>, Vec<_>) = findings.problems.iter().partition(|p| p.later);
     problems("Problems", &wrong, out)?;
     problems("Not available in this version", &later, out)?;
@@ -103,7 +112,8 @@ fn print(file: &Path, findings: &Findings, every_key: bool, out: &mut impl Write
     }
     ignored(&config.ignored_keys, every_key, out)?;
     if findings.problems.is_empty() {
-        writeln!(out, "{}: a fit can run with it, {} read", file.display(), number(findings.n_used, "key"))?;
+        let said = if can_run { "a fit can run with it" } else { "no fit can run with it and its data file" };
+        writeln!(out, "{}: {said}, {} read", file.display(), number(findings.n_used, "key"))?;
         writeln!(out)?;
     }
     in_force(config, findings, out)
