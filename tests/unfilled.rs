@@ -118,6 +118,10 @@ fn a_file_that_holds_a_part_of_the_values_is_named_when_it_is_lost() {
     });
     alone(folder, &["--config", "config.yaml"]).success();
     assert_eq!(parameters(&folder.join("homodyne_results")), whole);
+    // a file of that name without the dataset
+    hdf5::File::create(folder.join("c2_00003.part")).unwrap().close().unwrap();
+    let refused = alone(folder, &["--config", "config.yaml"]).outcome();
+    refused.assert_error(3, &["c2_00003", "c2 of another file", "c2_00003.part", "no such dataset"]);
     std::fs::remove_file(folder.join("c2_00002.part")).unwrap();
     let refused = alone(folder, &["--config", "config.yaml"]).outcome();
     refused.assert_error(3, &["c2_00002", "another file", "c2_00002.part", "isn't there"]);

@@ -110,6 +110,7 @@ pub(super) fn find(m: &mut TwoTime) -> Vec<Blank> {
     if zeros > 0 {
         mark_squares(&zero, &mut solid);
         mark_lines(m, &zero, &mut solid);
+        mark_lags(m, &zero, &mut solid);
     }
     let marked = (0..n).map(|i| (i + 1..n).filter(|&j| solid.get(i, j)).count() as u64).sum::<u64>();
     if marked == 0 {
@@ -189,6 +190,17 @@ fn mark_lines(m: &TwoTime, zero: &Bits, solid: &mut Bits) {
                 pairs.iter().filter(|&&(i, j)| zero.get(i, j)).for_each(|&(i, j)| solid.set(i, j));
             }
         }
+    }
+}
+
+/// Marks the pairs of the longest lags, as long as nothing else is among them.
+fn mark_lags(m: &TwoTime, zero: &Bits, solid: &mut Bits) {
+    let n = m.n;
+    for lag in (1..n).rev() {
+        if !(0..n - lag).all(|i| zero.get(i, i + lag) || m.values[i * n + i + lag].is_nan()) {
+            break;
+        }
+        (0..n - lag).filter(|&i| zero.get(i, i + lag)).for_each(|i| solid.set(i, i + lag));
     }
 }
 
@@ -282,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_correlator_that_stops_at_a_lag_leaves_nothing_behind() {
-        for longest in [20, 30, 50, 90] {
+        for longest in [20, 30, 50, 90, 95] {
             let beyond = |i: usize, j: usize| j - i > longest;
             let pairs = (0..N).map(|i| (i + 1..N).filter(|&j| beyond(i, j)).count()).sum::<usize>();
             let values = (0..N * N).map(|k| if k % N > k / N && !beyond(k / N, k % N) { 1.1 } else { 0.0 }).collect();

@@ -1,6 +1,6 @@
 //! Typed access to an HDF5 file whose every failure names the file, the HDF5 path, what was expected and what was found.
 
-use std::ffi::OsString;
+use std::ffi::{OsString, c_char};
 use std::ops::Range;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
@@ -10,7 +10,8 @@ use hdf5::plist::DatasetCreate;
 use hdf5::plist::dataset_create::Layout;
 use hdf5::types::{FixedAscii, FixedUnicode, TypeDescriptor, VarLenAscii, VarLenUnicode};
 use hdf5::{Container, Hyperslab};
-use hdf5_sys::h5p::{H5Pget_virtual_count, H5Pget_virtual_filename};
+use hdf5_sys::h5i::hid_t;
+use hdf5_sys::h5p::{H5Pget_virtual_count, H5Pget_virtual_dsetname, H5Pget_virtual_filename};
 use hdf5_sys::h5t::{H5T_class_t, H5Tget_class};
 
 use super::TwoTime;
@@ -35,6 +36,8 @@ const FILTERS: [(i32, &str); 9] = [
 ];
 /// Where the library looks for the files of virtual datasets.
 const VDS_PREFIX: &str = "HDF5_VDS_PREFIX";
+/// Parts of a virtual dataset up to which each of their files is opened to see whether the part is there.
+const MOST_SOURCES: usize = 64;
 /// Longest fixed-size string read from metadata, bytes; names in q maps are a few letters long.
 const MAX_NAME: usize = 256;
 /// Entries of a list that any file may have, 1 MB of them …
@@ -367,15 +370,32 @@ impl Source<'_> {
             return Ok(());
         }
         let folder = self.file.parent().unwrap_or(Path::new(""));
-        for name in virtual_files(&creation).map_err(|e| self.error(path, reason(e)))? {
-            let name = Path::new(&name);
-            // the places where the library looks; a name with % stands for many
-            let base = folder.join(name.file_name().unwrap_or_default());
-            let is_there = [&folder.join(name), name, &base].into_iter().any(|place| place.exists());
-            if name != Path::new(".") && !name.to_string_lossy().contains('%') && !is_there {
+        let sources = virtual_sources(&creation).map_err(|e| self.error(path, reason(e)))?;
+        let are_few = sources.len() <= MOST_SOURCES;
+        for (name, inner) in sources {
+            let (name, inner) = (Path::new(&name), inner.to_string_lossy());
+            // a name with % stands for many
+            if name == Path::new(".") || name.to_string_lossy().contains('%') || inner.contains('%') {
+                continue;
+            }
+            // the places where the library looks
+            let places = [folder.join(name), name.to_path_buf(), folder.join(name.file_name().unwrap_or_default())];
+            let Some(place) = places.iter().find(|place| place.exists()) else {
                 let message = format!(
                     "its values are in another file, {}, which isn't there; copy it, too, or set {VDS_PREFIX} to its folder",
                     folder.join(name).display()
+                );
+                return Err(self.error(path, message));
+            };
+            if !are_few {
+                continue;
+            }
+            let opened =
+                hdf5::File::open(place).map_err(|e| self.error(path, format!("{}: {}", place.display(), reason(e))))?;
+            if !(Source { file: place, h5: &opened }).exists(&inner) {
+                let message = format!(
+                    "its values are in {inner} of another file, {}, which has no such dataset",
+                    place.display()
                 );
                 return Err(self.error(path, message));
             }
@@ -440,22 +460,26 @@ pub(super) fn read_frames(
     })
 }
 
-/// Names of the files that a virtual dataset takes its values from.
-fn virtual_files(creation: &DatasetCreate) -> hdf5::Result<Vec<OsString>> {
+/// Files and datasets in them that a virtual dataset takes its values from.
+fn virtual_sources(creation: &DatasetCreate) -> hdf5::Result<Vec<(OsString, OsString)>> {
+    type Ask = unsafe extern "C" fn(hid_t, usize, *mut c_char, usize) -> isize;
     hdf5::sync::sync(|| {
         let mut count = 0;
         // SAFETY: an open list of properties, asked under the library's lock, with room for what it writes
         hdf5::h5check(unsafe { H5Pget_virtual_count(creation.id(), &mut count) })?;
-        let name = |index: usize| {
+        let name = |ask: Ask, index: usize| {
             // SAFETY: as above; without room the library says how much is needed
-            let length = unsafe { H5Pget_virtual_filename(creation.id(), index, std::ptr::null_mut(), 0) };
+            let length = unsafe { ask(creation.id(), index, std::ptr::null_mut(), 0) };
             let mut name = vec![0_u8; usize::try_from(length).unwrap_or(0) + 1];
             // SAFETY: as above, with room for the end of the text
-            unsafe { H5Pget_virtual_filename(creation.id(), index, name.as_mut_ptr().cast(), name.len()) };
+            unsafe { ask(creation.id(), index, name.as_mut_ptr().cast(), name.len()) };
             name.pop();
             OsString::from_vec(name)
         };
-        Ok((0..count).map(name).collect())
+        let mut sources: Vec<_> =
+            (0..count).map(|k| (name(H5Pget_virtual_filename, k), name(H5Pget_virtual_dsetname, k))).collect();
+        sources.dedup();
+        Ok(sources)
     })
 }
 
