@@ -42,7 +42,9 @@ impl Matters {
 }
 
 /// What keys matter for that don't decide about the numbers; the first that fits counts.
-const OF_SECTIONS: [(&str, Matters); 18] = [
+const OF_SECTIONS: [(&str, Matters); 19] = [
+    // follows from the mode
+    ("initial_parameters.parameter_names", Matters::Nothing),
     ("experimental_data.file_path", Matters::Nothing),
     ("optimization.streaming", Matters::Nothing),
     ("performance", Matters::Nothing),

@@ -146,8 +146,8 @@ Examples:
 /// Below the help of `compare`.
 pub(super) const COMPARE_EXAMPLES: &str = "\
 A and B are folders with results (or their nlsq folders, or parameters.json in them). Differences \
-B − A are in units of σ, the root of the sum of both squared standard errors. Settings that differ \
-are listed, and what that means for the numbers.
+B − A are in units of σ, the root of the sum of both squared standard errors. Every key of \
+the configurations that differs is listed, with what it matters for.
 
 Examples:
   homodyne-mpi compare run1 run2

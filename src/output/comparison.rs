@@ -418,6 +418,9 @@ fn figure(value: &Value) -> String {
 fn setting(value: &Value) -> String {
     let text = match value {
         Value::Number(number) if number.is_f64() => number.as_f64().map_or_else(absent, crate::config::figure),
+        Value::Object(entry) if entry.contains_key("min") => {
+            format!("{} to {}", setting(&entry["min"]), setting(&value["max"]))
+        }
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
