@@ -9,7 +9,7 @@ use crate::common::kept::{assert_resumed, run, undisturbed};
 use crate::common::{PROGRAM, Run, alone, alone_with_files, other, parameters, scratch, tree};
 
 /// Times that a signal is tried to come before the end.
-const TRIES: usize = 40;
+const TRIES: usize = 10;
 
 /// The program with arguments, in a shell that has done `first`.
 fn after(first: &str, folder: &Path, arguments: &[&str]) -> Run {
@@ -88,7 +88,7 @@ fn a_closed_terminal_and_a_limit_on_time_leave_a_checkpoint() {
     Sample::FLOW.make(folder);
     let expected = undisturbed(folder);
     for signal in ["HUP", "XCPU"] {
-        let mut running = run(folder, 0, &[]).env("HOMODYNE_FAULT", "0:16:wait=400").start();
+        let mut running = run(folder, 0, &[]).env("HOMODYNE_FAULT", "0:16:wait=100").start();
         running.wait_for("a checkpoint", || folder.join("homodyne_results/checkpoints").exists());
         running.signal(signal, running.ranks()[0]);
         let outcome = running.outcome();

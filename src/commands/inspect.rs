@@ -14,9 +14,9 @@ use crate::{Error, Result};
 /// Prints what was found in `file` on `out`, and draws it where `plots` asks for that.
 ///
 /// Without a q in the selection all rings are shown. Matrices that can't be used are reported in their line, and the
-/// first such error is returned at the end; that some hold nothing, as those of sectors without pixels, is no error. Where one is too large for the memory (`limit_gb`, else the environment's or the
-/// machine's), all is said that is known without reading them. Errors: those of [`Dataset::open`], except for several rings and a
-/// missing time step, which are shown; [`Error::Memory`].
+/// first such error is returned at the end; that some hold nothing, as those of sectors without pixels, is no error. Where one is too
+/// large for the memory (`limit_gb`, else the environment's or the machine's), all is said that is known without reading them. Errors:
+/// those of [`Dataset::open`], except for several rings and a missing time step, which are shown; [`Error::Memory`].
 pub fn inspect(
     file: &Path,
     selection: &Selection,

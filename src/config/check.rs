@@ -135,7 +135,10 @@ impl Unknown {
             Some(meant) => format!("unknown key `{}`; did you mean `{meant}`?", self.path),
             None => format!("unknown key `{}`", self.path),
         };
-        // two keys that look the same
-        look_alike(&self.path).map_or(message.clone(), |(_, words)| format!("{message} In it stands {words}"))
+        match look_alike(&self.path) {
+            // two keys that look the same
+            Some((_, words)) => format!("{message} In it stands {words}"),
+            None => message,
+        }
     }
 }

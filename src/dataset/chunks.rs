@@ -23,7 +23,7 @@ use rayon::prelude::*;
 
 use super::TwoTime;
 use super::filters::{Pipeline, Scratch};
-use super::storage::stored_size;
+use super::storage::{overlap, stored_size};
 use crate::error::hdf5_reason as reason;
 
 /// Bytes of stored chunks that are read before they are unpacked.
@@ -226,8 +226,8 @@ impl<'a> Chunked<'a> {
     unsafe fn read_stored(&self, origin: &[hsize_t], into: &mut [u8]) -> hdf5::Result<u32> {
         let mut mask = 0;
         let target = into.as_mut_ptr().cast::<c_void>();
-        // SAFETY: the identifier is that of an open dataset, `origin` has one entry per dimension of it (see `origin`); the library writes as many bytes as the chunk has in the
-        // file, for which the caller vouches.
+        // SAFETY: the identifier is that of an open dataset, `origin` has one entry per dimension of it (see `origin`); the
+        // library writes as many bytes as the chunk has in the file, for which the caller vouches.
         let status = unsafe { H5Dread_chunk1(self.dataset.id(), H5P_DEFAULT, origin.as_ptr(), &mut mask, target) };
         hdf5::h5check(status).map(|_| mask)
     }
@@ -336,11 +336,6 @@ pub(super) fn unpacking(dataset: &hdf5::Dataset, frames: &Range<usize>) -> usize
     let file_size = dataset.file().map_or(usize::MAX, |file| file.size() as usize);
     let stored = bytes.saturating_mul(runs(rows) * runs(columns)).min(file_size);
     bytes.saturating_mul(2 * runs(rows)).saturating_add(stored)
-}
-
-/// Frames that the `number`-th run of `side` frames shares with the selected ones.
-pub(super) fn overlap(frames: &Range<usize>, number: usize, side: usize) -> Range<usize> {
-    frames.start.max(number * side)..frames.end.min((number + 1) * side)
 }
 
 #[cfg(test)]

@@ -130,9 +130,10 @@ fn unused(layout: Layout, selection: &Selection) -> Vec<String> {
 
 /// What to say where matrices are of the same q and φ by the file.
 fn same_bins(found: &Found, selection: &Selection) -> Option<String> {
-    let selected: Vec<&Slot> = found.slots.iter().filter(|slot| slot.selected).collect();
-    let same = |a: &Slot| selected.iter().find(|b| a.path != b.path && (a.q, a.phi) == (b.q, b.phi));
-    let (first, second) = selected.iter().find_map(|a| Some((a, same(a)?)))?;
+    let mut selected: Vec<&Slot> = found.slots.iter().filter(|slot| slot.selected).collect();
+    selected.sort_by(|a, b| a.q.total_cmp(&b.q).then(a.phi.total_cmp(&b.phi)));
+    let pair = selected.windows(2).find(|pair| (pair[0].q, pair[0].phi) == (pair[1].q, pair[1].phi))?;
+    let (first, second) = (pair[0], pair[1]);
     selection.unsaid.phi.is_none().then(|| {
         format!(
             "{} and {} are both of q = {} Å⁻¹ and φ = {}°: does the file list a bin twice?",

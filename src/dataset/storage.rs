@@ -11,7 +11,6 @@ use hdf5_sys::h5d::H5Dget_chunk_info_by_coord;
 use hdf5_sys::h5i::hid_t;
 
 use super::TwoTime;
-use super::chunks::{narrow, overlap};
 
 /// What HDF5 says, of all versions, where a chunk was never written.
 const NOT_WRITTEN: &str = "chunk storage is not allocated";
@@ -70,8 +69,8 @@ pub(super) fn note(
     into.fill = 0.0;
     let Ok(creation) = dataset.dcpl() else { return Ok(()) };
     let layout = creation.get_layout().unwrap_or(Layout::Chunked);
-    if let Ok(Some(fill)) = creation.get_fill_value_as::<f64>() {
-        into.fill = narrow(fill);
+    if let Ok(Some(fill)) = creation.get_fill_value_as::<f32>() {
+        into.fill = fill;
     }
     if layout == Layout::Contiguous && !is_written(dataset) {
         return Err(NOTHING.into());
@@ -110,6 +109,11 @@ pub(super) fn note(
     }
     let n_chunks = runs(rows, row_side).len() * runs(columns, column_side).len();
     if into.unwritten.len() == n_chunks { Err(NOTHING.into()) } else { Ok(()) }
+}
+
+/// Frames that the `number`-th run of `side` frames shares with the selected ones.
+pub(super) fn overlap(frames: &Range<usize>, number: usize, side: usize) -> Range<usize> {
+    frames.start.max(number * side)..frames.end.min((number + 1) * side)
 }
 
 /// Stored bytes of the chunk that begins at `origin`, one entry per dimension; `None` where it was never written. To be called
