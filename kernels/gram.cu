@@ -8,7 +8,7 @@
 
 constexpr int THREADS = 128, WARP = 32, WARPS = THREADS / WARP;
 // Frames of a tile's columns and rows, as src/gram/plan.rs cuts them.
-constexpr int TILE_COLUMNS = 384, TILE_ROWS = 48, LANES = 8;
+constexpr int TILE_COLUMNS = 256, TILE_ROWS = 64, LANES = 8;
 constexpr int FRAMES = TILE_COLUMNS + TILE_ROWS;
 
 // One tile of one angle.

@@ -28,7 +28,7 @@ use homodyne_mpi::dataset::{Layout, Selection};
 use homodyne_mpi::model::AnalysisMode;
 use homodyne_mpi::output::Results;
 use homodyne_mpi::text::printable;
-use homodyne_mpi::{Error, Result, commands, gram, signals, telemetry, version};
+use homodyne_mpi::{Error, Result, commands, signals, telemetry, version};
 
 /// The MPI that the program is built with, if any.
 #[cfg(feature = "mpi")]
@@ -330,7 +330,7 @@ fn benchmark(world: &World, args: &BenchmarkArgs) -> Result<u8> {
 /// while the others wait is passed on to them; any other failure aborts the job.
 fn with_ranks(verbosity: Verbosity, work: impl FnOnce(&World) -> Result<u8>) -> ExitCode {
     // what every process would refuse alike is refused before MPI starts
-    let world = match gram::selected_instruction_set().and_then(|_| World::start(MPI.as_ref())) {
+    let world = match homodyne_mpi::arithmetic::selected_instruction_set().and_then(|_| World::start(MPI.as_ref())) {
         Ok(world) => world,
         Err(error) => return failed_before_mpi(&error),
     };

@@ -2,6 +2,7 @@
 //!
 //! See `ARCHITECTURE.md` for the rooms and the way of the data through them.
 
+pub mod arithmetic;
 pub mod benchmark;
 pub mod buffers;
 pub mod checkpoint;
@@ -15,6 +16,7 @@ pub mod file_identity;
 pub mod files;
 pub mod gram;
 pub mod model;
+pub mod nodes;
 pub mod output;
 pub mod sampler;
 pub mod settings;

@@ -20,7 +20,6 @@ mod limits;
 mod losses;
 mod many_angles;
 mod many_chunks;
-mod mixed_precision;
 mod mpi;
 mod outputs;
 mod page;

@@ -4,7 +4,8 @@
 use std::time::Instant;
 
 use homodyne_mpi::benchmark::{Sample, pool};
-use homodyne_mpi::gram::{Local, Objective, Pass, instruction_sets};
+use homodyne_mpi::arithmetic::instruction_sets;
+use homodyne_mpi::gram::{Local, Objective, Pass};
 use homodyne_mpi::model::{AnalysisMode, Basis, TimeAxis, reference};
 
 /// Rounds; the best of each side counts, for other work on the machine can only slow it down.

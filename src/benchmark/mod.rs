@@ -99,7 +99,7 @@ const PRECISIONS: [Precision; 2] = [Precision::F64, Precision::Mixed];
 impl Engine {
     /// All that this processor has, the fastest instruction set first.
     pub fn all() -> Vec<Self> {
-        let sets = crate::gram::instruction_sets();
+        let sets = crate::arithmetic::instruction_sets();
         sets.into_iter().flat_map(|isa| PRECISIONS.map(|precision| Self { isa, precision })).collect()
     }
 

@@ -7,7 +7,8 @@ use serde_json::json;
 use super::row::{Row, Timings, fields};
 use super::{Engine, Machine, Sample, pool};
 use crate::Result;
-use crate::gram::{Local, Objective, Pass, Precision, fma_per_second};
+use crate::arithmetic::fma_per_second;
+use crate::gram::{Local, Objective, Pass, Precision};
 
 /// Products that a plain pass would count for a pair under shear: z has 10 columns, one of them follows from the others, so
 /// 9·10/2 = 45 products with itself, and about 25 to form it.

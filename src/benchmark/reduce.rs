@@ -6,7 +6,8 @@ use super::row::{Row, Timings, fields};
 use crate::Result;
 use crate::cluster::{RoundPlan, Setup, World, completion_cost, survey};
 use crate::gram::gpu::{DeviceChoice, MEMORY_FRACTION};
-use crate::gram::{Precision, instruction_sets};
+use crate::arithmetic::instruction_sets;
+use crate::gram::Precision;
 use crate::model::Experiment;
 
 /// Bytes of a command that precedes every pass.

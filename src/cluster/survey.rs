@@ -11,7 +11,8 @@ use super::threads::refuse_absurd;
 use super::worker::{encode, operation};
 use super::{ThreadPlan, World, thread_plan};
 use crate::gram::rounds::Known;
-use crate::gram::{Gram, Lane, Level, Pass, Point, selected_instruction_set};
+use crate::arithmetic::selected_instruction_set;
+use crate::gram::{Gram, Lane, Level, Pass, Point};
 use crate::{Error, Result};
 
 /// Times the collective calls of a pass are made.

@@ -5,6 +5,8 @@ use crate::cluster::{GB, MemoryLimit, Strategy, World};
 use crate::config::Config;
 use crate::dataset::Dataset;
 use crate::gram::Level;
+use crate::nodes::blocks::of_plan;
+use crate::nodes::store::NodeStore;
 use crate::gram::gpu::{self, DeviceChoice};
 use crate::model::Experiment;
 use crate::output::Report;
@@ -134,6 +136,8 @@ pub(super) fn room_for_views(world: &World, report: &Report, needed: f64) -> Res
 struct Sizes {
     /// Packed data of all levels and ranks.
     packed: usize,
+    /// What stands for the finest level's pairs.
+    nodes: usize,
     /// Arrays: c2, and σ where every pair has its own.
     arrays: f64,
     finest: usize,
@@ -161,10 +165,13 @@ impl Sizes {
     ) -> Self {
         let levels = Level::all(experiment.n_frames, experiment.n_angles());
         let packed = levels.iter().map(Level::bytes).sum();
+        let plan = &levels[0].plan;
+        let nodes = NodeStore::expected(plan, &of_plan(plan), &(0..plan.n_tiles()));
         let readers = if parallel { ranks.min(experiment.n_angles()) } else { 1 };
         let frames = (experiment.n_frames * experiment.n_angles().min(1 + experiment.n_angles() / ranks)) as f64;
         Self {
             packed,
+            nodes: if by_pair { 0 } else { nodes },
             arrays: if by_pair { 2.0 } else { 1.0 },
             finest: levels[0].bytes(),
             ranks: ranks_on_node as f64,
@@ -178,7 +185,7 @@ impl Sizes {
 
     /// With all data in memory.
     fn in_memory(&self) -> f64 {
-        self.arrays * (self.packed as f64 * self.share + self.reading)
+        self.arrays * (self.packed as f64 * self.share + self.reading) + self.nodes as f64 * self.share
     }
 
     /// Without any packed data.
@@ -187,7 +194,7 @@ impl Sizes {
     }
 
     fn fixed(&self) -> f64 {
-        self.ranks * self.rank
+        self.ranks * self.rank + self.nodes as f64 * self.share
     }
 
     /// A rank's part of all levels but the finest; a tile more, for they don't divide evenly.

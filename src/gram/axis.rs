@@ -4,19 +4,10 @@
 //! kept from point to point, powers are formed eight frames at a time, and the eight running integrals are the eight
 //! lanes of one sum.
 
-use super::elementary::{EXP_LIMIT, LN2, exp, horner};
-use super::isa::Kernel;
-use super::lanes::{Isa, V};
-use super::plan::LANES;
+use crate::arithmetic::elementary::{EXP_LIMIT, LN2, exp};
+use crate::arithmetic::{Isa, Kernel, LANES, V, horner};
+use crate::model::pair::SHEAR;
 use crate::model::{Block, Experiment, RATE_FLOOR};
-
-/// Lanes of the running integrals: the rate and its derivatives by (A, B, κ), diffusion first.
-pub(super) const RATE: usize = 0;
-pub(super) const BY_A: usize = 1;
-pub(super) const BY_B: usize = 2;
-pub(super) const BY_KAPPA: usize = 3;
-/// Where the lanes of the shear block begin.
-pub(super) const SHEAR: usize = 4;
 
 /// Below this |z| ψ(z) is summed as a series; above it z·e^z − (e^z − 1) loses less than two digits.
 const PSI_SERIES: f64 = 0.25;
@@ -37,10 +28,6 @@ const PSI: [f64; 14] = [
     13.0 / 87_178_291_200.0,
     14.0 / 1_307_674_368_000.0,
 ];
-
-/// How much larger than the shear rate the terms A + B·∂γ̇/∂B − κ·∂γ̇/∂κ may be where the rate is formed from them: two
-/// such factors leave eleven digits.
-const LARGEST_CANCELLATION: f64 = 100.0;
 
 /// A number as an unevaluated sum, some 30 digits.
 #[derive(Debug, Clone, Copy)]
@@ -94,6 +81,8 @@ pub(crate) struct Clock {
     /// Largest |ln τ|.
     largest: f64,
     tau: Vec<V>,
+    /// Frames before this one are taken at another time than theirs.
+    clamped: usize,
 }
 
 impl Clock {
@@ -107,17 +96,25 @@ impl Clock {
         let lo = logs.iter().map(|l| l.map(|d| d.lo)).collect();
         let largest = hi.iter().flatten().fold(0.0f64, |m, x| m.max(x.abs()));
         let t_ref = experiment.t_ref();
-        Self { n_frames: n, hi, lo, t_ref, reference: logarithm(t_ref), largest, tau }
+        let clamped = (1..n).take_while(|&i| experiment.tau(i) != experiment.time(i)).last().map_or(0, |i| i + 1);
+        Self { n_frames: n, hi, lo, t_ref, reference: logarithm(t_ref), largest, tau, clamped }
     }
 }
 
-/// Running integrals of one point on every frame.
+/// Running integrals of one point at the frames of a level.
 pub(super) struct Axis {
     /// Per frame the eight integrals, as hi + lo.
     pub hi: Vec<V>,
     pub lo: Vec<V>,
-    /// No rate is at its floor, and the shear rate can be had from its derivatives.
-    pub smooth: bool,
+    /// Per frame, how often a rate has come to its floor or left it until there; empty where none did.
+    kinks: Vec<u32>,
+}
+
+impl Axis {
+    /// Whether rates are smooth no longer between two frames (positions).
+    pub fn has_kink(&self, first: usize, last: usize) -> bool {
+        !self.kinks.is_empty() && self.kinks[first] != self.kinks[last]
+    }
 }
 
 /// One block on eight frames: its rate and derivatives.
@@ -125,8 +122,6 @@ struct Rates<I: Isa> {
     quantities: [I::V; 4],
     /// Where the rate is above its floor.
     above: I::M,
-    /// Where it can be had from its derivatives, too.
-    derived: I::M,
 }
 
 /// A block's constants.
@@ -165,7 +160,7 @@ fn rates<I: Isa, const DERIVATIVES: bool>(isa: I, clock: &Clock, c: &Constants, 
     let rate = isa.pick(above, value, isa.splat(RATE_FLOOR));
     let zero = isa.zero();
     if !DERIVATIVES {
-        return Rates { quantities: [rate, zero, zero, zero], above, derived: above };
+        return Rates { quantities: [rate, zero, zero, zero], above };
     }
     let l = isa.add(isa.sub(hi, isa.splat(clock.reference.hi)), isa.sub(lo, isa.splat(clock.reference.lo)));
     let e = isa.mul(power, isa.splat(c.unit));
@@ -176,15 +171,8 @@ fn rates<I: Isa, const DERIVATIVES: bool>(isa: I, clock: &Clock, c: &Constants, 
     let f_ref = 1.0 / c.valley[2];
     let by_b = isa.mul(l, e);
     let by_kappa = isa.mul(isa.splat(f_ref * f_ref), psi);
-    // |B·∂/∂B| + κ·∂/∂κ against the rate; A can't be large without them
-    let b_part = isa.mul(isa.splat(c.valley[1]), by_b);
-    let kappa_part = isa.mul(isa.splat(c.valley[2]), by_kappa);
-    let limit = isa.mul(rate, isa.splat(LARGEST_CANCELLATION));
-    // |x| ≤ limit as x² ≤ limit²
-    let room = isa.fnma(b_part, b_part, isa.fnma(kappa_part, kappa_part, isa.mul(limit, limit)));
-    let derived = isa.at_least(isa.keep(above, room), f64::MIN_POSITIVE);
     let quantities = [rate, isa.keep(above, isa.splat(1.0)), isa.keep(above, by_b), isa.keep(above, by_kappa)];
-    Rates { quantities, above, derived }
+    Rates { quantities, above }
 }
 
 /// a + b as (rounded sum, exact error).
@@ -199,6 +187,8 @@ pub(super) fn two_sum<I: Isa>(isa: I, a: I::V, b: I::V) -> (I::V, I::V) {
 pub(super) struct Integrate<'a> {
     pub clock: &'a Clock,
     pub physical: &'a [f64],
+    /// Frames that are wanted, ascending.
+    pub frames: &'a [usize],
     pub derivatives: bool,
 }
 
@@ -209,10 +199,11 @@ impl Integrate<'_> {
         let n = clock.n_frames;
         let diffusion = Constants::new(clock, self.physical);
         let shear = (self.physical.len() > 3).then(|| Constants::new(clock, &self.physical[3..]));
-        let (mut hi, mut lo) = (Vec::with_capacity(n), Vec::with_capacity(n));
+        let (mut hi, mut lo) = (Vec::with_capacity(self.frames.len()), Vec::with_capacity(self.frames.len()));
+        let mut kinks = Vec::with_capacity(self.frames.len());
+        let (mut wanted, mut n_kinks, mut state) = (self.frames.iter().copied().peekable(), 0, None);
         let zero = [0.0; LANES];
         let (mut h, mut l, mut before) = (isa.zero(), isa.zero(), isa.zero());
-        let mut smooth = DERIVATIVES;
         for group in 0..clock.hi.len() {
             // by quantity, then by frame
             let (mut of, mut flags) = ([zero; LANES], [zero; 2]);
@@ -226,14 +217,13 @@ impl Integrate<'_> {
                 for k in 0..SHEAR {
                     isa.store(found.quantities[k], &mut of[SHEAR + k]);
                 }
-                isa.store(isa.keep(found.derived, isa.splat(1.0)), &mut flags[1]);
+                isa.store(isa.keep(found.above, isa.splat(1.0)), &mut flags[1]);
             }
             for frame in 0..LANES.min(n - group * LANES) {
                 let mut values = zero;
                 for quantity in 0..LANES {
                     values[quantity] = of[quantity][frame];
                 }
-                smooth &= flags[0][frame] != 0.0 && (shear.is_none() || flags[1][frame] != 0.0);
                 let now = isa.load(&values);
                 if group + frame > 0 {
                     // trapezoid rule in units of one frame, hi + lo
@@ -241,14 +231,25 @@ impl Integrate<'_> {
                     (h, l) = two_sum(isa, s, isa.add(l, e));
                 }
                 before = now;
+                let number = group * LANES + frame;
+                let own = Some((flags[0][frame] != 0.0, flags[1][frame] != 0.0, number < clock.clamped));
+                n_kinks += u32::from(number > 0 && own != state);
+                state = own;
+                if wanted.next_if_eq(&number).is_none() {
+                    continue;
+                }
                 let (mut a, mut b) = (zero, zero);
                 isa.store(h, &mut a);
                 isa.store(l, &mut b);
                 hi.push(a);
                 lo.push(b);
+                kinks.push(n_kinks);
             }
         }
-        Axis { hi, lo, smooth }
+        if kinks.first() == kinks.last() {
+            kinks.clear();
+        }
+        Axis { hi, lo, kinks }
     }
 }
 
@@ -263,8 +264,8 @@ impl Kernel for Integrate<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::isa::InstructionSet;
     use super::*;
+    use crate::arithmetic::InstructionSet;
     use crate::model::{AnalysisMode, Basis, ShearConvention, TimeAxis};
     use proptest::prelude::*;
 
@@ -296,18 +297,19 @@ mod tests {
             let reference = TimeAxis::new(&e, &p, Basis::Valley);
             let shear = reference.shear.as_ref().unwrap();
             let clock = Clock::new(&e);
-            let job = || Integrate { clock: &clock, physical: &p, derivatives: true };
+            let frames: Vec<usize> = (0..n).collect();
+            let job = || Integrate { clock: &clock, physical: &p, frames: &frames, derivatives: true };
             let axis = InstructionSet::available()[0].run(job());
             for set in InstructionSet::available() {
                 let other = set.run(job());
-                prop_assert!(other.hi == axis.hi && other.lo == axis.lo && other.smooth == axis.smooth, "{}", set.name());
+                prop_assert!(other.hi == axis.hi && other.lo == axis.lo && other.kinks == axis.kinks, "{}", set.name());
             }
             for (at, block) in [(0, &reference.diffusion), (SHEAR, shear)] {
                 let lanes = [&block.integral, &block.derivatives[0], &block.derivatives[1], &block.derivatives[2]];
                 for (k, expected) in lanes.into_iter().enumerate() {
                     // rates are differences of terms this large
                     let amplitude = p[if at == 0 { 0 } else { 3 }].abs();
-                    let term = if k == RATE { amplitude * 900f64.powf(p[if at == 0 { 1 } else { 4 }].abs()) } else { 0.0 };
+                    let term = if k == 0 { amplitude * 900f64.powf(p[if at == 0 { 1 } else { 4 }].abs()) } else { 0.0 };
                     // derivatives change sign, so the last sum may be the smallest
                     let largest = (1..n).fold(0.0f64, |most, f| most.max(expected.difference(0, f).abs()));
                     let size = largest + n as f64 * term;

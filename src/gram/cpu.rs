@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
@@ -10,20 +10,23 @@ use serde::{Deserialize, Serialize};
 
 use super::axis::Clock;
 use super::chunk::{Batches, Chunk, wholes};
-use super::isa::InstructionSet;
-use super::kernel::Job;
-use super::pack::{Lane, TileStore};
-use super::plan::Level;
+use super::pack::TileStore;
 use super::rounds::{Known, Rounds};
-use super::scratch::Scratch;
 use super::stream;
 use super::tables::{Source, Tables};
 use super::task::{Task, cut};
+use super::tile::{AngleData, Job, Scratch};
 use super::tile_reader::TileReader;
 use super::tree::{self, Node};
 use super::work::{Crew, Work};
 use super::{Engine, Gram, Pass, Point};
+use crate::arithmetic::{InstructionSet, Lane};
 use crate::model::Experiment;
+use crate::nodes::blocks::{Blocks, of_plan};
+use crate::nodes::compress::compress;
+use crate::nodes::plan::Level;
+use crate::nodes::rules::Rules;
+use crate::nodes::store::NodeStore;
 use crate::{Result, trace};
 
 /// Precision of a Gram pass.
@@ -32,7 +35,7 @@ pub enum Precision {
     /// Everything in f64.
     #[default]
     F64,
-    /// Residuals of most pairs in f32, their sums over a tile's rows and columns too; the rest in f64.
+    /// On a GPU, pairs in f32 and their sums in f64; the CPU's nodes are as fast in f64.
     Mixed,
 }
 
@@ -74,10 +77,9 @@ impl Shard {
 /// Called by the threads, after every batch of a batched pass, with (batches done, batches in all).
 pub type BatchProgress = Box<dyn Fn(usize, usize) + Send + Sync>;
 
-/// On levels with fewer pairs than this, the threads share out the points where there are enough for all.
+/// On levels with fewer pairs than this, and where nodes stand for pairs, the threads share out the points where there are enough for
+/// all.
 const SMALL_LEVEL: usize = 1_000_000;
-/// How many are enough, per thread.
-const POINTS_PER_THREAD: usize = 4;
 
 /// Points that a tile is read for at once: their tables must lie in memory together.
 const POINTS_READ_FOR: usize = 4;
@@ -98,6 +100,10 @@ pub struct CpuEngine {
     pub(super) clock: Clock,
     /// By level.
     tasks: Vec<Vec<Task>>,
+    /// By level and tile of an angle.
+    blocks: Vec<Vec<Arc<Blocks>>>,
+    /// What stands for the finest level's pairs, once it is needed.
+    nodes: OnceLock<NodeStore>,
     /// Reads that had to be tried again while data to be kept were loaded.
     retried: u64,
     /// Level and global number of tiles that couldn't be read then.
@@ -121,6 +127,8 @@ impl CpuEngine {
             sigma: vec![1.0; experiment.n_angles()],
             work: Work::new(0),
             tasks: Vec::new(),
+            blocks: shards.iter().map(|shard| of_plan(&shard.level.plan)).collect(),
+            nodes: OnceLock::new(),
             retried: 0,
             lost: Vec::new(),
             batch_pairs: None,
@@ -251,6 +259,7 @@ impl CpuEngine {
         }
         let used = marks + store.bytes();
         shard.store = store;
+        self.nodes = OnceLock::new();
         self.prepare();
         Ok(used)
     }
@@ -277,38 +286,95 @@ impl CpuEngine {
 
     /// Bytes of data held.
     pub fn bytes(&self) -> usize {
-        self.shards.iter().map(|s| s.store.bytes() + s.sigma.as_ref().map_or(0, TileStore::bytes)).sum()
+        let pairs = self.shards.iter().map(|s| s.store.bytes() + s.sigma.as_ref().map_or(0, TileStore::bytes));
+        pairs.sum::<usize>() + self.nodes.get().map_or(0, NodeStore::bytes)
     }
 
-    /// The Gram matrices of a task's angles, point after point. Tiles that aren't held are read, once for all points.
-    pub(super) fn sum_task(
-        set: InstructionSet,
-        shard: &Shard,
-        tables: &[Tables],
-        task: &Task,
-        pass: Pass,
-    ) -> Result<Vec<Vec<Gram>>> {
+    /// What stands for the pairs of the finest level.
+    ///
+    /// # Errors
+    /// What reading fails with.
+    fn compressed(&self) -> Result<&NodeStore> {
+        if let Some(nodes) = self.nodes.get() {
+            return Ok(nodes);
+        }
+        let _span = trace::span("compressing");
+        let (shard, set, rules) = (&self.shards[0], self.set, Rules::default());
+        let n = shard.level.plan.per_angle();
+        let one = |number: usize| {
+            stream::with_tile(shard, &(number / n..number / n + 1), number % n, |data| {
+                let own = data.first().filter(|own| own.n_finite > 0)?;
+                let tile = (&shard.level.plan.tiles[number % n], &*self.blocks[0][number % n]);
+                Some((compress(set, tile, own.data, own.n_finite as usize, &rules), own.n_finite))
+            })
+        };
+        let range = shard.range().clone();
+        let tiles = range.clone().into_par_iter().with_max_len(1).map(one).collect::<Result<Vec<_>>>()?;
+        let store = NodeStore::new(&shard.level.plan, &self.blocks[0], range.start, tiles);
+        Ok(self.nodes.get_or_init(|| store))
+    }
+
+    /// Whether a pass goes over nodes.
+    fn uses_nodes(&self, level: usize, pass: Pass) -> bool {
+        level == 0 && matches!(pass, Pass::Gram | Pass::Chi2) && self.shards[level].sigma.is_none()
+    }
+
+    /// The Gram matrices of a task's angles, point after point. Tiles that aren't held are read where their pairs are needed, once for all
+    /// points.
+    pub(super) fn sum_task(&self, level: usize, tables: &[Tables], task: &Task, pass: Pass) -> Result<Vec<Vec<Gram>>> {
+        let shard = &self.shards[level];
         let plan = &shard.level.plan;
         let n = plan.per_angle();
+        let nodes = if self.uses_nodes(level, pass) { Some(self.compressed()?) } else { None };
         SCRATCH.with_borrow_mut(|scratch| {
             let mut leaves: Vec<Vec<Vec<(Node, Gram)>>> = vec![vec![Vec::new(); task.angles.len()]; tables.len()];
-            for tile in task.node.tiles(n) {
-                stream::with_tile(shard, &task.angles, tile, |mut angles| {
+            for number in task.node.tiles(n) {
+                let mut sum = |own: &AngleData, tables: &Tables| {
                     // a tile without a value, beyond the longest lag to be fitted for instance, takes no time
-                    angles.retain(|own| own.marks.n_finite > 0);
-                    for (tables, leaves) in tables.iter().zip(&mut leaves) {
-                        let mut grams = vec![Gram::default(); task.angles.len()];
-                        if !angles.is_empty() {
-                            let job = Job { tile: &plan.tiles[tile], angles: &angles, tables, pass, scratch };
-                            for (own, gram) in angles.iter().zip(job.run(set)) {
-                                grams[own.angle - task.angles.start] = gram;
+                    if own.n_finite == 0 {
+                        return Some(Gram::default());
+                    }
+                    let (tile, blocks) = (&plan.tiles[number], &*self.blocks[level][number]);
+                    let slots = nodes.map(|nodes| &nodes.slots);
+                    Job { tile, blocks, slots, own, tables, pass, scratch }.run(self.set)
+                };
+                let of = |angle: usize| nodes.and_then(|nodes| nodes.tile(angle * n + number));
+                let is_held = |angle: usize| shard.store.range.contains(&(angle * n + number));
+                // without pairs where nodes are enough
+                let mut missing = Vec::new();
+                let mut found: Vec<Vec<Option<Gram>>> = vec![vec![None; task.angles.len()]; tables.len()];
+                for angle in task.angles.clone() {
+                    let Some(nodes) = of(angle).filter(|_| !is_held(angle)) else {
+                        missing.push(angle);
+                        continue;
+                    };
+                    let own = AngleData { angle, data: &[], n_finite: nodes.n_finite, sigma: None, nodes: Some(nodes) };
+                    for (tables, found) in tables.iter().zip(&mut found) {
+                        found[angle - task.angles.start] = sum(&own, tables);
+                    }
+                    if found.iter().any(|found| found[angle - task.angles.start].is_none()) {
+                        missing.push(angle);
+                    }
+                }
+                if !missing.is_empty() {
+                    let whole = missing[0]..missing[missing.len() - 1] + 1;
+                    stream::with_tile(shard, &whole, number, |data| {
+                        for own in data.iter().filter(|own| missing.contains(&own.angle)) {
+                            let own = AngleData { nodes: of(own.angle), ..*own };
+                            for (tables, found) in tables.iter().zip(&mut found) {
+                                let found = &mut found[own.angle - task.angles.start];
+                                if found.is_none() {
+                                    *found = sum(&own, tables);
+                                }
                             }
                         }
-                        for (leaves, gram) in leaves.iter_mut().zip(grams) {
-                            leaves.push((Node { height: 0, index: tile }, gram));
-                        }
+                    })?;
+                }
+                for (leaves, found) in leaves.iter_mut().zip(found) {
+                    for (leaves, gram) in leaves.iter_mut().zip(found) {
+                        leaves.push((Node { height: 0, index: number }, gram.unwrap_or_default()));
                     }
-                })?;
+                }
             }
             let whole = |own: &Vec<(Node, Gram)>| {
                 tree::complete(task.node, n, &mut own.iter().map(|(node, gram)| (*node, gram)))
@@ -339,26 +405,29 @@ impl CpuEngine {
         rounds: &mut Rounds<'_>,
     ) -> Result<Vec<Gram>> {
         let (shard, tasks, work, set) = (&self.shards[level], &self.tasks[level], &self.work, self.set);
+        let slots = match self.uses_nodes(level, pass) {
+            true => Some(&self.pool.install(|| self.compressed())?.slots),
+            false => None,
+        };
         let n = shard.level.plan.per_angle().max(1);
         let held = shard.range().start / n..shard.range().end.div_ceil(n);
         let source = |crew| Source {
             experiment: &self.experiment,
             clock: &self.clock,
             level: &shard.level,
-            angles: &held,
+            slots,
             crew,
-            mixed: self.precision == Precision::Mixed,
             sigma: &self.sigma,
             weighted: shard.sigma.is_some(),
         };
         let tables = |point, crew| Tables::new(set, &source(crew), point, pass);
-        let enough = points.len() >= POINTS_PER_THREAD * self.pool.current_num_threads();
-        if enough && shard.level.plan.n_pairs() < SMALL_LEVEL {
-            // many points on a small level: one task a point
+        let enough = points.len() >= self.pool.current_num_threads();
+        if enough && shard.streamed.is_none() && (slots.is_some() || shard.level.plan.n_pairs() < SMALL_LEVEL) {
+            // many points, each of which is little work: one task a point
             let sums: Result<Vec<Vec<Gram>>> = self.pool.install(|| {
                 let of_point = |point| {
                     let tables = [tables(point, Crew::ALONE)];
-                    let sum = |task| Self::sum_task(set, shard, &tables, task, pass);
+                    let sum = |task| self.sum_task(level, &tables, task, pass);
                     let sums: Vec<Vec<Vec<Gram>>> = tasks.iter().map(sum).collect::<Result<_>>()?;
                     let whole = |angle| Self::coalesce(shard, tasks, sums.iter().map(|of| &of[0]), angle);
                     Ok(held.clone().flat_map(whole).collect())
@@ -378,7 +447,7 @@ impl CpuEngine {
             let until = rounds.until();
             let round = |tables: &[Tables], until| {
                 let sum = |task: &Task| {
-                    let sums = work.task(|| Self::sum_task(set, shard, tables, task, pass));
+                    let sums = work.task(|| self.sum_task(level, tables, task, pass));
                     batches.count(task.n_pairs);
                     sums
                 };

@@ -7,9 +7,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::elementary::ln;
-use super::lanes::Isa;
-use super::pack::Lane;
+use crate::arithmetic::elementary::ln;
+use crate::arithmetic::{Isa, Lane};
 
 /// A robust loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,9 +154,8 @@ impl Robust {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::isa::{InstructionSet, Kernel};
-    use super::super::lanes::V;
     use super::*;
+    use crate::arithmetic::{InstructionSet, Kernel, V};
     use proptest::prelude::*;
 
     /// (ρ, ρ', ρ'') as SciPy's documentation defines them.

@@ -12,51 +12,34 @@
 mod axis;
 mod chunk;
 mod cpu;
-mod elementary;
 pub mod gpu;
-mod holes;
-mod isa;
-mod kernel;
-mod lanes;
 mod local;
 mod loss;
-mod moments;
-mod nodes;
 pub mod overview;
 mod pack;
-mod panel;
-mod peak;
-mod plan;
-mod products;
-mod rectangle;
-mod residuals;
+mod pairs;
 pub mod rounds;
-mod scratch;
-mod sinc_lanes;
-mod single;
-mod spans;
 mod stream;
 mod tables;
 mod task;
 #[cfg(test)]
 mod tests;
+mod tile;
 mod tile_file;
 mod tile_reader;
 pub mod tree;
-mod triangle;
 mod work;
 
 pub use cpu::{BatchProgress, CpuEngine, Precision, Shard};
-pub use isa::{names as instruction_sets, selected as selected_instruction_set};
 pub use local::Local;
 pub use loss::Loss;
-pub use pack::{Lane, TileStore, as_floats, as_floats_mut, pack_angle};
-pub use peak::{fma_per_second, read_bytes_per_second};
-pub use plan::{Brick, BrickKind, Level, TilePlan};
+pub use pack::{TileStore, as_floats, as_floats_mut, pack_angle};
 
 pub use tile_file::TileWriter;
 pub use tile_reader::{TileReader, Tolerance};
 
+pub use crate::arithmetic::Lane;
+pub use crate::nodes::plan::{Level, TilePlan};
 use self::rounds::{Known, Rounds};
 use crate::model::{Experiment, MAX_PHYSICAL};
 
@@ -137,10 +120,12 @@ impl Gram {
 /// What a pass computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pass {
-    /// All entries.
+    /// All entries, from nodes where these stand for pairs.
     Gram,
     /// Only those among g, 1 and r: enough for χ² with optimal contrast and offset.
     Chi2,
+    /// All entries, from every single pair.
+    Exact,
     /// All entries, weighted for a robust loss.
     Robust {
         /// Which.
@@ -154,7 +139,7 @@ impl Pass {
     /// The part of the packed array that the pass fills.
     pub fn filled(self) -> std::ops::Range<usize> {
         match self {
-            Pass::Gram => 0..PRODUCTS,
+            Pass::Gram | Pass::Exact => 0..PRODUCTS,
             Pass::Chi2 => CHI2_START..PRODUCTS,
             Pass::Robust { .. } => 0..ENTRIES,
         }
@@ -165,7 +150,8 @@ impl Pass {
         match self {
             Pass::Gram => 0,
             Pass::Chi2 => 1,
-            Pass::Robust { loss, doublings } => 2 + loss as u64 + Loss::ALL.len() as u64 * u64::from(doublings),
+            Pass::Exact => 2,
+            Pass::Robust { loss, doublings } => 3 + loss as u64 + Loss::ALL.len() as u64 * u64::from(doublings),
         }
     }
 
@@ -175,7 +161,8 @@ impl Pass {
         match code {
             0 => Pass::Gram,
             1 => Pass::Chi2,
-            k => Pass::Robust { loss: Loss::ALL[((k - 2) % n) as usize], doublings: ((k - 2) / n) as u8 },
+            2 => Pass::Exact,
+            k => Pass::Robust { loss: Loss::ALL[((k - 3) % n) as usize], doublings: ((k - 3) / n) as u8 },
         }
     }
 }

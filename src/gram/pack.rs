@@ -5,16 +5,11 @@
 
 use std::ops::{Deref, DerefMut, Range};
 
-use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
-use super::plan::{BrickKind, LANES, Level, TILE_COLUMNS, TILE_ROWS, Tile, TilePlan};
 use super::tile_reader::TileReader;
-
-/// One row of a panel: 8 neighbouring columns.
-#[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
-#[repr(C, align(32))]
-pub struct Lane(pub [f32; LANES]);
+use crate::arithmetic::{LANES, Lane};
+use crate::nodes::plan::{BrickKind, Level, Tile, TilePlan};
 
 /// The lanes as plain numbers, for sending and hashing.
 pub fn as_floats(lanes: &[Lane]) -> &[f32] {
@@ -28,12 +23,6 @@ pub fn as_floats_mut(lanes: &mut [Lane]) -> &mut [f32] {
 
 /// Lanes that a thread touches at a time: 2 MB.
 const TOUCHED: usize = 1 << 16;
-
-/// One pair in so many, or fewer, may be without a value for each to be noted: it costs about as much as this many pairs.
-const FEW: usize = 16;
-
-// holes are numbered in 16 bits
-const _: () = assert!(TILE_ROWS * TILE_COLUMNS <= 1 << 16);
 
 /// Bytes in a cache line, on whose edges [`Lanes`] begin.
 const CACHE_LINE: usize = 64;
@@ -89,18 +78,8 @@ pub struct TileStore {
     lanes: Lanes,
     /// First lane of every tile held, and the end.
     offsets: Vec<usize>,
-    /// By tile held.
-    marks: Vec<Marks>,
-}
-
-/// What is known of a tile's values.
-#[derive(Debug, Clone, Default)]
-pub struct Marks {
-    /// How many are finite.
-    pub n_finite: u32,
-    /// Pairs without a value, as numbers counted through the tile's lanes; `None` when there are many of them, or in a tile of
-    /// several bricks.
-    pub holes: Option<Box<[u16]>>,
+    /// By tile held: pairs that have a value.
+    finite: Vec<u32>,
 }
 
 /// Packed data of one tile.
@@ -108,8 +87,8 @@ pub struct Marks {
 pub struct TileData<'a> {
     /// Its lanes.
     pub lanes: &'a [Lane],
-    /// What is known of them.
-    pub marks: &'a Marks,
+    /// Pairs that have a value.
+    pub n_finite: u32,
 }
 
 impl TileStore {
@@ -121,8 +100,8 @@ impl TileStore {
             offsets.push(offsets[offsets.len() - 1] + tile.n_lanes);
         }
         let lanes = Lanes::new(offsets[offsets.len() - 1]);
-        let marks = vec![Marks::default(); range.len()];
-        Self { range, lanes, offsets, marks }
+        let finite = vec![0; range.len()];
+        Self { range, lanes, offsets, finite }
     }
 
     /// Fills a store with what a file holds of its tiles, by the threads of the rayon pool in which it is called.
@@ -132,15 +111,15 @@ impl TileStore {
     pub(super) fn fill_from(&mut self, plan: &TilePlan, file: &TileReader) -> crate::Result<()> {
         let mut lanes = &mut self.lanes[..];
         let mut jobs = Vec::with_capacity(self.range.len());
-        for (number, marks) in self.range.clone().zip(&mut self.marks) {
+        for (number, finite) in self.range.clone().zip(&mut self.finite) {
             let (own, rest) = std::mem::take(&mut lanes).split_at_mut(plan.tiles[number % plan.per_angle()].n_lanes);
-            jobs.push((number, own, marks));
+            jobs.push((number, own, finite));
             lanes = rest;
         }
-        jobs.into_par_iter().try_for_each(|(number, own, marks)| {
+        jobs.into_par_iter().try_for_each(|(number, own, finite)| {
             let angle = number / plan.per_angle();
             file.read(&(angle..angle + 1), number % plan.per_angle(), own)?;
-            *marks = file.marks(number).clone();
+            *finite = file.finite(number);
             Ok(())
         })
     }
@@ -153,14 +132,13 @@ impl TileStore {
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        let holes = self.marks.iter().filter_map(|m| m.holes.as_deref()).map(size_of_val).sum::<usize>();
-        self.lanes.len() * size_of::<Lane>() + size_of_val(&self.marks[..]) + holes
+        self.lanes.len() * size_of::<Lane>() + size_of_val(&self.finite[..])
     }
 
     /// A tile held, by global number.
     pub fn tile(&self, tile: usize) -> TileData<'_> {
         let k = tile - self.range.start;
-        TileData { lanes: &self.lanes[self.offsets[k]..self.offsets[k + 1]], marks: &self.marks[k] }
+        TileData { lanes: &self.lanes[self.offsets[k]..self.offsets[k + 1]], n_finite: self.finite[k] }
     }
 
     /// The lanes of a run of tiles held, to be written; [`Self::mark`] must follow.
@@ -187,45 +165,30 @@ impl TileStore {
         into(as_floats_mut(self.lanes_mut(tiles)));
     }
 
-    /// Notes which values of a run of tiles held are missing, and makes NaN of every value that is not finite.
+    /// Counts the values of a run of tiles held, and makes NaN of every value that is not finite.
     pub fn mark(&mut self, plan: &TilePlan, tiles: &Range<usize>) {
         let (a, b) = (tiles.start - self.range.start, tiles.end - self.range.start);
         let mut lanes = &mut self.lanes[self.offsets[a]..self.offsets[b]];
         let mut jobs = Vec::with_capacity(tiles.len());
-        for (number, marks) in tiles.clone().zip(&mut self.marks[a..b]) {
-            let tile = &plan.tiles[number % plan.per_angle()];
-            let (own, rest) = std::mem::take(&mut lanes).split_at_mut(tile.n_lanes);
-            jobs.push((tile, own, marks));
+        for (number, finite) in tiles.clone().zip(&mut self.finite[a..b]) {
+            let (own, rest) =
+                std::mem::take(&mut lanes).split_at_mut(plan.tiles[number % plan.per_angle()].n_lanes);
+            jobs.push((own, finite));
             lanes = rest;
         }
-        jobs.into_par_iter().for_each(|(tile, own, marks)| *marks = mark_tile(tile, own));
+        jobs.into_par_iter().for_each(|(own, finite)| *finite = count_finite(own));
     }
 }
 
-/// As [`TileStore::mark`], for one tile.
-pub(super) fn mark_tile(tile: &Tile, lanes: &mut [Lane]) -> Marks {
+/// As [`TileStore::mark`], for one tile: how many values are finite.
+pub(super) fn count_finite(lanes: &mut [Lane]) -> u32 {
     let mut n_finite = 0;
     for value in lanes.iter_mut().flat_map(|lane| &mut lane.0) {
         let good = value.is_finite();
         n_finite += u32::from(good);
         *value = if good { *value } else { f32::NAN };
     }
-    let missing = tile.n_pairs - n_finite as usize;
-    let [brick] = &tile.bricks[..] else { return Marks { n_finite, holes: None } };
-    if brick.kind != BrickKind::Rectangle || missing * FEW > tile.n_pairs {
-        return Marks { n_finite, holes: None };
-    }
-    let mut holes = Vec::with_capacity(missing);
-    for (at, lane) in lanes.iter().enumerate() {
-        // lanes beyond the edge are no pairs
-        let columns = brick.columns.len() - at / brick.rows.len() * LANES;
-        for (l, value) in lane.0.iter().enumerate().take(columns) {
-            if value.is_nan() {
-                holes.push((at * LANES + l) as u16);
-            }
-        }
-    }
-    Marks { n_finite, holes: Some(holes.into()) }
+    n_finite
 }
 
 /// Gives c2 of a frame with all frames behind it, NaN where missing.
@@ -233,7 +196,7 @@ pub(super) type RowAfter<'a, 'm> = &'a (dyn Fn(usize) -> &'m [f32] + Sync);
 
 fn pack_tile(tile: &Tile, frames: &[usize], row_after: RowAfter<'_, '_>, out: &mut [Lane]) {
     let mut lane = 0;
-    for brick in &tile.bricks {
+    for brick in tile.strips.iter().flat_map(|strip| &strip.bricks) {
         let contiguous = frames[brick.columns.end - 1] - frames[brick.columns.start] + 1 == brick.columns.len();
         for (r, row) in brick.rows.clone().enumerate() {
             let values = row_after(frames[row]);

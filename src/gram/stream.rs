@@ -12,9 +12,9 @@ use std::time::Instant;
 
 use super::Gram;
 use super::cpu::Shard;
-use super::kernel::AngleData;
 use super::pack::{Lanes, TileData};
 use super::task::Task;
+use super::tile::AngleData;
 use super::tile_reader::TileReader;
 use crate::{Result, trace};
 
@@ -52,17 +52,18 @@ pub(super) fn with_tile<T>(
         all.extend(from_file.map(|(angle, data)| AngleData {
             angle,
             data,
-            marks: file.marks(number(angle)),
+            n_finite: file.finite(number(angle)),
             sigma: None,
+            nodes: None,
         }));
         Ok(work(all))
     })
 }
 
 fn held(shard: &Shard, angle: usize, number: usize) -> AngleData<'_> {
-    let TileData { lanes, marks } = shard.store.tile(number);
+    let TileData { lanes, n_finite } = shard.store.tile(number);
     let sigma = shard.sigma.as_ref().map(|sigma| sigma.tile(number).lanes);
-    AngleData { angle, data: lanes, marks, sigma }
+    AngleData { angle, data: lanes, n_finite, sigma, nodes: None }
 }
 
 /// What tasks gave so far, by their number; nothing where they haven't been done.

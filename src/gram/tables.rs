@@ -1,222 +1,123 @@
-//! Per-frame tables of one point at one level: everything with an exp, a sin or a power in it, computed once per frame
-//! instead of per pair.
+//! What belongs to frames and to spans of frames at one point: running integrals, exponentials, and how well nodes resolve the model.
+//!
+//! All of it is shared by the angles. Integrals are kept from the first frame of a leaf or span on, so that differences within it keep
+//! their digits whatever came before; those between two spans are added when a block is formed.
+//!
+//! **What nodes resolve.** In a frame of one side g is an average of exp(−k·C^D + iω·C^γ) over |ω| ≤ m·|p| (sinc^m is the transform
+//! of a spline), and every column of derivatives that times an integral. If the integrals have on a span the Legendre-like
+//! coefficients c_j, the error of the projection to degrees below n is at most about
+//!
+//! ```text
+//! min_ρ  exp(k·[D(ρ) − D(1)] + ω·S(ρ)) · F(ρ) · ρ^−n      D(ρ) = Σ b_j·(ρ^j + ρ^−j)/2    S(ρ) = Σ b_j·(ρ^j − ρ^−j)/2
+//! ```
+//!
+//! with b_j the largest contribution of degree j to C^D (C^γ), and F(ρ) by how much the integral of a derivative grows from the
+//! span to the ellipse of sum of half-axes ρ (Bernstein's bound; Trefethen, *Approximation Theory and Approximation Practice*,
+//! ch. 8). Where a rate meets its floor within a span nothing is resolved.
 
-use std::ops::Range;
-
-use super::axis::{Axis, BY_A, BY_B, BY_KAPPA, Clock, Integrate, RATE, SHEAR, two_sum};
-use super::elementary::{PHASE_LIMIT, exp, sin_cos};
-use super::isa::{InstructionSet, Kernel};
-use super::lanes::{Isa, V};
-use super::loss::{Loss, Robust};
-use super::plan::{LANES, Level};
-use super::spans::{self, Span, Spans};
+use super::axis::{Axis, Clock, Integrate, two_sum};
 use super::work::Crew;
-use super::{Pass, Point};
-use crate::model::{Block, Experiment};
+use super::{Level, Loss, Pass, Point};
+use crate::arithmetic::elementary::exp;
+use crate::arithmetic::lanes::{load, put};
+use crate::arithmetic::{InstructionSet, Isa, Kernel, LANES, V};
+use crate::gram::loss::Robust;
+use crate::model::Experiment;
+use crate::model::pair::{DIFFUSION, INTEGRALS, SHEAR};
+use crate::nodes::plan::LEAF;
+use crate::nodes::rules::{FEW, NODES};
+use crate::nodes::spans::Slots;
 
-/// Exponentials below this are taken as zero: nothing they enter can be seen, and denormals would cost time.
-pub(crate) const NEGLIGIBLE: f64 = 1e-60;
-/// Phases per unit of strain below this are none: their squares must stay normal numbers.
-const NO_PHASE: f64 = 1e-60;
+/// Error that nodes may make in the sums of an angle, relative to √(G_aa·G_bb). That of sums without data is the square of how well
+/// they resolve the model; in sums with data what isn't resolved meets noise, of which the square root of the number of pairs is left.
+const TOLERANCE: f64 = 1e-10;
+/// Exponents below this, of a factor of E, are taken as −∞: nothing that is summed sees them, and products stay normal numbers.
+const FLUSHED: f64 = -230.0;
+/// Contributions smaller than this share of all are taken for rounding.
+const ROUNDING: f64 = 4e-15;
+/// Ellipses that are tried, for all nodes and for few.
+const ELLIPSES: usize = 6;
+const RHO: [[f64; ELLIPSES]; 2] = [[2.0, 3.0, 4.5, 7.0, 11.0, 18.0], [6.0, 10.0, 16.0, 28.0, 45.0, 75.0]];
 
-/// Repeats the last value, so that eight can be read from any position.
-fn padded(mut values: Vec<f64>) -> Vec<f64> {
-    let last = values.last().copied().unwrap_or(0.0);
-    values.extend([last; LANES]);
-    values
+/// Integrals and exponentials of `N` frames or nodes, by integral.
+#[derive(Debug, Clone)]
+pub(super) struct Local<const N: usize> {
+    /// From the first frame of the span on.
+    pub integrals: [[f64; N]; INTEGRALS],
+    /// Factors of E^(1/m) for rows, to the last frame of the span, and for columns, from the first.
+    pub rows: [f64; N],
+    pub columns: [f64; N],
 }
 
-/// Eight values from a position on.
-#[inline(always)]
-pub(super) fn lanes(values: &[f64], first: usize) -> &V {
-    // the slice has exactly eight elements, or indexing has panicked
-    values[first..first + LANES].try_into().unwrap_or(&[0.0; LANES])
+impl<const N: usize> Default for Local<N> {
+    fn default() -> Self {
+        Self { integrals: [[0.0; N]; INTEGRALS], rows: [0.0; N], columns: [0.0; N] }
+    }
 }
 
-/// Running integrals gathered at the frames of a level, as hi + lo, padded by eight.
+/// What stands for a span.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Gathered {
-    pub hi: Vec<f64>,
-    pub lo: Vec<f64>,
+pub(super) struct AtSpan {
+    pub nodes: Local<NODES>,
+    pub few: Local<FEW>,
+    /// Position of the first frame that lives, and of the last.
+    pub ends: [usize; 2],
+    /// Nodes are the frames: all nodes, and the few.
+    is_exact: [bool; 2],
+    /// A rate meets its floor within.
+    has_kink: bool,
+    /// Logarithm of the error bound by ellipse, of all nodes and of few: without phase, and by phase.
+    bounds: [[(f64, f64); ELLIPSES]; 2],
+    /// Values by node, as they are added up.
+    values: [V; NODES],
 }
 
-impl Gathered {
-    fn new(axis: &Axis, lane: usize, frames: &[usize]) -> Self {
-        let gather = |from: &[V]| padded(frames.iter().map(|&f| from[f][lane]).collect());
-        Self { hi: gather(&axis.hi), lo: gather(&axis.lo) }
-    }
-
-    /// Value at position k less that at position `at`.
-    #[inline(always)]
-    pub fn relative(&self, k: usize, at: usize) -> f64 {
-        (self.hi[k] - self.hi[at]) + (self.lo[k] - self.lo[at])
-    }
-
-    /// The same for eight positions from `first` on.
-    #[inline(always)]
-    pub fn difference<I: Isa>(&self, isa: I, at: usize, first: usize) -> I::V {
-        let hi = isa.sub(isa.load(lanes(&self.hi, first)), isa.splat(self.hi[at]));
-        let lo = isa.sub(isa.load(lanes(&self.lo, first)), isa.splat(self.lo[at]));
-        isa.add(hi, lo)
+impl AtSpan {
+    /// Logarithm of the relative error with which all nodes, or few, resolve the model at frequency ω.
+    pub fn error(&self, few: bool, omega: f64) -> f64 {
+        match (self.is_exact[usize::from(few)], self.has_kink) {
+            (true, _) => f64::NEG_INFINITY,
+            (_, true) => f64::INFINITY,
+            _ => {
+                let bounds = self.bounds[usize::from(few)].iter();
+                bounds.fold(f64::INFINITY, |least, (fixed, turn)| least.min(fixed + omega * turn))
+            }
+        }
     }
 }
 
-/// Sine and cosine of p·C^γ for one angle at every frame of the level, and the angle's factors.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct AngleTables {
-    /// s·cos(phi0 − φ).
+/// One angle at the point.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AtAngle {
+    /// Factor of C^γ in the phase, and its derivative by phi0.
     pub p: f64,
-    /// Its derivative by phi0, 1/degree.
     pub dp: f64,
-    pub sin: Vec<f64>,
-    pub cos: Vec<f64>,
-    /// The same at the nodes of all spans.
-    pub at_nodes: (Vec<f64>, Vec<f64>),
+    pub contrast: f64,
+    pub offset: f64,
 }
 
-impl AngleTables {
-    /// 1/p, 0 where there is no phase to speak of.
-    pub fn inverse(&self) -> f64 {
-        if self.p.abs() < NO_PHASE { 0.0 } else { 1.0 / self.p }
-    }
-}
-
-/// All tables of one point at one level, shared by tiles and threads.
+/// What a pass needs of one point.
 pub(crate) struct Tables<'a> {
     /// q²·dt.
     pub k: f64,
-    /// Power of the shape's root: g = root^power.
+    /// m: 1 without shear.
     pub power: i32,
-    /// Roots below this are taken as zero.
-    pub least: f64,
-    /// C^D.
-    pub diffusion: Gathered,
-    /// C^γ.
-    pub strain: Gathered,
-    /// Integrals of the derivatives. Smooth: by A (frame numbers, the same in both blocks), then by B and κ of diffusion and
-    /// of shear. Otherwise the three of diffusion, the three of shear, C^γ. Empty in χ²-only passes.
-    pub functions: Vec<Gathered>,
-    /// No rate is at its floor: both derivatives by A are frame numbers, and C^γ follows from the others.
-    pub smooth: bool,
-    /// (A, B, −κ) of the shear rate: C^γ by the integrals of its derivatives.
-    pub strain_weights: [f64; 3],
-    /// Column factors: exp(−k/power·(C_j − C at the start of j's eight)).
-    pub u: Vec<f64>,
-    /// Row factors: exp(−k/power·(C at the start of the next eight − C_i)); at the end the last frame.
-    pub v: Vec<f64>,
-    /// By angle; empty where none were needed.
-    pub angles: Vec<AngleTables>,
-    /// Nodes that stand for many frames.
-    pub spans: Spans,
-    /// (contrast₀, offset₀).
-    pub scaling: &'a [(f64, f64)],
-    /// Pairs may be taken in f32.
-    pub mixed: bool,
+    pub decay: Decay,
+    axis: Axis,
+    /// By leaf: integrals of its frames.
+    pub leaves: Vec<[[f64; LEAF]; INTEGRALS]>,
+    /// By slot.
+    pub spans: Vec<AtSpan>,
+    /// By angle.
+    pub angles: Vec<AtAngle>,
+    /// Logarithm of the error with which nodes have to resolve the model, relative to the largest g.
+    pub tolerance: f64,
     /// The loss, if residuals aren't squared, and a factor of σ.
     loss: Option<(Loss, f64)>,
     /// Pairs have a σ of their own.
-    pub weighted: bool,
+    weighted: bool,
     /// By angle.
     sigma: &'a [f64],
-}
-
-/// exp(−x) with everything negligible flushed to zero.
-#[inline]
-pub(crate) fn decay(x: f64) -> f64 {
-    let e = (-x).exp();
-    if e < NEGLIGIBLE { 0.0 } else { e }
-}
-
-/// Factors of neighbouring frames, eight at a time.
-struct Exponentials<'a> {
-    diffusion: &'a Gathered,
-    /// k/power.
-    k: f64,
-    n: usize,
-}
-
-impl Kernel for Exponentials<'_> {
-    /// (u, v) as in [`Tables`].
-    type Output = (Vec<f64>, Vec<f64>);
-
-    #[inline(always)]
-    fn run<I: Isa>(self, isa: I) -> Self::Output {
-        let (mut u, mut v) = (Vec::with_capacity(self.n + 2 * LANES), Vec::with_capacity(self.n + 2 * LANES));
-        for first in (0..self.n).step_by(LANES) {
-            let next = (first + LANES).min(self.n - 1);
-            let (mut a, mut b) = ([0.0; LANES], [0.0; LANES]);
-            let k = isa.splat(self.k);
-            let since = self.diffusion.difference(isa, first, first);
-            let until = self.diffusion.difference(isa, next, first);
-            isa.store(exp(isa, isa.fnma(k, since, isa.zero())), &mut a);
-            isa.store(exp(isa, isa.mul(k, until)), &mut b);
-            u.extend(a);
-            v.extend(b);
-        }
-        u.extend([0.0; LANES]);
-        v.extend([0.0; LANES]);
-        (u, v)
-    }
-}
-
-/// Sines and cosines of p·strain, strain from the level's first frame as hi + lo.
-struct Phases<'a> {
-    p: f64,
-    strain: &'a (Vec<V>, Vec<V>),
-}
-
-impl Kernel for Phases<'_> {
-    type Output = (Vec<f64>, Vec<f64>);
-
-    #[inline(always)]
-    fn run<I: Isa>(self, isa: I) -> Self::Output {
-        let (hi, lo) = self.strain;
-        let (mut sin, mut cos) = (Vec::with_capacity(hi.len() * LANES), Vec::with_capacity(hi.len() * LANES));
-        let p = isa.splat(self.p);
-        for (c, low) in hi.iter().zip(lo) {
-            let (c, low) = (isa.load(c), isa.load(low));
-            let x = isa.mul(p, c);
-            // the phase reaches 1e9 rad: its rounding error is put back to first order
-            let e = isa.fma(p, low, isa.fma(p, c, isa.sub(isa.zero(), x)));
-            let (s, c) = sin_cos(isa, x);
-            let (mut a, mut b) = ([0.0; LANES], [0.0; LANES]);
-            isa.store(isa.fma(e, c, s), &mut a);
-            isa.store(isa.fnma(e, s, c), &mut b);
-            sin.extend(a);
-            cos.extend(b);
-        }
-        (sin, cos)
-    }
-}
-
-/// Strain since the level's first frame as (rounded, remainder), eight frames a lane, padded.
-struct Strain<'a>(&'a Gathered);
-
-impl Kernel for Strain<'_> {
-    type Output = (Vec<V>, Vec<V>);
-
-    #[inline(always)]
-    fn run<I: Isa>(self, isa: I) -> Self::Output {
-        let Gathered { hi, lo } = self.0;
-        let n = hi.len() / LANES * LANES;
-        let (mut high, mut low) = (Vec::with_capacity(n / LANES + 1), Vec::with_capacity(n / LANES + 1));
-        // the padding lets the last, overlapping eight be read as well
-        for first in (0..n).step_by(LANES).chain((n < hi.len()).then_some(n)) {
-            let (mut a, mut b) = ([hi[hi.len() - 1]; LANES], [lo[lo.len() - 1]; LANES]);
-            let there = LANES.min(hi.len() - first);
-            a[..there].copy_from_slice(&hi[first..first + there]);
-            b[..there].copy_from_slice(&lo[first..first + there]);
-            let (s, e) = two_sum(isa, isa.load(&a), isa.splat(-hi[0]));
-            let rest = isa.add(e, isa.sub(isa.load(&b), isa.splat(lo[0])));
-            let (s, e) = two_sum(isa, s, rest);
-            let (mut x, mut y) = ([0.0; LANES], [0.0; LANES]);
-            isa.store(s, &mut x);
-            isa.store(e, &mut y);
-            high.push(x);
-            low.push(y);
-        }
-        (high, low)
-    }
 }
 
 /// What doesn't change from point to point.
@@ -224,12 +125,10 @@ pub(crate) struct Source<'a> {
     pub experiment: &'a Experiment,
     pub clock: &'a Clock,
     pub level: &'a Level,
-    /// Angles that tables are needed of.
-    pub angles: &'a Range<usize>,
-    /// Who forms them.
+    /// Spans that stand for frames, where they are needed.
+    pub slots: Option<&'a Slots>,
+    /// Who forms the tables.
     pub crew: Crew<'a>,
-    /// Pairs may be taken in f32.
-    pub mixed: bool,
     /// σ of every angle, by which robust losses measure.
     pub sigma: &'a [f64],
     /// Pairs have a σ of their own; `sigma` is then what it is measured by.
@@ -237,6 +136,34 @@ pub(crate) struct Source<'a> {
 }
 
 impl<'a> Tables<'a> {
+    pub fn new(set: InstructionSet, source: &Source<'a>, point: &Point, pass: Pass) -> Self {
+        let Source { experiment, clock, level, slots, crew, sigma, weighted } = *source;
+        let derivatives = pass != Pass::Chi2;
+        let axis = Integrate { clock, physical: &point.physical, frames: &level.frames, derivatives };
+        let axis = crew.task(|| set.run(axis));
+        let sheared = experiment.mode.has_shear();
+        let power = if sheared { experiment.convention.power() } else { 1 };
+        let k = experiment.diffusion_factor();
+        let decay = Decay::new(k, power);
+        let leaves = (0..level.frames.len().div_ceil(LEAF)).map(|leaf| leaf_of(&axis, leaf)).collect();
+        let spans = match slots {
+            Some(slots) => crew.task(|| set.run(Spans { slots, axis: &axis, k, decay })),
+            None => Vec::new(),
+        };
+        let angle = |(angle, &(contrast, offset)): (usize, &(f64, f64))| {
+            let (p, dp) = if sheared { experiment.phase_factors(point.physical[6], angle) } else { (0.0, 0.0) };
+            AtAngle { p, dp, contrast, offset }
+        };
+        let loss = match pass {
+            Pass::Robust { loss, doublings } => Some((loss, f64::from(doublings).exp2())),
+            _ => None,
+        };
+        let angles = point.scaling.iter().enumerate().map(angle).collect();
+        let n = level.frames.len() as f64;
+        let tolerance = TOLERANCE.ln() + 0.5 * (0.5 * n * (n - 1.0)).max(1.0).ln();
+        Self { tolerance, k, power, decay, axis, leaves, spans, angles, loss, weighted, sigma }
+    }
+
     /// How an angle's residuals count, if they aren't squared.
     pub fn robust(&self, angle: usize) -> Option<Robust> {
         let unit = self.sigma[angle];
@@ -246,112 +173,239 @@ impl<'a> Tables<'a> {
         }
     }
 
-    pub fn new(set: InstructionSet, source: &Source<'a>, point: &'a Point, pass: Pass) -> Self {
-        let Source { experiment, clock, level, angles: held, crew, mixed, sigma, weighted } = *source;
-        let derivatives = pass != Pass::Chi2;
-        let loss = match pass {
-            Pass::Robust { loss, doublings } => Some((loss, f64::from(doublings).exp2())),
-            Pass::Gram | Pass::Chi2 => None,
-        };
-        let frames = &level.frames[..];
-        let sheared = experiment.mode.has_shear();
-        let axis = crew.task(|| set.run(Integrate { clock, physical: &point.physical, derivatives }));
-        let smooth = axis.smooth;
-        let mut wanted = vec![RATE];
-        if sheared {
-            wanted.push(SHEAR + RATE);
+    /// Integrals of D and of the shear rate from one frame to another (positions).
+    pub fn across(&self, from: usize, to: usize) -> [f64; 2] {
+        let (hi, lo) = (&self.axis.hi, &self.axis.lo);
+        [DIFFUSION, SHEAR].map(|t| (hi[to][t] - hi[from][t]) + (lo[to][t] - lo[from][t]))
+    }
+
+    /// All integrals from one frame to another, rounded once, and what rounding took.
+    #[inline(always)]
+    pub fn between<I: Isa>(&self, isa: I, from: usize, to: usize) -> (I::V, I::V) {
+        let (hi, lo) = (&self.axis.hi, &self.axis.lo);
+        let minus = isa.sub(isa.zero(), isa.load(&hi[from]));
+        let (high, rest) = two_sum(isa, isa.load(&hi[to]), minus);
+        two_sum(isa, high, isa.add(rest, isa.sub(isa.load(&lo[to]), isa.load(&lo[from]))))
+    }
+}
+
+/// Integrals of a leaf's frames from the one of its ends where they change least: where rates fall or rise by many orders, small
+/// differences there keep their digits.
+fn leaf_of(axis: &Axis, leaf: usize) -> [[f64; LEAF]; INTEGRALS] {
+    let mut out = [[0.0; LEAF]; INTEGRALS];
+    let first = leaf * LEAF;
+    let last = (first + LEAF).min(axis.hi.len()) - 1;
+    let across = |t: usize, from: usize, to: usize| {
+        (axis.hi[to][t] - axis.hi[from][t]) + (axis.lo[to][t] - axis.lo[from][t])
+    };
+    for (t, of) in out.iter_mut().enumerate() {
+        let middle = first.midpoint(last);
+        let origin = if across(t, first, middle).abs() < across(t, middle, last).abs() { first } else { last };
+        for (k, value) in of.iter_mut().enumerate() {
+            // beyond the end as at the end
+            *value = across(t, origin, (first + k).min(last));
         }
-        if derivatives {
-            wanted.extend(if smooth { &[BY_B, BY_KAPPA][..] } else { &[BY_A, BY_B, BY_KAPPA] });
-            if sheared {
-                let of: &[usize] = if smooth { &[BY_B, BY_KAPPA] } else { &[BY_A, BY_B, BY_KAPPA] };
-                wanted.extend(of.iter().map(|lane| SHEAR + lane));
+    }
+    out
+}
+
+/// E^(1/m) at differences of the integral of D.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Decay {
+    /// q²·dt/m.
+    share: f64,
+    flushed: f64,
+}
+
+impl Decay {
+    pub fn new(k: f64, power: i32) -> Self {
+        Self { share: k / f64::from(power), flushed: FLUSHED / f64::from(power) }
+    }
+
+    #[inline(always)]
+    pub fn at<I: Isa>(self, isa: I, integral: I::V) -> I::V {
+        let x = isa.mul(isa.splat(-self.share), integral);
+        isa.keep(isa.at_least(x, self.flushed), exp(isa, x))
+    }
+}
+
+struct Spans<'a> {
+    slots: &'a Slots,
+    axis: &'a Axis,
+    k: f64,
+    decay: Decay,
+}
+
+impl Kernel for Spans<'_> {
+    type Output = Vec<AtSpan>;
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) -> Vec<AtSpan> {
+        let mut out: Vec<AtSpan> = Vec::with_capacity(self.slots.all.len());
+        for number in 0..self.slots.all.len() {
+            let span = self.span(isa, number, &out);
+            out.push(span);
+        }
+        out
+    }
+}
+
+impl Spans<'_> {
+    #[inline(always)]
+    fn difference<I: Isa>(&self, isa: I, from: usize, to: usize) -> I::V {
+        let (hi, lo) = (&self.axis.hi, &self.axis.lo);
+        let high = isa.sub(isa.load(&hi[to]), isa.load(&hi[from]));
+        isa.add(high, isa.sub(isa.load(&lo[to]), isa.load(&lo[from])))
+    }
+
+    #[inline(always)]
+    fn span<I: Isa>(&self, isa: I, number: usize, before: &[AtSpan]) -> AtSpan {
+        let slot = &self.slots.all[number];
+        let own = &slot.rule;
+        let mut out = AtSpan::default();
+        let mut nodes = [isa.zero(); NODES];
+        match slot.halves {
+            None => {
+                let (first, last) = (slot.first + own.frames[0], slot.first + own.frames[own.frames.len() - 1]);
+                out.ends = [first, last];
+                out.is_exact[0] = own.frames.len() == own.rule.n();
+                out.has_kink = self.axis.has_kink(first, last);
+                for &frame in &own.frames {
+                    let value = self.difference(isa, first, slot.first + frame);
+                    for (node, factor) in own.spread[frame].iter().enumerate() {
+                        nodes[node] = isa.fma(isa.splat(*factor), value, nodes[node]);
+                    }
+                }
+            }
+            Some(halves) => {
+                let [a, b] = halves.map(|half| &before[half]);
+                out.ends = [a.ends[0], b.ends[1]];
+                out.has_kink = self.axis.has_kink(a.ends[0], b.ends[1]);
+                let n = |half: usize| self.slots.all[half].rule.rule.n();
+                out.is_exact[0] = a.is_exact[0] && b.is_exact[0] && own.rule.n() == n(halves[0]) + n(halves[1]);
+                let mut first = 0;
+                for (half, slot) in [(a, halves[0]), (b, halves[1])] {
+                    let shift = self.difference(isa, a.ends[0], half.ends[0]);
+                    for k in 0..self.slots.all[slot].rule.rule.n() {
+                        let value = isa.add(isa.load(&half.values[k]), shift);
+                        for (node, factor) in own.spread[first + k].iter().enumerate() {
+                            nodes[node] = isa.fma(isa.splat(*factor), value, nodes[node]);
+                        }
+                    }
+                    first += NODES;
+                }
             }
         }
-        let mut gathered = crew.each(wanted.len(), |k| Gathered::new(&axis, wanted[k], frames)).into_iter();
-        let diffusion = gathered.next().unwrap_or_default();
-        let strain = if sheared { gathered.next().unwrap_or_default() } else { Gathered::default() };
-        let mut functions = Vec::new();
-        if derivatives && smooth {
-            let hi = padded(frames.iter().map(|&f| f as f64).collect());
-            functions.push(Gathered { lo: vec![0.0; hi.len()], hi });
+        let n = own.rule.n();
+        for node in 0..NODES {
+            // places that no node takes are as the last one
+            isa.store(nodes[node.min(n - 1)], &mut out.values[node]);
         }
-        functions.extend(gathered);
-        if derivatives && sheared && !smooth {
-            functions.push(strain.clone());
+        let length = self.difference(isa, out.ends[0], out.ends[1]);
+        let mut last = [0.0; LANES];
+        isa.store(length, &mut last);
+        out.is_exact[1] = out.is_exact[0] && own.few.is_none();
+        if !out.is_exact[1] {
+            self.bounds(isa, own, &mut out);
         }
-        let k = experiment.diffusion_factor();
-        let power = if sheared { experiment.convention.power() } else { 1 };
-        let share = k / f64::from(power);
-        let (u, v) = crew.task(|| set.run(Exponentials { diffusion: &diffusion, k: share, n: frames.len() }));
-        let n = experiment.n_angles();
-        let phase = |angle: usize| experiment.phase_factors(point.physical[6], angle);
-        let mut phases = (0.0, 0.0);
-        if sheared {
-            let m = f64::from(power);
-            let of = (0..n).map(|angle| m * phase(angle).0.abs());
-            phases = of.fold((f64::INFINITY, 0.0), |(least, most): (f64, f64), p| (least.min(p), most.max(p)));
-        }
-        let source = spans::Source {
-            set,
-            k,
-            least: NEGLIGIBLE,
-            diffusion: &diffusion,
-            strain: &strain,
-            functions: &functions,
-            phases,
-        };
-        let strain_weights = if sheared {
-            let [a, b, kappa] = Block::from_slice(&point.physical[3..]).to_valley(experiment.t_ref());
-            [a, b, -kappa]
+        transpose(&out.values, n, &mut out.nodes.integrals);
+        let (nodes, few) = (&mut out.nodes, &mut out.few);
+        self.decays(isa, last[DIFFUSION], nodes);
+        if let Some(rule) = &own.few {
+            let mut values = [[0.0; LANES]; FEW];
+            for (value, factors) in values.iter_mut().zip(&rule.projection) {
+                let mut sum = isa.zero();
+                for (factor, at) in factors.iter().zip(&out.values) {
+                    sum = isa.fma(isa.splat(*factor), isa.load(at), sum);
+                }
+                isa.store(sum, value);
+            }
+            transpose(&values, FEW, &mut few.integrals);
         } else {
-            [0.0; 3]
-        };
-        let since_first = if sheared { crew.task(|| set.run(Strain(&strain))) } else { Default::default() };
-        let largest = since_first.0.iter().flatten().fold(0.0f64, |m, x| m.max(x.abs()));
-        let turned = |angle: usize, strain: &(Vec<V>, Vec<V>)| {
-            if !held.contains(&angle) {
-                return Default::default();
+            for (few, nodes) in few.integrals.iter_mut().zip(&nodes.integrals) {
+                few.copy_from_slice(&nodes[..FEW]);
             }
-            let p = phase(angle).0;
-            if p.abs() * largest < PHASE_LIMIT {
-                set.run(Phases { p, strain })
-            } else {
-                // no phase this large means anything; it must only stay a phase
-                strain.0.iter().flatten().map(|c| (p * c).sin_cos()).unzip()
+        }
+        self.decays(isa, last[DIFFUSION], few);
+        out
+    }
+
+    #[inline(always)]
+    fn decays<I: Isa, const N: usize>(&self, isa: I, length: f64, local: &mut Local<N>) {
+        let length = isa.splat(length);
+        for first in (0..N).step_by(LANES) {
+            let integral = load(isa, &local.integrals[DIFFUSION], first);
+            put(isa, self.decay.at(isa, isa.sub(length, integral)), &mut local.rows, first);
+            put(isa, self.decay.at(isa, integral), &mut local.columns, first);
+        }
+    }
+
+    /// The logarithms of the error bounds.
+    #[inline(always)]
+    fn bounds<I: Isa>(&self, isa: I, own: &crate::nodes::rules::SpanRule, out: &mut AtSpan) {
+        let n = own.rule.n();
+        let mut sizes = [isa.zero(); NODES];
+        for (size, factors) in sizes.iter_mut().zip(&own.rule.spectrum) {
+            let mut sum = isa.zero();
+            for (factor, value) in factors.iter().zip(&out.values) {
+                sum = isa.fma(isa.splat(*factor), isa.load(value), sum);
             }
-        };
-        // weights differ from pair to pair, and nodes stand for many
-        let spans = || if pass == Pass::Gram { source.spans(frames.len(), crew) } else { Spans::default() };
-        let at_frames = || crew.each(if sheared { n } else { 0 }, |angle| turned(angle, &since_first));
-        let (spans, at_frames) = crew.join(spans, at_frames);
-        let gather = |part: fn(&Span) -> &Vec<V>| spans.iter().flat_map(part).copied().collect();
-        let strain_at_nodes = (gather(|s| &s.strain.0), gather(|s| &s.strain.1));
-        let at_nodes = crew.each(at_frames.len(), |angle| turned(angle, &strain_at_nodes));
-        let whole = |(angle, ((sin, cos), at_nodes))| {
-            let (p, dp) = phase(angle);
-            AngleTables { p, dp, sin, cos, at_nodes }
-        };
-        let angles = at_frames.into_iter().zip(at_nodes).enumerate().map(whole).collect();
-        let scaling = &point.scaling;
-        Self {
-            k,
-            power,
-            least: NEGLIGIBLE.powf(1.0 / f64::from(power)),
-            diffusion,
-            strain,
-            functions,
-            smooth,
-            strain_weights,
-            u,
-            v,
-            angles,
-            spans,
-            mixed,
-            loss,
-            weighted,
-            sigma,
-            scaling,
+            *size = isa.pick(isa.at_least(sum, 0.0), sum, isa.sub(isa.zero(), sum));
+        }
+        // what is smaller is rounding
+        let mut all = isa.zero();
+        for size in &sizes[1..n] {
+            all = isa.add(all, *size);
+        }
+        let rounding = isa.mul(all, isa.splat(ROUNDING));
+        for size in &mut sizes[1..n] {
+            let rest = isa.sub(*size, rounding);
+            *size = isa.keep(isa.at_least(rest, 0.0), rest);
+        }
+        let degrees = [n.min(NODES), FEW.min(n)];
+        for (which, bounds) in out.bounds.iter_mut().enumerate() {
+            for (rho, bound) in RHO[which].iter().zip(bounds) {
+                // up, down and at the span itself, by Horner's rule
+                let (mut up, mut down, mut at_one) = (isa.zero(), isa.zero(), isa.zero());
+                let (mut high, mut low) = (*rho, 1.0 / rho);
+                for size in &sizes[1..n] {
+                    up = isa.fma(*size, isa.splat(high), up);
+                    down = isa.fma(*size, isa.splat(low), down);
+                    at_one = isa.add(at_one, *size);
+                    high *= rho;
+                    low /= rho;
+                }
+                let (mut ups, mut downs, mut ones) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+                isa.store(up, &mut ups);
+                isa.store(down, &mut downs);
+                isa.store(at_one, &mut ones);
+                let decay = 0.5 * (ups[DIFFUSION] + downs[DIFFUSION]) - ones[DIFFUSION];
+                let mut growth = 1.0f64;
+                for t in (0..INTEGRALS).filter(|&t| ones[t] > 0.0) {
+                    growth = growth.max(ups[t] / ones[t]);
+                }
+                let degree = degrees[which] as i32;
+                let fixed = self.k * decay + logarithm(growth) - f64::from(degree) * rho.ln();
+                *bound = (fixed, 0.5 * (ups[SHEAR] - downs[SHEAR]));
+            }
+        }
+    }
+}
+
+/// No less than ln x, and hardly more: x positive and normal.
+fn logarithm(x: f64) -> f64 {
+    let bits = x.to_bits();
+    let exponent = (bits >> 52) as i64 - 1023;
+    let fraction = f64::from_bits(bits & (u64::MAX >> 12) | 1023 << 52) - 1.0;
+    // log2(1 + f) lies within 0.087 above f
+    (exponent as f64 + fraction + 0.087) * std::f64::consts::LN_2
+}
+
+/// Values by node to values by integral; places beyond the n-th are as the n-th.
+fn transpose<const N: usize>(values: &[V; N], n: usize, out: &mut [[f64; N]; INTEGRALS]) {
+    for t in 0..INTEGRALS {
+        for node in 0..N {
+            out[t][node] = values[node.min(n - 1)][t];
         }
     }
 }

@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::plan::TilePlan;
 use super::tree::{self, Node};
+use crate::nodes::plan::TilePlan;
 
 /// Tasks that every thread should find in a pass, so that none waits long for the others at its end.
 const TASKS_PER_THREAD: usize = 40;
-/// Most angles worked on together: what a tile's frames cost is then shared by enough of them.
+/// Most angles of a task, and those that lie together in files.
 pub(super) const ANGLES_TOGETHER: usize = 12;
-/// Fewest, where the threads need more tasks.
-const FEWEST_TOGETHER: usize = 6;
 /// Most tiles of an angle summed by one task, as a height in the tree.
 const TALLEST: u32 = 3;
 
@@ -27,7 +25,7 @@ pub(super) struct Task {
 /// Cuts a run of tiles into tasks in the order of tiles within an angle, angles together wherever the same tiles are held of
 /// them: as large as leaves every thread enough of them.
 pub(super) fn cut(plan: &TilePlan, held: &Range<usize>, threads: usize) -> Vec<Task> {
-    let sizes = (0..=TALLEST).rev().map(|height| (height, ANGLES_TOGETHER)).chain([(0, FEWEST_TOGETHER)]);
+    let sizes = (0..=TALLEST).rev().map(|height| (height, ANGLES_TOGETHER)).chain([(0, ANGLES_TOGETHER / 2), (0, 1)]);
     let mut tasks = Vec::new();
     for (height, together) in sizes {
         tasks = cut_at(plan, held, height, together);

@@ -12,18 +12,19 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::pack::{Lane, Marks, RowAfter, mark_tile, pack_tiles};
-use super::plan::{Level, TilePlan};
+use super::pack::{RowAfter, count_finite, pack_tiles};
 use super::task::ANGLES_TOGETHER;
+use crate::arithmetic::Lane;
+use crate::nodes::plan::{Level, TilePlan};
 use crate::{Error, Result};
 
 /// What the file begins with.
-pub(super) const MAGIC: &[u8; 16] = b"homodyne tiles 1";
+pub(super) const MAGIC: &[u8; 16] = b"homodyne tiles 2";
 /// Bytes before the first lane: a page, of which the magic word, the beginning and the length of what is known of the
 /// tiles (8 bytes each) and its hash (32 bytes) are used.
 const HEADER: usize = 4096;
 /// Tiles packed and written at a time, some 20 MB.
-const AT_A_TIME: usize = 256;
+const AT_A_TIME: usize = 20;
 /// Where tiles lie in the file.
 #[derive(Debug)]
 pub(super) struct Places {
@@ -83,7 +84,6 @@ impl Places {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Known {
     pub n_finite: u32,
-    pub holes: Option<Box<[u16]>>,
     /// First bytes of BLAKE3 over its lanes.
     pub hash: u64,
 }
@@ -137,9 +137,9 @@ impl TileWriter {
             self.buffer.resize(lanes, Lane([f32::NAN; 8]));
             let (places, file) = (&self.places, self.temporary.as_file());
             let finish = |tile: usize, lanes: &mut [Lane]| {
-                let Marks { n_finite, holes } = mark_tile(&level.plan.tiles[tile], lanes);
+                let n_finite = count_finite(lanes);
                 file.write_all_at(bytemuck::cast_slice(lanes), places.byte(angle, tile))?;
-                Ok(Known { n_finite, holes, hash: hash(lanes) })
+                Ok(Known { n_finite, hash: hash(lanes) })
             };
             let known: std::io::Result<Vec<Known>> = pack_tiles(level, tiles, row_after, &mut self.buffer, finish);
             self.known.extend(known.map_err(|e| Error::io("write", &self.path, e))?);

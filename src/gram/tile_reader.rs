@@ -10,10 +10,10 @@ use std::time::Duration;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use serde::{Deserialize, Serialize};
 
-use super::pack::{Lane, Marks};
-use super::plan::TilePlan;
 use super::task::ANGLES_TOGETHER;
 use super::tile_file::{Known, MAGIC, Places, hash};
+use crate::arithmetic::Lane;
+use crate::nodes::plan::TilePlan;
 use crate::{Error, Result, files};
 
 /// Wait before a failed read is tried again; it doubles.
@@ -38,7 +38,7 @@ pub struct TileReader {
     places: Places,
     /// Global numbers of the tiles of this rank.
     range: Range<usize>,
-    marks: Vec<Marks>,
+    finite: Vec<u32>,
     hashes: Vec<u64>,
     /// Whether a tile has been seen to be as it was written, or needn't be.
     seen: Vec<AtomicBool>,
@@ -51,8 +51,6 @@ pub struct TileReader {
     lost_lanes: AtomicUsize,
 }
 
-/// A tile that couldn't be read.
-static NOTHING: Marks = Marks { n_finite: 0, holes: None };
 
 impl TileReader {
     /// Opens the file for a run of tiles. With `verify` every tile is looked at when it is read for the first time.
@@ -84,12 +82,11 @@ impl TileReader {
             return Err(damaged());
         }
         let own = known.into_iter().skip(range.start).take(range.len());
-        let (marks, hashes): (Vec<Marks>, Vec<u64>) =
-            own.map(|known| (Marks { n_finite: known.n_finite, holes: known.holes }, known.hash)).unzip();
+        let (finite, hashes): (Vec<u32>, Vec<u64>) = own.map(|known| (known.n_finite, known.hash)).unzip();
         let each = |value: bool| range.clone().map(|_| AtomicBool::new(value)).collect();
         let (seen, lost) = (each(!verify), each(false));
         let (path, retried, lost_lanes) = (path.to_path_buf(), AtomicU64::new(0), AtomicUsize::new(0));
-        Ok(Self { path, file, places, range, marks, hashes, seen, tolerance, retried, lost, lost_lanes })
+        Ok(Self { path, file, places, range, finite, hashes, seen, tolerance, retried, lost, lost_lanes })
     }
 
     /// Leaves out those of these tiles that lie in its run, as if they couldn't be read.
@@ -129,9 +126,9 @@ impl TileReader {
         self.places.per_angle()
     }
 
-    /// What is known of a tile, by global number; one that couldn't be read has no values.
-    pub fn marks(&self, tile: usize) -> &Marks {
-        if self.is_lost(tile) { &NOTHING } else { &self.marks[tile - self.range.start] }
+    /// Pairs of a tile that have a value, by global number; none of one that couldn't be read.
+    pub fn finite(&self, tile: usize) -> u32 {
+        if self.is_lost(tile) { 0 } else { self.finite[tile - self.range.start] }
     }
 
     /// Reads that had to be tried again so far.
@@ -139,14 +136,13 @@ impl TileReader {
         self.retried.load(Ordering::Relaxed)
     }
 
-    /// Bytes that the marks take.
+    /// Bytes that is known of the tiles takes.
     pub fn bytes(&self) -> usize {
-        let holes = self.marks.iter().filter_map(|m| m.holes.as_deref()).map(size_of_val).sum::<usize>();
-        holes + self.marks.len() * (size_of::<Marks>() + size_of::<u64>() + 2)
+        self.finite.len() * (size_of::<u32>() + size_of::<u64>() + 2)
     }
 
     /// Reads a tile (its number within an angle) of neighbouring angles, one after another, into `lanes`. Where something may be
-    /// lost, [`Self::marks`] tell afterwards what was.
+    /// lost, [`Self::finite`] tells afterwards what was.
     ///
     /// # Errors
     /// [`Error::Io`] with the file and the place, when it still fails after the last try, or when a tile isn't as it was

@@ -3,8 +3,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use rayon::prelude::*;
-
 /// Time one thread worked, ns; a cache line (pair) of its own.
 #[derive(Default)]
 #[repr(align(128))]
@@ -70,29 +68,11 @@ impl Crew<'_> {
     /// One thread; the others are busy elsewhere, and so is the clock.
     pub const ALONE: Crew<'static> = Crew(None);
 
-    /// Whether there is but one thread.
-    pub fn is_alone(self) -> bool {
-        self.0.is_none()
-    }
-
     /// Does a piece of work that is not divided further, and counts its time.
     pub fn task<T>(self, task: impl FnOnce() -> T) -> T {
         match self.0 {
             Some(work) => work.task(task),
             None => task(),
-        }
-    }
-
-    /// Does two things, at the same time where there are threads for it.
-    pub fn join<A: Send, B: Send>(self, a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
-        if self.0.is_some() { rayon::join(a, b) } else { (a(), b()) }
-    }
-
-    /// What tasks give for 0 … n − 1, in this order.
-    pub fn each<T: Send>(self, n: usize, of: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
-        match self.0 {
-            Some(work) => (0..n).into_par_iter().with_max_len(1).map(|k| work.task(|| of(k))).collect(),
-            None => (0..n).map(of).collect(),
         }
     }
 }

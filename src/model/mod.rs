@@ -7,6 +7,7 @@
 mod cumulative;
 mod derived;
 mod experiment;
+pub mod pair;
 mod parameters;
 mod prior;
 pub mod reference;

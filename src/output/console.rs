@@ -130,7 +130,7 @@ pub(super) fn closing_report(report: &Report, written: &[PathBuf], truth: Option
         "Result: {}, quality {}: {}",
         report.convergence_status(),
         report.quality_flag(),
-        report.fit.outcome.reason()
+        report.reason()
     );
     page.heading(&wrapped(&result, width.saturating_sub(2), "  "));
     if let Some(summary) = &report.posterior {

@@ -186,6 +186,10 @@ fn analysis(report: &Report) -> Value {
             "convergence_status": report.convergence_status(),
             "iterations": fit.fine_iterations,
             "passes": report.passes,
+            "verification": fit.correction.map(|correction| json!({
+                "n_pairs": fit.projected.n_pairs() as u64,
+                "largest_correction": number(correction),
+            })),
             "execution_time": number(report.seconds),
             "strategy": report.strategy.name(),
             "shear_convention": e.convention.name(),

@@ -16,6 +16,7 @@ use crate::model::{
 use crate::sampler::summary::Summary;
 use crate::solver::{Fit, OneScaling, OtherMinimum, Sigma, SigmaSource};
 use crate::telemetry::Phase;
+use crate::text::grouped;
 
 /// Excess χ² (in units of the residual variance) below which another minimum is worth a warning.
 const NEAR_MINIMUM: f64 = 25.0;
@@ -233,6 +234,18 @@ impl Report<'_> {
             0 => format!("CPU, {}", self.instruction_set),
             n if n == self.ranks.len() => name.into(),
             n => format!("{name} on {n} of {} ranks, CPU on the others", self.ranks.len()),
+        }
+    }
+
+    /// How the fit ended, and how its answer was verified.
+    pub fn reason(&self) -> String {
+        let reason = self.fit.outcome.reason();
+        match self.fit.correction {
+            Some(correction) => format!(
+                "{reason}; verified on all {} pairs, largest correction {correction:.0e} standard errors",
+                grouped(self.fit.projected.n_pairs() as u64)
+            ),
+            None => reason.to_owned(),
         }
     }
 

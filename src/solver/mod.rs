@@ -55,6 +55,8 @@ const COARSE_DECREMENT: f64 = 0.02;
 const CARRIED_WITHIN: f64 = 25.0;
 /// Most minima carried.
 const MOST_CARRIED: usize = 4;
+/// Largest step, in standard errors, that may be left from the answer to the minimum as all pairs have it.
+const VERIFIED: f64 = 1e-3;
 /// Two answers nearer than this, in standard errors, are the same minimum.
 const SAME_MINIMUM: f64 = 1.0;
 
@@ -198,6 +200,9 @@ pub struct Fit {
     pub covariance: Covariance,
     /// The loss, if it isn't that of least squares.
     pub robust: Option<RobustFit>,
+    /// How far the answer from nodes was from the minimum as all pairs have it, in standard errors; it has been corrected by that
+    /// where it was more than a thousandth. Nothing where every pass went over all pairs, or found no minimum.
+    pub correction: Option<f64>,
 }
 
 /// What the solver needs beside the data.
@@ -296,9 +301,10 @@ pub fn fit_from(
         let coarsest = solver.coarsest();
         (stage.part, stage.level) = match (stage.part, stage.level, task.robust) {
             (Part::Squares, 0, Some(_)) => (Part::Robust, coarsest),
-            (_, 0, _) => {
-                let plain = task.robust.map(|_| solver.plain(0, &found[0].point())).transpose()?;
-                return Ok(solver.conclude(found, stage, plain));
+            (_, 0, robust) => {
+                let plain = robust.map(|_| solver.plain(0, &found[0].point())).transpose()?;
+                let verified = if robust.is_none() { solver.verify(&found[0])? } else { None };
+                return Ok(solver.conclude(found, stage, plain, verified));
             }
             (part, level, _) => (part, level - 1),
         };
@@ -466,6 +472,24 @@ impl Solver<'_, '_> {
         Ok(starts)
     }
 
+    /// Looks at an answer once more, pair by pair, and goes on from there where that shows another minimum; what is reported then
+    /// depends on no node. With the distance that it had from there, in standard errors.
+    fn verify(&mut self, found: &Trust) -> Result<Option<(Trust, f64)>> {
+        if !found.outcome().is_some_and(Outcome::converged) {
+            return Ok(None);
+        }
+        let Point { physical, scaling } = found.point();
+        let goal = Goal::Approach(VERIFIED);
+        let mut exact = self.start(physical, scaling, goal, COARSE_PASSES, REFINE_DAMPING);
+        let sums = self.objective.evaluate(0, &[found.point()], Pass::Exact)?;
+        exact.receive(&sums[0]);
+        let correction = exact.decrement();
+        let mut exact = [exact];
+        self.run(0, &mut exact, Pass::Exact)?;
+        let [exact] = exact;
+        Ok(exact.projected().is_some().then_some((exact, correction)))
+    }
+
     /// Sorts by χ², drops repeated minima and those too far above the best; the latter are remembered.
     fn prune(&self, found: &mut Vec<Trust>, level: usize, refined: bool, others: &mut Vec<OtherMinimum>) {
         found.sort_by(|a, b| a.chi2().total_cmp(&b.chi2()));
@@ -493,10 +517,22 @@ impl Solver<'_, '_> {
         (other.chi2() - best.chi2()).abs() / s2 < SAME_MINIMUM && distance < SAME_MINIMUM
     }
 
-    /// `plain`: sums without weights, of a robust fit.
-    fn conclude(self, mut found: Vec<Trust>, stage: Stage, plain: Option<Plain>) -> Fit {
+    /// `plain`: sums without weights, of a robust fit; `verified`: the best one as all pairs have it.
+    fn conclude(
+        self,
+        mut found: Vec<Trust>,
+        stage: Stage,
+        plain: Option<Plain>,
+        verified: Option<(Trust, f64)>,
+    ) -> Fit {
         let Stage { mut others, searched_instead, .. } = stage;
-        let best = found.remove(0);
+        let by_nodes = found.remove(0);
+        let outcome = by_nodes.outcome().unwrap_or(Outcome::Stalled);
+        let fine_iterations = by_nodes.passes();
+        let (best, correction) = match verified {
+            Some((exact, correction)) => (exact, Some(correction)),
+            None => (by_nodes, None),
+        };
         for other in found {
             let excess = (other.chi2() - best.chi2()) / best.noise_variance();
             others.push(OtherMinimum { physical: other.physical().to_vec(), excess, level: 0, refined: true });
@@ -535,7 +571,6 @@ impl Solver<'_, '_> {
             _ => f64::NAN,
         };
         let covariance = covariance::covariance(&self.problem.chart, best.physical(), &held, &projected, s2);
-        let outcome = best.outcome().unwrap_or(Outcome::Stalled);
         Fit {
             physical: best.physical().to_vec(),
             at_bound,
@@ -543,11 +578,12 @@ impl Solver<'_, '_> {
             degrees_of_freedom,
             outcome,
             iterations: self.iterations,
-            fine_iterations: best.passes(),
+            fine_iterations,
             searched_instead,
             other_minima: others,
             covariance,
             robust,
+            correction,
         }
     }
 }

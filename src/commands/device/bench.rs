@@ -11,7 +11,7 @@ use crate::cluster::MemoryLimit;
 use crate::commands::benchmark::{rate, time};
 use crate::commands::heard;
 use crate::gram::gpu;
-use crate::gram::selected_instruction_set;
+use crate::arithmetic::selected_instruction_set;
 use crate::output::Table;
 use crate::version::NAME_AND_VERSION;
 use crate::{Result, files};

@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::super::ENTRIES;
-use super::super::plan::{BrickKind, LANES, TILE_COLUMNS, TILE_ROWS, Tile as PlanTile};
+use crate::nodes::plan::{LEAF, STRIP_COLUMNS, Strip};
 
 /// Threads of a block that works on tiles, and of one that completes trees.
 pub const THREADS: u32 = 128;
@@ -13,12 +13,12 @@ pub const INTEGRALS: usize = 8;
 /// Bytes that the threads of a block of tiles share: tables of all its frames in so many bytes a number, and the sums of its
 /// warps.
 pub const fn shared(number: usize) -> u32 {
-    (number * (INTEGRALS + 3) * (TILE_COLUMNS + TILE_ROWS) + 8 * 64 * THREADS as usize / 32) as u32
+    (number * (INTEGRALS + 3) * (STRIP_COLUMNS + LEAF) + 8 * 64 * THREADS as usize / 32) as u32
 }
 /// Bytes of the sums of a tile or node.
 pub const SUMS: usize = 8 * ENTRIES;
 
-/// One tile of one angle.
+/// One strip of a tile of one angle.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub struct Tile {
@@ -34,14 +34,10 @@ pub struct Tile {
 }
 
 impl Tile {
-    /// Of a tile as it is planned.
-    pub fn new(tile: &PlanTile, lane: usize, angle: usize, slot: usize) -> Self {
-        let first = &tile.bricks[0];
-        let diagonal = first.kind == BrickKind::Triangle;
-        let last = &tile.bricks[tile.bricks.len() - 1];
-        let rows = first.rows.start..last.rows.end;
-        let columns = if diagonal { rows.clone() } else { first.columns.clone() };
-        debug_assert!(rows.len() <= TILE_ROWS && columns.len() <= TILE_COLUMNS && LANES == 8);
+    /// Of a strip as it is planned.
+    pub fn new(strip: &Strip, lane: usize, angle: usize, slot: usize) -> Self {
+        let (rows, columns) = (strip.rows(), strip.columns());
+        debug_assert!(rows.len() <= LEAF && columns.len() <= STRIP_COLUMNS);
         Self {
             lane: lane as u64,
             angle: angle as u32,
@@ -50,8 +46,8 @@ impl Tile {
             rows: rows.len() as u32,
             first_column: columns.start as u32,
             columns: columns.len() as u32,
-            lanes: tile.n_lanes as u32,
-            diagonal: u32::from(diagonal),
+            lanes: strip.n_lanes as u32,
+            diagonal: u32::from(strip.is_diagonal()),
         }
     }
 }

@@ -9,15 +9,17 @@ use std::ops::Range;
 
 use bytemuck::{bytes_of, cast_slice, cast_slice_mut};
 
-use super::super::plan::LANES;
 use super::super::rounds::Rounds;
-use super::super::{CpuEngine, ENTRIES, Gram, Lane, Pass, Point, Shard, tree};
+use super::super::{CpuEngine, ENTRIES, Gram, Pass, Point, Shard, tree};
 use super::arguments::{self, Angle, INTEGRALS, Node, SUMS, TREE_THREADS, Trees};
 use super::device::{Address, Device, Fault, Launch, Outcome, STREAMS, Usage};
 use super::launches::{Kernel, MOST_BLOCKS, angles, axis, loss_number};
 use super::tiles::Tiles;
+use crate::arithmetic::{LANES, Lane};
 use crate::{Error, Result};
 
+/// From strips to tiles, to neighbouring tiles, to all of a node.
+const STEPS: usize = 3;
 /// Neighbours that one thread adds; larger nodes are completed in two steps.
 const CHAIN: usize = 64;
 /// Share of the budget for what points need: integrals and sums.
@@ -43,8 +45,8 @@ struct OnDevice {
     tiles: Buffer,
     /// c2, and σ of every pair where they have their own, if they stay there.
     resident: Option<(Buffer, Buffer)>,
-    /// Both steps of completing trees: the nodes that each leaves, as they lie there, and how many.
-    steps: [(Buffer, usize); 2],
+    /// The steps of completing trees: the nodes that each leaves, as they lie there, and how many.
+    steps: [(Buffer, usize); STEPS],
 }
 
 /// Buffers for what comes with every pass.
@@ -53,8 +55,8 @@ struct Work {
     axis: Buffer,
     angles: Buffer,
     sums: Buffer,
-    chains: Buffer,
-    nodes: Buffer,
+    /// What the steps leave.
+    steps: [Buffer; STEPS],
     batches: [(Buffer, Buffer); STREAMS],
     values: Buffer,
 }
@@ -121,7 +123,7 @@ impl<D: Device> GpuEngine<D> {
     ) -> Result<Vec<Gram>> {
         let per_point = {
             let own = &self.levels[level];
-            let sums = own.order.len() + own.steps[0].1 + own.steps[1].1;
+            let sums = own.order.n_strips() + own.steps.iter().map(|(_, n)| n).sum::<usize>();
             let frames = host.shards()[level].level.frames.len();
             2 * 8 * INTEGRALS * frames + size_of::<Angle>() * host.experiment.n_angles() + SUMS * sums
         };
@@ -160,10 +162,10 @@ impl<D: Device> GpuEngine<D> {
     fn form(&mut self, host: &CpuEngine, level: usize, point: &Point, wanted: bool) -> Outcome<Vec<Lane>> {
         let Self { device, levels, work, .. } = self;
         let own = &levels[level];
-        let mut argument = begin(device, work, (host, &host.shards()[level]), std::slice::from_ref(point), Pass::Chi2)?;
+        let mut argument = begin(device, work, (host, &host.shards()[level]), std::slice::from_ref(point), (Pass::Chi2, own.order.n_strips()))?;
         grow(device, &mut work.values, own.order.bytes())?;
         argument.values = work.values.address.0;
-        (argument.tiles, argument.n_tiles) = (own.tiles.address.0, own.order.len() as u32);
+        (argument.tiles, argument.n_tiles) = (own.tiles.address.0, own.order.n_strips() as u32);
         Kernel::of_model(host).launch(device, argument, 0)?;
         let mut values = Vec::new();
         if wanted {
@@ -176,10 +178,10 @@ impl<D: Device> GpuEngine<D> {
 
     /// Gives back what comes with every pass.
     fn forget(&mut self) {
-        let Work { axis, angles, sums, chains, nodes, batches, values } = std::mem::take(&mut self.work);
+        let Work { axis, angles, sums, steps, batches, values } = std::mem::take(&mut self.work);
         let batches = batches.into_iter().flat_map(|(data, sigma)| [data, sigma]);
         for buffer in
-            [axis, angles, sums, chains, nodes, values].into_iter().chain(batches).filter(|buffer| buffer.bytes > 0)
+            [axis, angles, sums, values].into_iter().chain(steps).chain(batches).filter(|buffer| buffer.bytes > 0)
         {
             self.device.free(buffer.address);
         }
@@ -195,12 +197,12 @@ impl<D: Device> GpuEngine<D> {
     ) -> std::result::Result<Vec<Gram>, Ended> {
         let shard = &host.shards()[level];
         let own = &self.levels[level];
-        let n_tiles = own.order.len();
+        let n_tiles = own.order.n_strips();
         if n_tiles == 0 {
             return Ok(Vec::new());
         }
         let Self { device, work, .. } = self;
-        let mut argument = begin(device, work, (host, shard), points, pass)?;
+        let mut argument = begin(device, work, (host, shard), points, (pass, n_tiles))?;
         grow(device, &mut work.sums, points.len() * n_tiles * SUMS)?;
         argument.sums = work.sums.address.0;
         argument.loss = loss_number(pass);
@@ -223,8 +225,9 @@ impl<D: Device> GpuEngine<D> {
                 let before = (lanes.start * size_of::<Lane>()) as u64;
                 argument.data = data.address.0.wrapping_sub(before);
                 argument.sigma = if shard.sigma.is_some() { sigma.address.0.wrapping_sub(before) } else { 0 };
-                argument.tiles = own.tiles.address.0 + (tiles.start * size_of::<arguments::Tile>()) as u64;
-                argument.n_tiles = tiles.len() as u32;
+                let strips = own.order.strips(&tiles);
+                argument.tiles = own.tiles.address.0 + (strips.start * size_of::<arguments::Tile>()) as u64;
+                argument.n_tiles = strips.len() as u32;
                 kernel.launch(device, argument, stream)?;
                 if rounds.until().is_some_and(|until| std::time::Instant::now() >= until) {
                     rounds.next(&Vec::new)?;
@@ -232,12 +235,9 @@ impl<D: Device> GpuEngine<D> {
             }
             (0..STREAMS).try_for_each(|stream| device.wait(stream))?;
         }
-        let [(_, n_chains), (_, n_nodes)] = own.steps;
-        grow(device, &mut work.chains, points.len() * n_chains * SUMS)?;
-        grow(device, &mut work.nodes, points.len() * n_nodes * SUMS)?;
-        let places = [(work.sums, n_tiles), (work.chains, n_chains), (work.nodes, n_nodes)];
-        for (step, (jobs, n_jobs)) in own.steps.iter().enumerate() {
-            let ((from, n_from), (into, n_into)) = (places[step], places[step + 1]);
+        let (mut from, mut n_from) = (work.sums, n_tiles);
+        for ((jobs, n_jobs), into) in own.steps.iter().zip(&mut work.steps) {
+            grow(device, into, points.len() * n_jobs * SUMS)?;
             let trees = Trees {
                 from: from.address.0,
                 into: into.address.0,
@@ -245,15 +245,16 @@ impl<D: Device> GpuEngine<D> {
                 n_nodes: *n_jobs as u32,
                 n_points: points.len() as u32,
                 n_from: n_from as u32,
-                n_into: n_into as u32,
+                n_into: *n_jobs as u32,
             };
             let blocks = (*n_jobs as u64 * points.len() as u64).min(MOST_BLOCKS) as u32;
             let argument = bytes_of(&trees);
             device
                 .launch(&Launch { kernel: "complete_trees", blocks, threads: TREE_THREADS, shared: 0, argument }, 0)?;
+            (from, n_from) = (*into, *n_jobs);
         }
-        let mut sums = vec![0.0f64; points.len() * n_nodes * ENTRIES];
-        device.download(work.nodes.address, cast_slice_mut(&mut sums), 0)?;
+        let mut sums = vec![0.0f64; points.len() * n_from * ENTRIES];
+        device.download(from.address, cast_slice_mut(&mut sums), 0)?;
         let gram = |numbers: &[f64]| {
             let mut gram = Gram::default();
             gram.0.copy_from_slice(numbers);
@@ -270,7 +271,7 @@ fn begin(
     work: &mut Work,
     (host, shard): (&CpuEngine, &Shard),
     points: &[Point],
-    pass: Pass,
+    (pass, n_strips): (Pass, usize),
 ) -> Outcome<arguments::Pass> {
     let (axis, angles) = (axis(host, shard, points, pass), angles(host, points, pass));
     // a pass that was left may still be at work with what is overwritten here
@@ -285,7 +286,7 @@ fn begin(
         n_points: points.len() as u32,
         n_frames: shard.level.frames.len() as u32,
         n_angles: host.experiment.n_angles() as u32,
-        n_slots: shard.range().len() as u32,
+        n_slots: n_strips as u32,
         ..bytemuck::Zeroable::zeroed()
     })
 }
@@ -344,6 +345,11 @@ fn prepare(
     let (plan, range) = (&shard.level.plan, shard.range());
     let n = plan.per_angle();
     let order = Tiles::new(shard);
+    let tile = |tile: usize| {
+        let strips = order.slots(&(tile..tile + 1));
+        Node { first: strips.start as u32, count: strips.len() as u32, into: tile as u32 }
+    };
+    let tiles: Vec<Node> = (0..order.len()).map(tile).collect();
     let (mut chains, mut nodes) = (Vec::new(), Vec::new());
     for angle in 0..plan.n_angles {
         for node in tree::owned_nodes(n, &plan.within_angle(range, angle), u32::MAX) {
@@ -351,8 +357,8 @@ fn prepare(
             let (first, into) = (chains.len(), nodes.len() as u32);
             for start in own.clone().step_by(CHAIN) {
                 let count = CHAIN.min(own.end - start) as u32;
-                let slot = (angle * n + start - range.start) as u32;
-                chains.push(Node { first: slot, count, into: chains.len() as u32 });
+                let first = (angle * n + start - range.start) as u32;
+                chains.push(Node { first, count, into: chains.len() as u32 });
             }
             nodes.push(Node { first: first as u32, count: (chains.len() - first) as u32, into });
         }
@@ -364,7 +370,10 @@ fn prepare(
         }
         Ok::<Buffer, Fault>(buffer)
     };
-    let steps = [(put(cast_slice(&chains))?, chains.len()), (put(cast_slice(&nodes))?, nodes.len())];
+    let mut steps = [(Buffer::default(), 0); STEPS];
+    for (step, nodes) in steps.iter_mut().zip([&tiles, &chains, &nodes]) {
+        *step = (put(cast_slice(nodes))?, nodes.len());
+    }
     let tiles = put(cast_slice(&order.arguments(shard)))?;
     device.wait(0)?;
     *room = room.saturating_sub(tiles.bytes + steps.iter().map(|(jobs, ..)| jobs.bytes).sum::<usize>());

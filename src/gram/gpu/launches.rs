@@ -24,12 +24,12 @@ pub(super) struct Kernel {
 }
 
 impl Kernel {
-    /// For a pass; `weighted`: every pair has a σ of its own. A pass for χ² alone is always made in f64.
+    /// For a pass; `weighted`: every pair has a σ of its own. Passes for χ² alone and exact ones are always made in f64.
     pub fn of(host: &CpuEngine, pass: Pass, weighted: bool) -> Self {
-        let mixed = host.precision == Precision::Mixed && pass != Pass::Chi2;
+        let mixed = host.precision == Precision::Mixed && !matches!(pass, Pass::Chi2 | Pass::Exact);
         let names = match pass {
             Pass::Gram if !weighted && mixed => ["mixed_gram_still", "mixed_gram_square", "mixed_gram_quartic"],
-            Pass::Gram if !weighted => ["gram_still", "gram_square", "gram_quartic"],
+            Pass::Gram | Pass::Exact if !weighted => ["gram_still", "gram_square", "gram_quartic"],
             Pass::Chi2 if !weighted => ["chi2_still", "chi2_square", "chi2_quartic"],
             _ if mixed => ["mixed_robust_still", "mixed_robust_square", "mixed_robust_quartic"],
             _ => ["robust_still", "robust_square", "robust_quartic"],
@@ -64,10 +64,11 @@ pub(super) fn axis(host: &CpuEngine, shard: &Shard, points: &[Point], pass: Pass
     let derivatives = pass != Pass::Chi2 || shard.sigma.is_some();
     let mut out = Vec::with_capacity(points.len() * shard.level.frames.len() * 2 * INTEGRALS);
     for point in points {
-        let axis = host.set.run(Integrate { clock: &host.clock, physical: &point.physical, derivatives });
-        for &frame in &shard.level.frames {
-            out.extend(axis.hi[frame]);
-            out.extend(axis.lo[frame]);
+        let frames = &shard.level.frames;
+        let axis = host.set.run(Integrate { clock: &host.clock, physical: &point.physical, frames, derivatives });
+        for (hi, lo) in axis.hi.iter().zip(&axis.lo) {
+            out.extend(hi);
+            out.extend(lo);
         }
     }
     out

@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::super::plan::LANES;
 use super::super::task::ANGLES_TOGETHER;
-use super::super::{CpuEngine, Lane, Shard};
+use super::super::{CpuEngine, Shard};
 use super::arguments::Tile;
 use crate::Result;
+use crate::arithmetic::{LANES, Lane};
 
 /// Tiles of a shard. Those that are held come as they lie in memory, those that are read as they lie in their file.
 pub(super) struct Tiles {
@@ -16,6 +16,10 @@ pub(super) struct Tiles {
     numbers: Vec<usize>,
     /// Where the lanes of each begin, and where the last ones end.
     lanes: Vec<usize>,
+    /// Strips before each, in this order.
+    strips: Vec<usize>,
+    /// Strips before each, in the order of global numbers.
+    slots: Vec<usize>,
 }
 
 impl Tiles {
@@ -31,7 +35,31 @@ impl Tiles {
         for number in &numbers {
             lanes.push(lanes[lanes.len() - 1] + plan.tiles[number % n].n_lanes);
         }
-        Self { numbers, lanes }
+        let before = |numbers: &[usize]| {
+            let mut strips = vec![0];
+            strips.extend(numbers.iter().scan(0, |sum, number| {
+                *sum += plan.tiles[number % n].strips.len();
+                Some(*sum)
+            }));
+            strips
+        };
+        let slots = before(&shard.range().clone().collect::<Vec<usize>>());
+        Self { lanes, strips: before(&numbers), slots, numbers }
+    }
+
+    /// Strips of a run of tiles.
+    pub fn strips(&self, tiles: &Range<usize>) -> Range<usize> {
+        self.strips[tiles.start]..self.strips[tiles.end]
+    }
+
+    /// Strips of all tiles.
+    pub fn n_strips(&self) -> usize {
+        self.strips[self.len()]
+    }
+
+    /// Where the sums of the strips of a run of tiles lie; these are counted by global number from the first held.
+    pub fn slots(&self, tiles: &Range<usize>) -> Range<usize> {
+        self.slots[tiles.start]..self.slots[tiles.end]
     }
 
     pub fn len(&self) -> usize {
@@ -66,8 +94,15 @@ impl Tiles {
     pub fn arguments(&self, shard: &Shard) -> Vec<Tile> {
         let (plan, first) = (&shard.level.plan, shard.range().start);
         let n = plan.per_angle();
-        let tile = |(&number, &lane)| Tile::new(&plan.tiles[number % n], lane, number / n, number - first);
-        self.numbers.iter().zip(&self.lanes).map(tile).collect()
+        let mut out = Vec::with_capacity(self.n_strips());
+        for (&number, &lane) in self.numbers.iter().zip(&self.lanes) {
+            let mut lane = lane;
+            for (k, strip) in plan.tiles[number % n].strips.iter().enumerate() {
+                out.push(Tile::new(strip, lane, number / n, self.slots[number - first] + k));
+                lane += strip.n_lanes;
+            }
+        }
+        out
     }
 
     /// Writes the lanes of a run of tiles one after another to `out`, on a multiple of 64, by the threads of the host; behind them
@@ -104,12 +139,12 @@ fn fetch(shard: &Shard, number: usize, lanes: &mut [Lane]) -> Result<()> {
     let n_finite = match &shard.streamed {
         Some(file) if number >= shard.store.range.end => {
             file.read(&(number / n..number / n + 1), number % n, lanes)?;
-            file.marks(number).n_finite
+            file.finite(number)
         }
         _ => {
             let held = shard.store.tile(number);
             lanes.copy_from_slice(held.lanes);
-            held.marks.n_finite
+            held.n_finite
         }
     };
     if n_finite == 0 {

@@ -21,9 +21,9 @@ pub use grid::Grid;
 use tile::Sheet;
 
 use super::cpu::CpuEngine;
-use super::plan::Level;
 use super::{Loss, Point, stream};
 use crate::Result;
+use crate::nodes::plan::Level;
 use crate::model::{Experiment, ShapeRows, TimeAxis};
 
 /// Bins of the histogram between −[`SPAN`] and [`SPAN`]; one more on either side takes what lies beyond.
@@ -171,7 +171,7 @@ impl Overview {
     }
 }
 
-/// Every how-manieth tile the autocorrelation takes.
+/// Every how-manieth strip the autocorrelation takes.
 fn stride(level: &Level) -> usize {
     level.plan.n_pairs().div_ceil(PAIRS_FOR_SHIFTS).max(1)
 }
@@ -201,11 +201,17 @@ impl CpuEngine {
         let stride = stride(&shard.level);
         let look = |sheet: &mut Sheet, tile: usize, of: &std::ops::Range<usize>| {
             stream::with_tile(shard, of, tile, |data| {
-                for own in data.iter().filter(|own| own.marks.n_finite > 0) {
+                for own in data.iter().filter(|own| own.n_finite > 0) {
                     let angle = own.angle - held.start;
-                    sheet.look(&plan.tiles[tile], own, &angles[angle], tile.is_multiple_of(stride));
-                    let mut seen = seen[angle].lock().unwrap_or_else(PoisonError::into_inner);
-                    sheet.add_to(&mut seen, view);
+                    let mut lane = 0;
+                    for (k, strip) in plan.tiles[tile].strips.iter().enumerate() {
+                        // every tile has its share, whatever the stride
+                        let shifts = (tile + k).is_multiple_of(stride);
+                        sheet.look(strip, (own, lane), &angles[angle], shifts);
+                        lane += strip.n_lanes;
+                        let mut seen = seen[angle].lock().unwrap_or_else(PoisonError::into_inner);
+                        sheet.add_to(&mut seen, view);
+                    }
                 }
             })
         };

@@ -1,13 +1,14 @@
-//! One tile's part of an overview.
+//! One strip's part of an overview.
 
 use super::{Angle, BINS, Loss, Overview, Product, SHIFTS, SPAN, View};
-use crate::gram::kernel::AngleData;
-use crate::gram::plan::{BrickKind, LANES, TILE_COLUMNS, TILE_ROWS, Tile};
+use crate::arithmetic::Lane;
+use crate::gram::tile::AngleData;
+use crate::nodes::plan::{BrickKind, LANES, LEAF, STRIP_COLUMNS, Strip};
 
 /// Numbers in a row that are summed side by side.
 const ABREAST: usize = 16;
 /// Columns of a row with room for a shift.
-const WIDTH: usize = TILE_COLUMNS + ABREAST;
+const WIDTH: usize = STRIP_COLUMNS + ABREAST;
 
 /// A tile laid out row by row, as numbers that sums are made of; kept by a thread from tile to tile.
 pub(super) struct Sheet {
@@ -41,41 +42,40 @@ impl Sheet {
             column: 0,
             n_rows: 0,
             n_columns: 0,
-            data: vec![f32::NAN; TILE_ROWS * WIDTH],
-            residual: vec![0.0; TILE_ROWS * WIDTH],
-            scaled: vec![0.0; TILE_ROWS * WIDTH],
-            present: vec![0.0; TILE_ROWS * WIDTH],
+            data: vec![f32::NAN; LEAF * WIDTH],
+            residual: vec![0.0; LEAF * WIDTH],
+            scaled: vec![0.0; LEAF * WIDTH],
+            present: vec![0.0; LEAF * WIDTH],
             pull: Vec::new(),
             shifts: false,
             loss: None,
-            model: vec![0.0; TILE_COLUMNS],
-            weights: vec![0.0; TILE_COLUMNS],
+            model: vec![0.0; STRIP_COLUMNS],
+            weights: vec![0.0; STRIP_COLUMNS],
         }
     }
 
-    /// Lays out one angle's data of a tile of the finest level.
-    pub fn look(&mut self, tile: &Tile, own: &AngleData, angle: &Angle, shifts: bool) {
-        let (first, last) = (&tile.bricks[0], &tile.bricks[tile.bricks.len() - 1]);
-        (self.row, self.column) = (first.rows.start, first.columns.start);
-        self.n_rows = last.rows.end - self.row;
-        self.n_columns = first.columns.end.max(last.columns.end) - self.column;
+    /// Lays out one angle's data of a strip of the finest level; its lanes begin at this one of its tile's.
+    pub fn look(&mut self, strip: &Strip, (own, first): (&AngleData, usize), angle: &Angle, shifts: bool) {
+        let (rows, columns) = (strip.rows(), strip.columns());
+        (self.row, self.column) = (rows.start, columns.start);
+        (self.n_rows, self.n_columns) = (rows.len(), columns.len());
         (self.shifts, self.loss) = (shifts, angle.loss);
-        if tile.bricks.len() > 1 || first.kind == BrickKind::Triangle {
+        if strip.is_diagonal() {
             // half of a diagonal tile holds no pairs
             self.data.fill(f32::NAN);
             self.residual.fill(0.0);
             self.scaled.fill(0.0);
             self.present.fill(0.0);
         }
-        let mut lane = 0;
-        for brick in &tile.bricks {
+        let mut lane = first;
+        for brick in &strip.bricks {
             for (r, row) in brick.rows.clone().enumerate() {
                 let start = if brick.kind == BrickKind::Triangle { row + 1 } else { brick.columns.start };
                 let columns = start..brick.columns.end;
                 // in the row of the sheet
                 let at = (row - self.row) * WIDTH + start - self.column;
                 let to = at..at + columns.len();
-                let unpack = |lanes: &[crate::gram::Lane], out: &mut [f32]| {
+                let unpack = |lanes: &[Lane], out: &mut [f32]| {
                     let mut k = start - brick.columns.start;
                     let mut out = out;
                     while !out.is_empty() {

@@ -61,7 +61,7 @@ fn verdict(report: &Report, name: &str) -> Markup {
     let facts = [
         ("χ²/DOF", against),
         ("smooth part", report.smooth.map_or("not judged".into(), |smooth| smooth.text())),
-        ("stopped", report.fit.outcome.reason().to_string()),
+        ("stopped", report.reason()),
         ("data", format!("{} angles × {} frames, {} pairs", e.n_angles(), e.n_frames, grouped(pairs))),
         ("model", model(report)),
         ("contrast, offset", format!("{}: {}", report.scaling.name(), report.scaling_reason)),

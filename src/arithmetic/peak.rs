@@ -8,8 +8,7 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use super::isa::{InstructionSet, Kernel};
-use super::lanes::Isa;
-use super::plan::LANES;
+use super::lanes::{Isa, LANES};
 use crate::Result;
 
 /// Chains where two panels fit into the registers: more than latency (4) times units (2) ask for.

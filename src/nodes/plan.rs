@@ -5,12 +5,16 @@
 
 use std::ops::Range;
 
-/// Rows of a tile: as many as leave the sums by row in the first-level cache, a multiple of [`LANES`].
-pub const TILE_ROWS: usize = 48;
-/// Columns of a tile: as many as leave its 1/strain (147 KB) in the second-level cache, [`TILE_ROWS`] times a power of two.
-pub const TILE_COLUMNS: usize = 384;
-/// Columns of a panel = virtual lanes.
-pub const LANES: usize = 8;
+use crate::arithmetic::Lane;
+
+pub use crate::arithmetic::LANES;
+
+/// Frames of a leaf: the smallest span that nodes stand for away from the diagonal, and the rows of a strip.
+pub const LEAF: usize = 64;
+/// Most columns of a strip, a multiple of [`LEAF`].
+pub const STRIP_COLUMNS: usize = 256;
+/// Frames a side of a tile, a multiple of [`STRIP_COLUMNS`] and [`LEAF`] times a power of two.
+pub const TILE_SIDE: usize = 512;
 
 /// How a brick's pairs lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,10 +56,11 @@ impl Brick {
     }
 }
 
-/// One tile of the upper triangle: a diagonal tile is cut further, so that only 8 × 8 triangles touch the diagonal.
+/// Up to [`LEAF`] rows of a tile with up to [`STRIP_COLUMNS`] columns: a rectangle, or what touches the diagonal, which is cut
+/// further, so that only 8 × 8 triangles do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tile {
-    /// Its bricks, in the order in which they are stored and summed.
+pub struct Strip {
+    /// Its bricks, in the order in which they are stored.
     pub bricks: Vec<Brick>,
     /// Pairs, missing ones included.
     pub n_pairs: usize,
@@ -63,7 +68,7 @@ pub struct Tile {
     pub n_lanes: usize,
 }
 
-impl Tile {
+impl Strip {
     fn new(bricks: Vec<Brick>) -> Self {
         Self {
             n_pairs: bricks.iter().map(Brick::n_pairs).sum(),
@@ -83,6 +88,64 @@ impl Tile {
         }
         Self::new(bricks)
     }
+
+    /// Whether it touches the diagonal.
+    pub fn is_diagonal(&self) -> bool {
+        self.bricks[0].kind == BrickKind::Triangle
+    }
+
+    /// Its rows, as positions in the level's frames.
+    pub fn rows(&self) -> Range<usize> {
+        self.bricks[0].rows.start..self.bricks[self.bricks.len() - 1].rows.end
+    }
+
+    /// Its columns, likewise.
+    pub fn columns(&self) -> Range<usize> {
+        if self.is_diagonal() { self.rows() } else { self.bricks[0].columns.clone() }
+    }
+}
+
+/// A square of the upper triangle, or a triangle on its diagonal: the unit that is dealt, compressed and summed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tile {
+    /// Its rows, as positions in the level's frames.
+    pub rows: Range<usize>,
+    /// Its columns, likewise; on the diagonal the rows.
+    pub columns: Range<usize>,
+    /// Its strips, in the order in which they are stored.
+    pub strips: Vec<Strip>,
+    /// Pairs, missing ones included.
+    pub n_pairs: usize,
+    /// Lanes of storage.
+    pub n_lanes: usize,
+}
+
+impl Tile {
+    fn new(rows: Range<usize>, columns: Range<usize>) -> Self {
+        let mut strips = Vec::new();
+        for first in rows.clone().step_by(LEAF) {
+            let own = first..(first + LEAF).min(rows.end);
+            let mut column = columns.start;
+            if rows == columns {
+                strips.push(Strip::diagonal(own.clone()));
+                column = own.end;
+            }
+            while column < columns.end {
+                let end = ((column / STRIP_COLUMNS + 1) * STRIP_COLUMNS).min(columns.end);
+                let brick = Brick { rows: own.clone(), columns: column..end, kind: BrickKind::Rectangle };
+                strips.push(Strip::new(vec![brick]));
+                column = end;
+            }
+        }
+        let n_pairs = strips.iter().map(|strip| strip.n_pairs).sum();
+        let n_lanes = strips.iter().map(|strip| strip.n_lanes).sum();
+        Self { rows, columns, strips, n_pairs, n_lanes }
+    }
+
+    /// Whether it lies on the diagonal.
+    pub fn is_diagonal(&self) -> bool {
+        self.rows == self.columns
+    }
 }
 
 /// The tiles of one level: the same list for every angle; tile `t` of angle `k` has the global number k·T + t.
@@ -97,20 +160,10 @@ pub struct TilePlan {
 impl TilePlan {
     /// The plan for `n_frames` fitted frames and `n_angles` angles.
     pub fn new(n_frames: usize, n_angles: usize) -> Self {
+        let side = |first: usize| first..(first + TILE_SIDE).min(n_frames);
         let mut tiles = Vec::new();
-        for first in (0..n_frames).step_by(TILE_ROWS) {
-            let rows = first..(first + TILE_ROWS).min(n_frames);
-            tiles.push(Tile::diagonal(rows.clone()));
-            let mut column = rows.end;
-            while column < n_frames {
-                let end = ((column / TILE_COLUMNS + 1) * TILE_COLUMNS).min(n_frames);
-                tiles.push(Tile::new(vec![Brick {
-                    rows: rows.clone(),
-                    columns: column..end,
-                    kind: BrickKind::Rectangle,
-                }]));
-                column = end;
-            }
+        for row in (0..n_frames).step_by(TILE_SIDE) {
+            tiles.extend((row..n_frames).step_by(TILE_SIDE).map(|column| Tile::new(side(row), side(column))));
         }
         Self { tiles, n_angles }
     }
@@ -182,8 +235,6 @@ pub struct Level {
 
 /// Pairs that the coarsest level should keep: enough that noise doesn't hide the minimum, few enough for dozens of starts.
 const COARSEST_PAIRS: usize = 60_000;
-/// Least factor between the pairs of neighbouring levels.
-const LEVEL_RATIO: f64 = 6.0;
 /// Fewest frames of a coarse level.
 const FEWEST_FRAMES: usize = 24;
 
@@ -208,21 +259,18 @@ impl Level {
     /// What frames a tile (its number within an angle) pairs with what others: the first and last of each, as frames of the
     /// selection.
     pub fn frames_of(&self, tile: usize) -> [(usize, usize); 2] {
-        let ends = |ranges: fn(&Brick) -> &Range<usize>| {
-            let bricks = &self.plan.tiles[tile].bricks;
-            let first = bricks.iter().map(|brick| ranges(brick).start).min().unwrap_or(0);
-            let end = bricks.iter().map(|brick| ranges(brick).end).max().unwrap_or(1);
-            (self.frames[first], self.frames[end - 1])
-        };
-        [ends(|brick| &brick.rows), ends(|brick| &brick.columns)]
+        let ends = |range: &Range<usize>| (self.frames[range.start], self.frames[range.end - 1]);
+        let tile = &self.plan.tiles[tile];
+        [ends(&tile.rows), ends(&tile.columns)]
     }
 
     /// Bytes of its packed data, all angles.
     pub fn bytes(&self) -> usize {
-        self.plan.n_angles * self.plan.tiles.iter().map(|t| t.n_lanes).sum::<usize>() * size_of::<super::Lane>()
+        self.plan.n_angles * self.plan.tiles.iter().map(|t| t.n_lanes).sum::<usize>() * size_of::<Lane>()
     }
 
-    /// All levels for N selected frames (frame 0 included in the count) and K angles, the finest first.
+    /// The levels for N selected frames (frame 0 included in the count) and K angles: the finest, and a coarse one for the search
+    /// where the finest has many pairs.
     pub fn all(n_frames: usize, n_angles: usize) -> Vec<Self> {
         let mut levels = vec![Self::with_burst(n_frames, n_angles, 1)];
         let mut burst = 4;
@@ -232,10 +280,8 @@ impl Level {
             if next.frames.len() < FEWEST_FRAMES {
                 break;
             }
-            let last = levels[levels.len() - 1].plan.n_pairs() as f64;
-            if last / next.plan.n_pairs() as f64 >= LEVEL_RATIO || next.plan.n_pairs() <= COARSEST_PAIRS {
-                levels.push(next);
-            }
+            levels.truncate(1);
+            levels.push(next);
         }
         levels
     }
@@ -251,7 +297,7 @@ mod tests {
         fn every_pair_lies_in_exactly_one_brick(n in 1usize..700) {
             let plan = TilePlan::new(n, 1);
             let mut seen = vec![0u8; n * n];
-            for brick in plan.tiles.iter().flat_map(|t| &t.bricks) {
+            for brick in plan.tiles.iter().flat_map(|t| &t.strips).flat_map(|s| &s.bricks) {
                 for i in brick.rows.clone() {
                     for j in brick.columns.clone() {
                         if brick.kind == BrickKind::Rectangle || i < j {

@@ -3,11 +3,11 @@
 use std::arch::x86_64::*;
 
 use super::super::isa::Kernel;
-use super::{EXPONENT, Isa, LANES, Lane, V, Wide};
+use super::{Arithmetic, EXPONENT, Isa, LANES, Lane, V};
 
 /// AVX-512: one register.
 #[derive(Clone, Copy)]
-pub(in super::super) struct Avx512(());
+pub(crate) struct Avx512(());
 
 impl Avx512 {
     /// The token, where the processor has AVX-512.
@@ -31,32 +31,14 @@ impl Avx512 {
 }
 
 // SAFETY of all blocks below: the token exists only where `detect` saw the instructions, references to eight numbers are
-// valid for unaligned loads and stores of eight numbers, and those to `Wide` for aligned ones of sixteen.
-impl Isa for Avx512 {
+// valid for unaligned loads and stores of eight numbers.
+impl Arithmetic for Avx512 {
     type V = __m512d;
-    type M = __mmask8;
-    type W = __m512;
-    const WIDE: bool = true;
 
     #[inline(always)]
     fn splat(self, x: f64) -> __m512d {
         // SAFETY: see above.
         unsafe { _mm512_set1_pd(x) }
-    }
-    #[inline(always)]
-    fn load(self, p: &V) -> __m512d {
-        // SAFETY: see above.
-        unsafe { _mm512_loadu_pd(p.as_ptr()) }
-    }
-    #[inline(always)]
-    fn store(self, v: __m512d, p: &mut V) {
-        // SAFETY: see above.
-        unsafe { _mm512_storeu_pd(p.as_mut_ptr(), v) }
-    }
-    #[inline(always)]
-    fn widen(self, p: &Lane) -> __m512d {
-        // SAFETY: see above.
-        unsafe { _mm512_cvtps_pd(_mm256_loadu_ps(p.0.as_ptr())) }
     }
     #[inline(always)]
     fn add(self, a: __m512d, b: __m512d) -> __m512d {
@@ -79,11 +61,6 @@ impl Isa for Avx512 {
         unsafe { _mm512_div_pd(a, b) }
     }
     #[inline(always)]
-    fn sqrt(self, a: __m512d) -> __m512d {
-        // SAFETY: see above.
-        unsafe { _mm512_sqrt_pd(a) }
-    }
-    #[inline(always)]
     fn fma(self, a: __m512d, b: __m512d, c: __m512d) -> __m512d {
         // SAFETY: see above.
         unsafe { _mm512_fmadd_pd(a, b, c) }
@@ -92,6 +69,36 @@ impl Isa for Avx512 {
     fn fnma(self, a: __m512d, b: __m512d, c: __m512d) -> __m512d {
         // SAFETY: see above.
         unsafe { _mm512_fnmadd_pd(a, b, c) }
+    }
+    #[inline(always)]
+    fn within(self, x: __m512d, limit: f64, a: __m512d, b: __m512d) -> __m512d {
+        self.pick(self.below(x, limit), a, b)
+    }
+}
+
+impl Isa for Avx512 {
+    type M = __mmask8;
+    const WIDE: bool = true;
+
+    #[inline(always)]
+    fn load(self, p: &V) -> __m512d {
+        // SAFETY: see above.
+        unsafe { _mm512_loadu_pd(p.as_ptr()) }
+    }
+    #[inline(always)]
+    fn store(self, v: __m512d, p: &mut V) {
+        // SAFETY: see above.
+        unsafe { _mm512_storeu_pd(p.as_mut_ptr(), v) }
+    }
+    #[inline(always)]
+    fn widen(self, p: &Lane) -> __m512d {
+        // SAFETY: see above.
+        unsafe { _mm512_cvtps_pd(_mm256_loadu_ps(p.0.as_ptr())) }
+    }
+    #[inline(always)]
+    fn sqrt(self, a: __m512d) -> __m512d {
+        // SAFETY: see above.
+        unsafe { _mm512_sqrt_pd(a) }
     }
     #[inline(always)]
     fn below(self, a: __m512d, limit: f64) -> __mmask8 {
@@ -127,7 +134,7 @@ impl Isa for Avx512 {
         }
     }
     #[inline(always)]
-    fn sums(self, rows: &[V; LANES]) -> __m512d {
+    fn sums(self, rows: [&V; LANES]) -> __m512d {
         // SAFETY: see above.
         unsafe {
             // 128-bit parts hold (0+1), (2+3), (4+5), (6+7) of two rows
@@ -145,68 +152,5 @@ impl Isa for Avx512 {
             let halves = (_mm512_shuffle_f64x2::<0x88>(pq, rs), _mm512_shuffle_f64x2::<0xdd>(pq, rs));
             _mm512_add_pd(halves.0, halves.1)
         }
-    }
-    #[inline(always)]
-    fn splat16(self, x: f32) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_set1_ps(x) }
-    }
-    #[inline(always)]
-    fn load16(self, p: &Wide) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_load_ps(p.0.as_ptr()) }
-    }
-    #[inline(always)]
-    fn store16(self, v: __m512, p: &mut Wide) {
-        // SAFETY: see above.
-        unsafe { _mm512_store_ps(p.0.as_mut_ptr(), v) }
-    }
-    #[inline(always)]
-    fn rows16(self, p: &[Lane; 2]) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_loadu_ps(p.as_ptr().cast()) }
-    }
-    #[inline(always)]
-    fn add16(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_add_ps(a, b) }
-    }
-    #[inline(always)]
-    fn sub16(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_sub_ps(a, b) }
-    }
-    #[inline(always)]
-    fn mul16(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_mul_ps(a, b) }
-    }
-    #[inline(always)]
-    fn fma16(self, a: __m512, b: __m512, c: __m512) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_fmadd_ps(a, b, c) }
-    }
-    #[inline(always)]
-    fn fnma16(self, a: __m512, b: __m512, c: __m512) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_fnmadd_ps(a, b, c) }
-    }
-    #[inline(always)]
-    fn keep16(self, y: __m512, a: __m512) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_ORD_Q>(y, y), a) }
-    }
-    #[inline(always)]
-    fn narrow16(self, rows: [__m512d; 2]) -> __m512 {
-        // SAFETY: see above.
-        unsafe {
-            let [a, b] = [_mm512_cvtpd_ps(rows[0]), _mm512_cvtpd_ps(rows[1])];
-            _mm512_insertf32x8::<1>(_mm512_castps256_ps512(a), b)
-        }
-    }
-    #[inline(always)]
-    fn halves(self, a: __m512) -> [__m512d; 2] {
-        // SAFETY: see above.
-        unsafe { [_mm512_cvtps_pd(_mm512_castps512_ps256(a)), _mm512_cvtps_pd(_mm512_extractf32x8_ps::<1>(a))] }
     }
 }

@@ -3,11 +3,11 @@
 use std::arch::x86_64::*;
 
 use super::super::isa::Kernel;
-use super::{EXPONENT, Isa, LANES, Lane, V, Wide};
+use super::{Arithmetic, EXPONENT, Isa, LANES, Lane, V};
 
 /// AVX2 with FMA: two registers.
 #[derive(Clone, Copy)]
-pub(in super::super) struct Avx2(());
+pub(crate) struct Avx2(());
 
 impl Avx2 {
     /// The token, where the processor has AVX2 and FMA.
@@ -28,7 +28,6 @@ impl Avx2 {
 
 const HALF: usize = LANES / 2;
 type Pair = [__m256d; 2];
-type Pair32 = [__m256; 2];
 
 /// Applies an intrinsic to both halves. (Macros, because closures would not inherit the instruction set.)
 macro_rules! both {
@@ -39,18 +38,49 @@ macro_rules! both {
 }
 
 // SAFETY of all blocks below: the token exists only where `detect` saw the instructions, references to eight numbers are
-// valid for unaligned loads and stores of eight numbers, and those to `Wide` for sixteen.
-impl Isa for Avx2 {
+// valid for unaligned loads and stores of eight numbers.
+impl Arithmetic for Avx2 {
     type V = Pair;
-    type M = Pair;
-    type W = Pair32;
-    const WIDE: bool = false;
 
     #[inline(always)]
     fn splat(self, x: f64) -> Pair {
         // SAFETY: see above.
         unsafe { [_mm256_set1_pd(x); 2] }
     }
+    #[inline(always)]
+    fn add(self, a: Pair, b: Pair) -> Pair {
+        both!(_mm256_add_pd(a, b))
+    }
+    #[inline(always)]
+    fn sub(self, a: Pair, b: Pair) -> Pair {
+        both!(_mm256_sub_pd(a, b))
+    }
+    #[inline(always)]
+    fn mul(self, a: Pair, b: Pair) -> Pair {
+        both!(_mm256_mul_pd(a, b))
+    }
+    #[inline(always)]
+    fn div(self, a: Pair, b: Pair) -> Pair {
+        both!(_mm256_div_pd(a, b))
+    }
+    #[inline(always)]
+    fn fma(self, a: Pair, b: Pair, c: Pair) -> Pair {
+        both!(_mm256_fmadd_pd(a, b, c))
+    }
+    #[inline(always)]
+    fn fnma(self, a: Pair, b: Pair, c: Pair) -> Pair {
+        both!(_mm256_fnmadd_pd(a, b, c))
+    }
+    #[inline(always)]
+    fn within(self, x: Pair, limit: f64, a: Pair, b: Pair) -> Pair {
+        self.pick(self.below(x, limit), a, b)
+    }
+}
+
+impl Isa for Avx2 {
+    type M = Pair;
+    const WIDE: bool = false;
+
     #[inline(always)]
     fn load(self, p: &V) -> Pair {
         // SAFETY: see above.
@@ -70,32 +100,8 @@ impl Isa for Avx2 {
         unsafe { [_mm256_cvtps_pd(_mm_loadu_ps(p.0.as_ptr())), _mm256_cvtps_pd(_mm_loadu_ps(p.0[HALF..].as_ptr()))] }
     }
     #[inline(always)]
-    fn add(self, a: Pair, b: Pair) -> Pair {
-        both!(_mm256_add_pd(a, b))
-    }
-    #[inline(always)]
-    fn sub(self, a: Pair, b: Pair) -> Pair {
-        both!(_mm256_sub_pd(a, b))
-    }
-    #[inline(always)]
-    fn mul(self, a: Pair, b: Pair) -> Pair {
-        both!(_mm256_mul_pd(a, b))
-    }
-    #[inline(always)]
-    fn div(self, a: Pair, b: Pair) -> Pair {
-        both!(_mm256_div_pd(a, b))
-    }
-    #[inline(always)]
     fn sqrt(self, a: Pair) -> Pair {
         both!(_mm256_sqrt_pd(a))
-    }
-    #[inline(always)]
-    fn fma(self, a: Pair, b: Pair, c: Pair) -> Pair {
-        both!(_mm256_fmadd_pd(a, b, c))
-    }
-    #[inline(always)]
-    fn fnma(self, a: Pair, b: Pair, c: Pair) -> Pair {
-        both!(_mm256_fnmadd_pd(a, b, c))
     }
     #[inline(always)]
     fn below(self, a: Pair, limit: f64) -> Pair {
@@ -144,7 +150,7 @@ impl Isa for Avx2 {
         }
     }
     #[inline(always)]
-    fn sums(self, rows: &[V; LANES]) -> Pair {
+    fn sums(self, rows: [&V; LANES]) -> Pair {
         // SAFETY: see above.
         unsafe {
             macro_rules! row {
@@ -161,83 +167,6 @@ impl Isa for Avx2 {
                 }};
             }
             [_mm256_add_pd(quarter!(0, 0), quarter!(0, HALF)), _mm256_add_pd(quarter!(HALF, 0), quarter!(HALF, HALF))]
-        }
-    }
-    #[inline(always)]
-    fn splat16(self, x: f32) -> Pair32 {
-        // SAFETY: see above.
-        unsafe { [_mm256_set1_ps(x); 2] }
-    }
-    #[inline(always)]
-    fn load16(self, p: &Wide) -> Pair32 {
-        // SAFETY: see above.
-        unsafe { [_mm256_load_ps(p.0.as_ptr()), _mm256_load_ps(p.0[LANES..].as_ptr())] }
-    }
-    #[inline(always)]
-    fn store16(self, v: Pair32, p: &mut Wide) {
-        // SAFETY: see above.
-        unsafe {
-            _mm256_store_ps(p.0.as_mut_ptr(), v[0]);
-            _mm256_store_ps(p.0[LANES..].as_mut_ptr(), v[1]);
-        }
-    }
-    #[inline(always)]
-    fn rows16(self, p: &[Lane; 2]) -> Pair32 {
-        // SAFETY: see above.
-        unsafe { [_mm256_loadu_ps(p[0].0.as_ptr()), _mm256_loadu_ps(p[1].0.as_ptr())] }
-    }
-    #[inline(always)]
-    fn add16(self, a: Pair32, b: Pair32) -> Pair32 {
-        both!(_mm256_add_ps(a, b))
-    }
-    #[inline(always)]
-    fn sub16(self, a: Pair32, b: Pair32) -> Pair32 {
-        both!(_mm256_sub_ps(a, b))
-    }
-    #[inline(always)]
-    fn mul16(self, a: Pair32, b: Pair32) -> Pair32 {
-        both!(_mm256_mul_ps(a, b))
-    }
-    #[inline(always)]
-    fn fma16(self, a: Pair32, b: Pair32, c: Pair32) -> Pair32 {
-        both!(_mm256_fmadd_ps(a, b, c))
-    }
-    #[inline(always)]
-    fn fnma16(self, a: Pair32, b: Pair32, c: Pair32) -> Pair32 {
-        both!(_mm256_fnmadd_ps(a, b, c))
-    }
-    #[inline(always)]
-    fn keep16(self, y: Pair32, a: Pair32) -> Pair32 {
-        // SAFETY: see above.
-        unsafe {
-            [
-                _mm256_and_ps(_mm256_cmp_ps::<_CMP_ORD_Q>(y[0], y[0]), a[0]),
-                _mm256_and_ps(_mm256_cmp_ps::<_CMP_ORD_Q>(y[1], y[1]), a[1]),
-            ]
-        }
-    }
-    #[inline(always)]
-    fn narrow16(self, rows: [Pair; 2]) -> Pair32 {
-        // SAFETY: see above.
-        unsafe {
-            macro_rules! row {
-                ($k:expr) => {
-                    _mm256_set_m128(_mm256_cvtpd_ps(rows[$k][1]), _mm256_cvtpd_ps(rows[$k][0]))
-                };
-            }
-            [row!(0), row!(1)]
-        }
-    }
-    #[inline(always)]
-    fn halves(self, a: Pair32) -> [Pair; 2] {
-        // SAFETY: see above.
-        unsafe {
-            macro_rules! half {
-                ($k:expr) => {
-                    [_mm256_cvtps_pd(_mm256_castps256_ps128(a[$k])), _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(a[$k]))]
-                };
-            }
-            [half!(0), half!(1)]
         }
     }
 }

@@ -1,14 +1,15 @@
 //! exp, ln, sin and cos of eight numbers at once: the same bits on every instruction set, within two units in the last place.
 
+use super::horner;
 use super::lanes::{Isa, SHIFT};
 
 /// Beyond this |x| exp is taken as 0: nothing here needs it, and its exponent would leave the normal numbers.
-pub(super) const EXP_LIMIT: f64 = 690.0;
+pub(crate) const EXP_LIMIT: f64 = 690.0;
 /// Largest |x| that [`sin_cos`] reduces without loss.
-pub(super) const PHASE_LIMIT: f64 = 1e13;
+pub(crate) const PHASE_LIMIT: f64 = 1e13;
 
 /// ln 2 in two parts, the first with zeros at its end so that small multiples are exact.
-pub(super) const LN2: [f64; 2] = [6.931_471_803_691_238e-1, 1.908_214_929_270_587_7e-10];
+pub(crate) const LN2: [f64; 2] = [6.931_471_803_691_238e-1, 1.908_214_929_270_587_7e-10];
 /// π/2 in three parts.
 const HALF_PI: [f64; 3] = [std::f64::consts::FRAC_PI_2, 6.123_233_995_736_766e-17, -1.497_384_904_859_169_6e-33];
 
@@ -75,16 +76,6 @@ const HALVINGS: [(f64, i32); 11] = {
     out
 };
 
-/// c_0 + c_1·y + c_2·y² + …
-#[inline(always)]
-pub(super) fn horner<I: Isa, const N: usize>(isa: I, c: &[f64; N], y: I::V) -> I::V {
-    let mut acc = isa.splat(c[N - 1]);
-    for k in (0..N - 1).rev() {
-        acc = isa.fma(acc, y, isa.splat(c[k]));
-    }
-    acc
-}
-
 /// Nearest integers, as they are and still shifted (see [`Isa::scale`]).
 #[inline(always)]
 fn round<I: Isa>(isa: I, x: I::V, factor: f64) -> (I::V, I::V) {
@@ -94,7 +85,7 @@ fn round<I: Isa>(isa: I, x: I::V, factor: f64) -> (I::V, I::V) {
 
 /// e^x; 0 where |x| ≥ [`EXP_LIMIT`] or x is NaN.
 #[inline(always)]
-pub(super) fn exp<I: Isa>(isa: I, x: I::V) -> I::V {
+pub(crate) fn exp<I: Isa>(isa: I, x: I::V) -> I::V {
     let usable = isa.below(x, EXP_LIMIT);
     let x = isa.keep(usable, x);
     let (n, shifted) = round(isa, x, std::f64::consts::LOG2_E);
@@ -105,7 +96,7 @@ pub(super) fn exp<I: Isa>(isa: I, x: I::V) -> I::V {
 
 /// ln x of finite x ≥ 1.
 #[inline(always)]
-pub(super) fn ln<I: Isa>(isa: I, x: I::V) -> I::V {
+pub(crate) fn ln<I: Isa>(isa: I, x: I::V) -> I::V {
     let (mut m, mut n) = (x, isa.zero());
     // powers of two are exact; what is left lies around 1
     for (limit, exponent) in HALVINGS {
@@ -124,7 +115,7 @@ pub(super) fn ln<I: Isa>(isa: I, x: I::V) -> I::V {
 
 /// (sin x, cos x) for |x| below [`PHASE_LIMIT`].
 #[inline(always)]
-pub(super) fn sin_cos<I: Isa>(isa: I, x: I::V) -> (I::V, I::V) {
+pub(crate) fn sin_cos<I: Isa>(isa: I, x: I::V) -> (I::V, I::V) {
     let (n, _) = round(isa, x, std::f64::consts::FRAC_2_PI);
     let mut r = x;
     for part in HALF_PI {

@@ -1,0 +1,543 @@
+//! Compression of a tile's data to the values at nodes: some 20 multiply-adds a pair, once.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::blocks::{Block, Blocks, FEW_VALUES, FINE_VALUES, LEAF_LEVEL, Parts, Place, SMALLEST, Span, TOP};
+use super::plan::{LANES, LEAF, Strip, TILE_SIDE, Tile};
+use super::rules::{FEW, NODES, Rules, SpanRule};
+use crate::arithmetic::lanes::{load, put, sum};
+use crate::arithmetic::{InstructionSet, Isa, Kernel, Lane};
+
+/// One pair in so many, or fewer, may be missing from a block that nodes stand for.
+const MOST_MISSING: usize = 8;
+/// Panels of a leaf.
+const PANELS: usize = LEAF / LANES;
+/// Lanes of a leaf on the diagonal.
+pub const NEAR_LANES: usize = PANELS * LEAF;
+
+/// What there is of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// No frame of one side lives: nothing, and nobody misses it.
+    Dead,
+    /// Frames live, but no pair has a value.
+    Missing,
+    /// So many pairs are missing that the others are taken singly.
+    Broken,
+    /// Nodes may stand for it.
+    Whole,
+}
+
+/// What a block came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored {
+    pub state: State,
+    /// Σ y² of its pairs less that of its nodes, with all of these and with few.
+    pub rest: f64,
+    pub rest_few: f64,
+    /// Σ y² of its pairs, those that were filled included.
+    energy: f64,
+    /// Its missing pairs, where it is a leaf; those of others are its parts'.
+    pub holes: Range<usize>,
+    /// Whether there are any in it or in its parts.
+    pub has_holes: bool,
+}
+
+/// A missing pair, whose place was filled.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hole {
+    /// Row and column in the tile.
+    pub row: u16,
+    pub column: u16,
+    /// What stands there, the tile's centre subtracted.
+    pub fill: f64,
+}
+
+/// What stands for the data of one tile.
+#[derive(Debug, Clone)]
+pub struct TileNodes {
+    /// By the number of the span, of either side.
+    pub rules: [Vec<Option<Arc<SpanRule>>>; 2],
+    /// Subtracted from the data before anything else.
+    pub centre: f64,
+    /// c2 at pairs of nodes, row by row, all blocks.
+    pub values: Vec<f64>,
+    /// By block.
+    pub stored: Vec<Stored>,
+    pub holes: Vec<Hole>,
+    /// Leaves on the diagonal, panel after panel of eight columns and 64 rows, NaN where there is no pair.
+    pub near: Vec<Lane>,
+}
+
+impl TileNodes {
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&self.values[..]) + size_of_val(&self.near[..]) + size_of_val(&self.holes[..])
+            + size_of_val(&self.stored[..])
+            + self.rules.iter().map(|rules| size_of_val(&rules[..])).sum::<usize>()
+    }
+}
+
+/// Compresses the lanes of a tile, as they are packed; `n_finite` of its pairs have a value.
+pub(crate) fn compress(
+    set: InstructionSet,
+    (tile, blocks): (&Tile, &Blocks),
+    lanes: &[Lane],
+    n_finite: usize,
+    rules: &Rules,
+) -> TileNodes {
+    let mut near = Vec::new();
+    if tile.is_diagonal() {
+        diagonal_leaves(tile, lanes, &mut near);
+    }
+    let source = Source { tile, lanes, near: &near, is_complete: n_finite == tile.n_pairs };
+    let living = source.living(blocks);
+    let rows = of_side(rules, &living[0], tile.rows.len());
+    let columns = if tile.is_diagonal() { rows.clone() } else { of_side(rules, &living[1], tile.columns.len()) };
+    let job = Job { source, blocks, rules: [rows, columns], centre: centre(lanes) };
+    let (values, stored, holes) = set.run(&job);
+    let Job { rules, centre, .. } = job;
+    TileNodes { rules, centre, values, stored, holes, near }
+}
+
+/// The leaves on the diagonal of a tile there, as [`TileNodes::near`] has them.
+pub(crate) fn diagonal_leaves(tile: &Tile, lanes: &[Lane], near: &mut Vec<Lane>) {
+    near.clear();
+    near.resize(tile.rows.len().div_ceil(LEAF) * NEAR_LANES, Lane([f32::NAN; LANES]));
+    let (mut first, mut leaves) = (0, near.chunks_exact_mut(NEAR_LANES));
+    for strip in &tile.strips {
+        if strip.is_diagonal() {
+            unpack_diagonal(strip, &lanes[first..first + strip.n_lanes], leaves.next().unwrap_or_default());
+        }
+        first += strip.n_lanes;
+    }
+}
+
+/// The lanes of a strip on the diagonal as panels of eight columns and 64 rows; what holds no pair stays as it is.
+fn unpack_diagonal(strip: &Strip, lanes: &[Lane], out: &mut [Lane]) {
+    let start = strip.rows().start;
+    let mut lane = 0;
+    for brick in &strip.bricks {
+        for panel in 0..brick.n_panels() {
+            // columns of bricks begin at multiples of eight, too
+            let to = (brick.columns.start - start) / LANES * LEAF + panel * LEAF + brick.rows.start - start;
+            out[to..to + brick.rows.len()].copy_from_slice(&lanes[lane..lane + brick.rows.len()]);
+            lane += brick.rows.len();
+        }
+    }
+}
+
+/// About where the data lie.
+fn centre(lanes: &[Lane]) -> f64 {
+    let some = lanes.iter().flat_map(|lane| lane.0).filter(|value| value.is_finite()).take(LEAF * LANES);
+    let (sum, n) = some.fold((0.0, 0.0), |(sum, n), value| (sum + f64::from(value), n + 1.0));
+    if n > 0.0 { sum / n } else { 0.0 }
+}
+
+/// Pairs of a leaf: panel after panel of eight columns, row after row.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pairs<'a> {
+    pub lanes: &'a [Lane],
+    /// Rows of a panel.
+    pub rows: usize,
+    /// Columns.
+    pub columns: usize,
+}
+
+impl<'a> Pairs<'a> {
+    /// Of a leaf off the diagonal.
+    pub fn stored(lanes: &'a [Lane], place: Place) -> Self {
+        let Place { lane, rows, columns } = place;
+        Self { lanes: &lanes[lane..lane + rows * columns.div_ceil(LANES)], rows, columns }
+    }
+
+    /// Of a leaf on it.
+    pub fn near(near: &'a [Lane], leaf: usize) -> Self {
+        Self { lanes: &near[leaf * NEAR_LANES..(leaf + 1) * NEAR_LANES], rows: LEAF, columns: LEAF }
+    }
+
+    /// Eight pairs of a row.
+    #[inline(always)]
+    pub fn lane(&self, row: usize, panel: usize) -> &'a Lane {
+        &self.lanes[panel * self.rows + row]
+    }
+
+    fn at(&self, row: usize, column: usize) -> f32 {
+        self.lane(row, column / LANES).0[column % LANES]
+    }
+}
+
+/// The data of a tile.
+struct Source<'a> {
+    tile: &'a Tile,
+    lanes: &'a [Lane],
+    near: &'a [Lane],
+    /// No pair is missing.
+    is_complete: bool,
+}
+
+/// Frames of a side that live, bit by bit, leaf by leaf.
+type Living = [u64; TILE_SIDE / LEAF];
+
+impl Source<'_> {
+    fn pairs(&self, parts: &Parts) -> Option<Pairs<'_>> {
+        match parts {
+            Parts::Pairs(place) => Some(Pairs::stored(self.lanes, *place)),
+            Parts::Near(leaf) => Some(Pairs::near(self.near, *leaf)),
+            Parts::Blocks(_) => None,
+        }
+    }
+
+    /// Frames that have a value with any of the other side's; on the diagonal with any frame.
+    fn living(&self, blocks: &Blocks) -> [Living; 2] {
+        let all = |n: usize| -> Living {
+            std::array::from_fn(|leaf| u64::MAX.checked_shr((64 * (leaf + 1)).saturating_sub(n) as u32).unwrap_or(0))
+        };
+        let (n_rows, n_columns) = (self.tile.rows.len(), self.tile.columns.len());
+        if self.is_complete {
+            return [all(n_rows), all(n_columns)];
+        }
+        let mut living = [Living::default(); 2];
+        let mut look = |pairs: Pairs, row: usize, column: usize| {
+            for panel in 0..pairs.columns.div_ceil(LANES) {
+                for r in 0..pairs.rows {
+                    let seen = pairs.lane(r, panel).0.iter().enumerate();
+                    let seen = seen.fold(0u64, |seen, (l, value)| seen | u64::from(!value.is_nan()) << l);
+                    living[0][row] |= u64::from(seen != 0) << r;
+                    living[1][column] |= seen << (panel * LANES);
+                }
+            }
+        };
+        blocks.leaves().for_each(|(row, column, place)| look(Pairs::stored(self.lanes, place), row, column));
+        (0..self.near.len() / NEAR_LANES).for_each(|leaf| look(Pairs::near(self.near, leaf), leaf, leaf));
+        if self.tile.is_diagonal() {
+            let both = std::array::from_fn(|leaf| living[0][leaf] | living[1][leaf]);
+            return [both, both];
+        }
+        living
+    }
+}
+
+/// The rules of all spans of a side of `n` frames.
+fn of_side(rules: &Rules, living: &Living, n: usize) -> Vec<Option<Arc<SpanRule>>> {
+    let mut out: Vec<Option<Arc<SpanRule>>> = vec![None; Span::COUNT];
+    for level in 0..=TOP {
+        for index in 0..n.div_ceil(SMALLEST << level) {
+            let span = Span { level, index };
+            let frames = span.frames();
+            out[span.number()] = if level > LEAF_LEVEL {
+                let [first, second] = span.halves().map(|half| out[half.number()].clone());
+                match (first, second) {
+                    (Some(first), Some(second)) => Some(rules.of_union(&first, &second, frames.len() / 2)),
+                    (one, other) => one.or(other),
+                }
+            } else {
+                let within = living[frames.start / LEAF] >> (frames.start % LEAF);
+                rules.of_frames(within & (u64::MAX >> (LEAF - frames.len())))
+            };
+        }
+    }
+    out
+}
+
+/// Values of a block on their way to the nodes: of up to 64 columns by node of the rows, then by nodes of both.
+struct Scratch {
+    pairs: [[f64; 2 * NODES]; 2 * NODES],
+    half: [[f64; LEAF]; NODES],
+    fine: [[f64; NODES]; NODES],
+    few: [[f64; NODES]; NODES],
+}
+
+struct Job<'a> {
+    source: Source<'a>,
+    blocks: &'a Blocks,
+    rules: [Vec<Option<Arc<SpanRule>>>; 2],
+    centre: f64,
+}
+
+impl Kernel for &Job<'_> {
+    type Output = (Vec<f64>, Vec<Stored>, Vec<Hole>);
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) -> Self::Output {
+        let mut values = vec![0.0; self.blocks.n_values];
+        let mut stored: Vec<Stored> = Vec::with_capacity(self.blocks.blocks.len());
+        let mut holes = Vec::new();
+        let mut scratch = Box::new(Scratch {
+            pairs: [[0.0; 2 * NODES]; 2 * NODES],
+            half: [[0.0; LEAF]; NODES],
+            fine: [[0.0; NODES]; NODES],
+            few: [[0.0; NODES]; NODES],
+        });
+        for block in &self.blocks.blocks {
+            let mut own = match &block.parts {
+                Parts::Blocks(parts) => self.join(block, parts, &stored),
+                _ => self.survey(block, &mut holes),
+            };
+            if own.state == State::Whole {
+                match &block.parts {
+                    Parts::Blocks(parts) => self.union(isa, block, parts, &values, &mut scratch),
+                    _ => self.leaf(isa, block, &holes[own.holes.clone()], &mut own, &mut scratch),
+                }
+                self.finish(isa, block, &mut own, &mut values, &mut scratch);
+            }
+            stored.push(own);
+        }
+        (values, stored, holes)
+    }
+}
+
+impl Job<'_> {
+    fn rule(&self, side: usize, span: Span) -> Option<&Arc<SpanRule>> {
+        self.rules[side][span.number()].as_ref()
+    }
+
+    /// What there is of a block that has parts.
+    fn join(&self, block: &Block, parts: &[usize], stored: &[Stored]) -> Stored {
+        let mut own = Stored { state: State::Dead, rest: 0.0, rest_few: 0.0, energy: 0.0, holes: 0..0, has_holes: false };
+        if self.rule(0, block.rows).is_none() || self.rule(1, block.columns).is_none() {
+            return own;
+        }
+        own.state = State::Whole;
+        for part in parts.iter().map(|&part| &stored[part]).filter(|part| part.state != State::Dead) {
+            own.energy += part.energy;
+            own.has_holes |= part.has_holes;
+            if part.state != State::Whole {
+                own.state = State::Broken;
+            }
+        }
+        own
+    }
+
+    /// What there is of a leaf, or a part of one; its missing pairs are noted.
+    fn survey(&self, block: &Block, holes: &mut Vec<Hole>) -> Stored {
+        let first = holes.len();
+        let mut own =
+            Stored { state: State::Dead, rest: 0.0, rest_few: 0.0, energy: 0.0, holes: first..first, has_holes: false };
+        let (Some(rows), Some(columns)) = (self.rule(0, block.rows), self.rule(1, block.columns)) else { return own };
+        own.state = State::Whole;
+        if self.source.is_complete {
+            return own;
+        }
+        let Some(pairs) = self.source.pairs(&block.parts) else { return own };
+        let (row, column) = (block.rows.frames().start, block.columns.frames().start);
+        let (mut sum, mut n) = (0.0, 0usize);
+        for &r in &rows.frames {
+            for &c in &columns.frames {
+                let value = pairs.at((row + r) % LEAF, (column + c) % LEAF);
+                if value.is_nan() {
+                    holes.push(Hole { row: (row + r) as u16, column: (column + c) as u16, fill: 0.0 });
+                } else {
+                    sum += f64::from(value) - self.centre;
+                    n += 1;
+                }
+            }
+        }
+        let missing = holes.len() - first;
+        if n == 0 || missing * MOST_MISSING > missing + n {
+            own.state = if n == 0 { State::Missing } else { State::Broken };
+            holes.truncate(first);
+            return own;
+        }
+        holes[first..].iter_mut().for_each(|hole| hole.fill = sum / n as f64);
+        (own.holes, own.has_holes) = (first..holes.len(), missing > 0);
+        own
+    }
+
+    /// From the pairs of a leaf to its nodes.
+    #[inline(always)]
+    fn leaf<I: Isa>(&self, isa: I, block: &Block, holes: &[Hole], own: &mut Stored, scratch: &mut Scratch) {
+        let (Some(pairs), Some(rows), Some(columns)) =
+            (self.source.pairs(&block.parts), self.rule(0, block.rows), self.rule(1, block.columns))
+        else {
+            return;
+        };
+        let row = block.rows.frames().start % LEAF;
+        let row = row..(row + block.rows.frames().len()).min(pairs.rows);
+        let column = block.columns.frames().start % LEAF;
+        let panels = column / LANES..(column + block.columns.frames().len()).min(pairs.columns).div_ceil(LANES);
+        let fill = if let [hole, ..] = holes { hole.fill } else { 0.0 };
+        // lanes beyond the edge hold no number
+        let is_full = self.source.is_complete && pairs.columns.is_multiple_of(LANES) && matches!(block.parts, Parts::Pairs(_));
+        let mut energy = isa.zero();
+        for (k, panel) in panels.clone().enumerate() {
+            let sums = if is_full {
+                stripe::<I, false>(isa, &pairs, (row.clone(), panel), &rows.spread, (self.centre, fill), &mut energy)
+            } else {
+                stripe::<I, true>(isa, &pairs, (row.clone(), panel), &rows.spread, (self.centre, fill), &mut energy)
+            };
+            for (node, sum) in sums.iter().enumerate() {
+                put(isa, *sum, &mut scratch.half[node], k * LANES);
+            }
+        }
+        let mut lanes = [0.0; LANES];
+        isa.store(energy, &mut lanes);
+        own.energy = sum(lanes) + holes.len() as f64 * fill * fill;
+        across(isa, &scratch.half, panels.len() * LANES, &columns.spread, &mut scratch.fine);
+    }
+
+    /// From the nodes of a block's parts to its own.
+    #[inline(always)]
+    fn union<I: Isa>(&self, isa: I, block: &Block, parts: &[usize], values: &[f64], scratch: &mut Scratch) {
+        let (Some(rows), Some(columns)) = (self.rule(0, block.rows), self.rule(1, block.columns)) else { return };
+        scratch.pairs = [[0.0; 2 * NODES]; 2 * NODES];
+        let (mut joins_rows, mut joins_columns) = (false, false);
+        for part in parts.iter().map(|&part| &self.blocks.blocks[part]) {
+            let (Some(own_rows), Some(own_columns), Some(at)) =
+                (self.rule(0, part.rows), self.rule(1, part.columns), part.fine)
+            else {
+                continue;
+            };
+            // where the other half is dead, the rule is that of this one
+            let place = |whole: &Arc<SpanRule>, half: &Arc<SpanRule>, index: usize| {
+                if Arc::ptr_eq(whole, half) { (0, false) } else { (index % 2 * NODES, true) }
+            };
+            let (row, joined) = place(rows, own_rows, part.rows.index);
+            joins_rows |= joined;
+            let (column, joined) = place(columns, own_columns, part.columns.index);
+            joins_columns |= joined;
+            for (k, values) in values[at..at + FINE_VALUES].chunks_exact(NODES).enumerate() {
+                scratch.pairs[row + k][column..column + NODES].copy_from_slice(values);
+            }
+        }
+        let width = if joins_columns { 2 * NODES } else { NODES };
+        if joins_rows {
+            down(isa, &scratch.pairs, width, &rows.spread, &mut scratch.half);
+        } else {
+            for (half, pairs) in scratch.half.iter_mut().zip(&scratch.pairs) {
+                half[..width].copy_from_slice(&pairs[..width]);
+            }
+        }
+        if joins_columns {
+            across(isa, &scratch.half, width, &columns.spread, &mut scratch.fine);
+        } else {
+            for (fine, half) in scratch.fine.iter_mut().zip(&scratch.half) {
+                fine.copy_from_slice(&half[..NODES]);
+            }
+        }
+    }
+
+    /// Stores the values of a block, and those at few nodes.
+    #[inline(always)]
+    fn finish<I: Isa>(&self, isa: I, block: &Block, own: &mut Stored, values: &mut [f64], scratch: &mut Scratch) {
+        let (Some(rows), Some(columns)) = (self.rule(0, block.rows), self.rule(1, block.columns)) else { return };
+        if let Some(at) = block.fine {
+            for (values, fine) in values[at..at + FINE_VALUES].chunks_exact_mut(NODES).zip(&scratch.fine) {
+                values.copy_from_slice(fine);
+            }
+            own.rest = own.energy - squares(&scratch.fine, &rows.rule.weights, &columns.rule.weights);
+        }
+        let Some(at) = block.few else { return };
+        for (pairs, fine) in scratch.pairs.iter_mut().zip(&scratch.fine) {
+            pairs[..NODES].copy_from_slice(fine);
+        }
+        if rows.few.is_some() {
+            down(isa, &scratch.pairs, NODES, &rows.spread_few, &mut scratch.half);
+        } else {
+            for (half, fine) in scratch.half.iter_mut().zip(&scratch.fine) {
+                half[..NODES].copy_from_slice(fine);
+            }
+        }
+        if columns.few.is_some() {
+            across(isa, &scratch.half, NODES, &columns.spread_few, &mut scratch.few);
+        } else {
+            for (few, half) in scratch.few.iter_mut().zip(&scratch.half) {
+                few.copy_from_slice(&half[..NODES]);
+            }
+        }
+        for (values, few) in values[at..at + FEW_VALUES].chunks_exact_mut(FEW).zip(&scratch.few) {
+            values.copy_from_slice(&few[..FEW]);
+        }
+        own.rest_few = own.energy - squares(&scratch.few, rows.few_weights(), columns.few_weights());
+    }
+}
+
+/// Σ W·y² over pairs of nodes.
+fn squares(values: &[[f64; NODES]; NODES], rows: &[f64], columns: &[f64]) -> f64 {
+    let of_row = |values: &[f64; NODES]| values.iter().zip(columns).map(|(y, w)| w * y * y).sum::<f64>();
+    rows.iter().zip(values).map(|(w, values)| w * of_row(values)).sum()
+}
+
+/// Eight columns of a leaf at the nodes of its rows; their squares are added to `energy`.
+#[inline(always)]
+fn stripe<I: Isa, const MASKED: bool>(
+    isa: I,
+    pairs: &Pairs,
+    (rows, panel): (Range<usize>, usize),
+    spread: &[[f64; NODES]],
+    (centre, fill): (f64, f64),
+    energy: &mut I::V,
+) -> [I::V; NODES] {
+    let (centre, fill) = (isa.splat(centre), isa.splat(fill));
+    let mut sums = [isa.zero(); NODES];
+    let mut squares = *energy;
+    for (row, factors) in rows.zip(spread) {
+        let data = isa.widen(pairs.lane(row, panel));
+        let mut value = isa.sub(data, centre);
+        if MASKED {
+            let present = isa.present(data);
+            let own = isa.keep(present, value);
+            squares = isa.fma(own, own, squares);
+            value = isa.pick(present, value, fill);
+        } else {
+            squares = isa.fma(value, value, squares);
+        }
+        for node in 0..NODES {
+            sums[node] = isa.fma(isa.splat(factors[node]), value, sums[node]);
+        }
+    }
+    *energy = squares;
+    sums
+}
+
+/// From rows to their nodes, column by column.
+#[inline(always)]
+fn down<I: Isa>(
+    isa: I,
+    values: &[[f64; 2 * NODES]; 2 * NODES],
+    width: usize,
+    spread: &[[f64; NODES]],
+    out: &mut [[f64; LEAF]; NODES],
+) {
+    for first in (0..width).step_by(LANES) {
+        let mut sums = [isa.zero(); NODES];
+        for (row, factors) in values.iter().zip(spread) {
+            let value = load(isa, row, first);
+            for node in 0..NODES {
+                sums[node] = isa.fma(isa.splat(factors[node]), value, sums[node]);
+            }
+        }
+        for node in 0..NODES {
+            put(isa, sums[node], &mut out[node], first);
+        }
+    }
+}
+
+/// From columns to their nodes, row by row.
+#[inline(always)]
+fn across<I: Isa>(
+    isa: I,
+    values: &[[f64; LEAF]; NODES],
+    width: usize,
+    spread: &[[f64; NODES]],
+    out: &mut [[f64; NODES]; NODES],
+) {
+    const TOGETHER: usize = 4;
+    for first in (0..NODES).step_by(TOGETHER) {
+        let mut sums = [[isa.zero(); 2]; TOGETHER];
+        for (column, factors) in spread.iter().enumerate().take(width) {
+            let factors = [load(isa, factors, 0), load(isa, factors, LANES)];
+            for row in 0..TOGETHER {
+                let value = isa.splat(values[first + row][column]);
+                for half in 0..2 {
+                    sums[row][half] = isa.fma(value, factors[half], sums[row][half]);
+                }
+            }
+        }
+        for row in 0..TOGETHER {
+            put(isa, sums[row][0], &mut out[first + row], 0);
+            put(isa, sums[row][1], &mut out[first + row], LANES);
+        }
+    }
+}
