@@ -3,8 +3,8 @@
 
 use std::time::Instant;
 
-use homodyne_mpi::benchmark::{Sample, pool};
 use homodyne_mpi::arithmetic::instruction_sets;
+use homodyne_mpi::benchmark::{Sample, pool};
 use homodyne_mpi::gram::{Local, Objective, Pass};
 use homodyne_mpi::model::{AnalysisMode, Basis, TimeAxis, reference};
 

@@ -55,8 +55,8 @@ fn draws_from_streamed_data_are_the_same_bits() {
     assert!(matches!(expected.code, Some(0 | 4)), "{expected}");
     for ranks in [0, 2] {
         let streaming = [&["--strategy", "streaming"], &FEW[..]].concat();
-        // a pass reads 50 tiles or more, so what fails are reads among the draws
-        let streamed = run(folder, ranks, &streaming).env("HOMODYNE_READ_FAULT", "4000:2").outcome();
+        // tiles are read to be compressed, and to verify the answer
+        let streamed = run(folder, ranks, &streaming).env("HOMODYNE_READ_FAULT", "14:2").outcome();
         assert_eq!(streamed.code, expected.code, "{streamed}");
         assert_eq!(said(folder, "homodyne_results"), said(folder, "memory"), "{ranks} ranks");
         let own = summary(&folder.join("homodyne_results"));

@@ -9,12 +9,13 @@ use serde_json::Value;
 
 /// More angles than are worked on together.
 const WIDE: Sample = Sample {
-    frames: 500,
+    // tiles of 512 frames a side: an angle has three
+    frames: 700,
     angles: &[-80.0, -65.0, -50.0, -35.0, -20.0, -5.0, 5.0, 20.0, 35.0, 50.0, 65.0, 80.0, 85.0, 90.0],
     ..Sample::FLOW
 };
 const STREAMING: [&str; 4] = ["--strategy", "streaming", "--set", "optimization.streaming.checkpoint_frequency=1"];
-const BEAR: [&str; 2] = ["--set", "optimization.streaming.min_success_rate=0.97"];
+const BEAR: [&str; 2] = ["--set", "optimization.streaming.min_success_rate=0.9"];
 const KEEP: [&str; 2] = ["--set", "optimization.streaming.keep_scratch=true"];
 
 /// The streamed fit on so many ranks, 0 = alone, with one thread each.
@@ -164,7 +165,7 @@ fn reads_that_fail_in_the_middle_of_a_fit_cost_their_pairs_and_the_passes_of_a_l
     run(folder, 0, &[]).success();
     let retries = ["--set", "optimization.streaming.max_retries_per_batch=0"];
     let mut seen = 0;
-    for (ranks, first) in [(0, 300), (0, 450), (0, 600), (2, 100), (2, 200)] {
+    for (ranks, first) in [(0, 60), (0, 75), (0, 90), (2, 35), (2, 45)] {
         // the read of several angles, and of the first of them alone
         let fault = format!("{first}:2");
         let run = run(folder, ranks, &[&BEAR[..], &retries].concat()).env("HOMODYNE_READ_FAULT", &fault);
@@ -177,5 +178,5 @@ fn reads_that_fail_in_the_middle_of_a_fit_cost_their_pairs_and_the_passes_of_a_l
         let places = lost(&outcome, folder);
         assert_same_minimum(&parameters(&results(folder)), &without(folder, &places));
     }
-    assert!(seen >= 4, "{seen}");
+    assert!(seen >= 2, "{seen}");
 }

@@ -9,10 +9,10 @@ pub(crate) mod isa;
 pub(crate) mod lanes;
 mod peak;
 
-pub use isa::{names as instruction_sets, selected as selected_instruction_set};
 pub(crate) use isa::{InstructionSet, Kernel};
-pub use lanes::{LANES, Lane};
+pub use isa::{names as instruction_sets, selected as selected_instruction_set};
 pub(crate) use lanes::{Isa, V};
+pub use lanes::{LANES, Lane};
 pub use peak::{fma_per_second, read_bytes_per_second};
 
 /// What formulas are made of.

@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::{Plan, Timings};
 use crate::Result;
-use crate::cluster::physical_memory;
 use crate::arithmetic::{fma_per_second, instruction_sets, read_bytes_per_second};
+use crate::cluster::physical_memory;
 
 /// Time of one measurement of multiply-adds.
 const FMA_TIME: Duration = Duration::from_millis(10);

@@ -4,10 +4,10 @@ use serde_json::json;
 
 use super::row::{Row, Timings, fields};
 use crate::Result;
-use crate::cluster::{RoundPlan, Setup, World, completion_cost, survey};
-use crate::gram::gpu::{DeviceChoice, MEMORY_FRACTION};
 use crate::arithmetic::instruction_sets;
+use crate::cluster::{RoundPlan, Setup, World, completion_cost, survey};
 use crate::gram::Precision;
+use crate::gram::gpu::{DeviceChoice, MEMORY_FRACTION};
 use crate::model::Experiment;
 
 /// Bytes of a command that precedes every pass.

@@ -10,8 +10,8 @@ use super::setup::{Dealing, Setup};
 use super::threads::refuse_absurd;
 use super::worker::{encode, operation};
 use super::{ThreadPlan, World, thread_plan};
-use crate::gram::rounds::Known;
 use crate::arithmetic::selected_instruction_set;
+use crate::gram::rounds::Known;
 use crate::gram::{Gram, Lane, Level, Pass, Point};
 use crate::{Error, Result};
 

@@ -5,10 +5,10 @@ use crate::cluster::{GB, MemoryLimit, Strategy, World};
 use crate::config::Config;
 use crate::dataset::Dataset;
 use crate::gram::Level;
-use crate::nodes::blocks::of_plan;
-use crate::nodes::store::NodeStore;
 use crate::gram::gpu::{self, DeviceChoice};
 use crate::model::Experiment;
+use crate::nodes::blocks::of_plan;
+use crate::nodes::store::NodeStore;
 use crate::output::Report;
 use crate::{Error, Result};
 

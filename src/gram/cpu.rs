@@ -2,8 +2,8 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -338,7 +338,16 @@ impl CpuEngine {
                     let slots = nodes.map(|nodes| &nodes.slots);
                     Job { tile, blocks, slots, own, tables, pass, scratch }.run(self.set)
                 };
-                let of = |angle: usize| nodes.and_then(|nodes| nodes.tile(angle * n + number));
+                // what can't be read any more is left out, whatever was known of it
+                let is_lost = |angle: usize| {
+                    let number = angle * n + number;
+                    shard
+                        .streamed
+                        .as_ref()
+                        .is_some_and(|file| !shard.store.range.contains(&number) && file.finite(number) == 0)
+                };
+                let of =
+                    |angle: usize| nodes.filter(|_| !is_lost(angle)).and_then(|nodes| nodes.tile(angle * n + number));
                 let is_held = |angle: usize| shard.store.range.contains(&(angle * n + number));
                 // without pairs where nodes are enough
                 let mut missing = Vec::new();
@@ -420,13 +429,17 @@ impl CpuEngine {
             sigma: &self.sigma,
             weighted: shard.sigma.is_some(),
         };
-        let tables = |point, crew| Tables::new(set, &source(crew), point, pass);
+        let tables = |point, crew| {
+            let _span = trace::span("tables");
+            Tables::new(set, &source(crew), point, pass)
+        };
         let enough = points.len() >= self.pool.current_num_threads();
         if enough && shard.streamed.is_none() && (slots.is_some() || shard.level.plan.n_pairs() < SMALL_LEVEL) {
             // many points, each of which is little work: one task a point
             let sums: Result<Vec<Vec<Gram>>> = self.pool.install(|| {
                 let of_point = |point| {
                     let tables = [tables(point, Crew::ALONE)];
+                    let _span = trace::span("tiles");
                     let sum = |task| self.sum_task(level, &tables, task, pass);
                     let sums: Vec<Vec<Vec<Gram>>> = tasks.iter().map(sum).collect::<Result<_>>()?;
                     let whole = |angle| Self::coalesce(shard, tasks, sums.iter().map(|of| &of[0]), angle);
@@ -456,9 +469,7 @@ impl CpuEngine {
             };
             // waking the threads takes as long as many a pass, so it is done once
             let (tables, mut wholes) = self.pool.install(|| {
-                let span = trace::span("tables");
                 let tables: Vec<Tables> = points.iter().map(|point| tables(point, work.crew())).collect();
-                drop(span);
                 let wholes = round(&tables, until);
                 (tables, wholes)
             });

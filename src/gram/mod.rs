@@ -5,9 +5,8 @@
 //! normal matrix, optimal contrast and offset and the covariance all follow from it by small dense algebra.
 //! Static modes leave the shear columns zero.
 //!
-//! What comes in: the packed tiles of one rank and a point. What goes out: sums over fixed tree nodes, whose total does
-//! not depend on how tiles were dealt. Cost: 21 vector operations for eight pairs under
-//! shear, and about as many again in time for all that isn't done pair by pair (see docs/validation.md).
+//! What comes in: the packed tiles of one rank, from which nodes are formed once, and a point. What goes out: sums over fixed tree
+//! nodes, whose total does not depend on how tiles were dealt. Cost: see docs/performance.md.
 
 mod axis;
 mod chunk;
@@ -19,6 +18,7 @@ pub mod overview;
 mod pack;
 mod pairs;
 pub mod rounds;
+mod sides;
 mod stream;
 mod tables;
 mod task;
@@ -38,10 +38,10 @@ pub use pack::{TileStore, as_floats, as_floats_mut, pack_angle};
 pub use tile_file::TileWriter;
 pub use tile_reader::{TileReader, Tolerance};
 
-pub use crate::arithmetic::Lane;
-pub use crate::nodes::plan::{Level, TilePlan};
 use self::rounds::{Known, Rounds};
+pub use crate::arithmetic::Lane;
 use crate::model::{Experiment, MAX_PHYSICAL};
+pub use crate::nodes::plan::{Level, TilePlan};
 
 /// Columns of z.
 pub const COLUMNS: usize = MAX_PHYSICAL + 3;

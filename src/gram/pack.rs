@@ -171,8 +171,7 @@ impl TileStore {
         let mut lanes = &mut self.lanes[self.offsets[a]..self.offsets[b]];
         let mut jobs = Vec::with_capacity(tiles.len());
         for (number, finite) in tiles.clone().zip(&mut self.finite[a..b]) {
-            let (own, rest) =
-                std::mem::take(&mut lanes).split_at_mut(plan.tiles[number % plan.per_angle()].n_lanes);
+            let (own, rest) = std::mem::take(&mut lanes).split_at_mut(plan.tiles[number % plan.per_angle()].n_lanes);
             jobs.push((own, finite));
             lanes = rest;
         }

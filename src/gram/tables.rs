@@ -33,6 +33,8 @@ use crate::nodes::spans::Slots;
 const TOLERANCE: f64 = 1e-10;
 /// Exponents below this, of a factor of E, are taken as −∞: nothing that is summed sees them, and products stay normal numbers.
 const FLUSHED: f64 = -230.0;
+/// Where q²·∫D is larger than this between all frames of two spans, g is zero.
+pub(super) const DECAYED: f64 = 138.0;
 /// Contributions smaller than this share of all are taken for rounding.
 const ROUNDING: f64 = 4e-15;
 /// Ellipses that are tried, for all nodes and for few.
@@ -195,9 +197,8 @@ fn leaf_of(axis: &Axis, leaf: usize) -> [[f64; LEAF]; INTEGRALS] {
     let mut out = [[0.0; LEAF]; INTEGRALS];
     let first = leaf * LEAF;
     let last = (first + LEAF).min(axis.hi.len()) - 1;
-    let across = |t: usize, from: usize, to: usize| {
-        (axis.hi[to][t] - axis.hi[from][t]) + (axis.lo[to][t] - axis.lo[from][t])
-    };
+    let across =
+        |t: usize, from: usize, to: usize| (axis.hi[to][t] - axis.hi[from][t]) + (axis.lo[to][t] - axis.lo[from][t]);
     for (t, of) in out.iter_mut().enumerate() {
         let middle = first.midpoint(last);
         let origin = if across(t, first, middle).abs() < across(t, middle, last).abs() { first } else { last };

@@ -51,7 +51,6 @@ pub struct TileReader {
     lost_lanes: AtomicUsize,
 }
 
-
 impl TileReader {
     /// Opens the file for a run of tiles. With `verify` every tile is looked at when it is read for the first time.
     ///

@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn spans_are_numbered_without_gaps() {
         let mut numbers: Vec<usize> = (0..=TOP)
-            .flat_map(|level| (0..TILE_SIDE / SMALLEST >> level).map(move |index| Span { level, index }.number()))
+            .flat_map(|level| (0..(TILE_SIDE / SMALLEST) >> level).map(move |index| Span { level, index }.number()))
             .collect();
         numbers.sort_unstable();
         assert_eq!(numbers, (0..Span::COUNT).collect::<Vec<_>>());
@@ -318,7 +318,8 @@ mod tests {
     fn blocks_take_little_room() {
         // a tile inside, one in the first row: bytes a pair
         let plan = TilePlan::new(4 * TILE_SIDE, 1);
-        let bytes = |tile: usize| 8.0 * Blocks::new(&plan.tiles[tile]).n_values as f64 / plan.tiles[tile].n_pairs as f64;
+        let bytes =
+            |tile: usize| 8.0 * Blocks::new(&plan.tiles[tile]).n_values as f64 / plan.tiles[tile].n_pairs as f64;
         assert!(bytes(5) < 0.71, "{}", bytes(5));
         assert!(bytes(1) < 1.13, "{}", bytes(1));
     }

@@ -3,19 +3,16 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::blocks::{Block, Blocks, FEW_VALUES, FINE_VALUES, LEAF_LEVEL, Parts, Place, SMALLEST, Span, TOP};
-use super::plan::{LANES, LEAF, Strip, TILE_SIDE, Tile};
+use super::blocks::{Block, Blocks, FEW_VALUES, FINE_VALUES, LEAF_LEVEL, Parts, SMALLEST, Span, TOP};
+use super::leaves::{NEAR_LANES, Pairs, diagonal_leaves};
+use super::plan::{LANES, LEAF, TILE_SIDE, Tile};
+use super::project::{across, down, squares, stripe};
 use super::rules::{FEW, NODES, Rules, SpanRule};
-use crate::arithmetic::lanes::{load, put, sum};
+use crate::arithmetic::lanes::{put, sum};
 use crate::arithmetic::{InstructionSet, Isa, Kernel, Lane};
 
 /// One pair in so many, or fewer, may be missing from a block that nodes stand for.
 const MOST_MISSING: usize = 8;
-/// Panels of a leaf.
-const PANELS: usize = LEAF / LANES;
-/// Lanes of a leaf on the diagonal.
-pub const NEAR_LANES: usize = PANELS * LEAF;
-
 /// What there is of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -73,7 +70,9 @@ pub struct TileNodes {
 impl TileNodes {
     /// Bytes that it takes.
     pub fn bytes(&self) -> usize {
-        size_of_val(&self.values[..]) + size_of_val(&self.near[..]) + size_of_val(&self.holes[..])
+        size_of_val(&self.values[..])
+            + size_of_val(&self.near[..])
+            + size_of_val(&self.holes[..])
             + size_of_val(&self.stored[..])
             + self.rules.iter().map(|rules| size_of_val(&rules[..])).sum::<usize>()
     }
@@ -101,71 +100,11 @@ pub(crate) fn compress(
     TileNodes { rules, centre, values, stored, holes, near }
 }
 
-/// The leaves on the diagonal of a tile there, as [`TileNodes::near`] has them.
-pub(crate) fn diagonal_leaves(tile: &Tile, lanes: &[Lane], near: &mut Vec<Lane>) {
-    near.clear();
-    near.resize(tile.rows.len().div_ceil(LEAF) * NEAR_LANES, Lane([f32::NAN; LANES]));
-    let (mut first, mut leaves) = (0, near.chunks_exact_mut(NEAR_LANES));
-    for strip in &tile.strips {
-        if strip.is_diagonal() {
-            unpack_diagonal(strip, &lanes[first..first + strip.n_lanes], leaves.next().unwrap_or_default());
-        }
-        first += strip.n_lanes;
-    }
-}
-
-/// The lanes of a strip on the diagonal as panels of eight columns and 64 rows; what holds no pair stays as it is.
-fn unpack_diagonal(strip: &Strip, lanes: &[Lane], out: &mut [Lane]) {
-    let start = strip.rows().start;
-    let mut lane = 0;
-    for brick in &strip.bricks {
-        for panel in 0..brick.n_panels() {
-            // columns of bricks begin at multiples of eight, too
-            let to = (brick.columns.start - start) / LANES * LEAF + panel * LEAF + brick.rows.start - start;
-            out[to..to + brick.rows.len()].copy_from_slice(&lanes[lane..lane + brick.rows.len()]);
-            lane += brick.rows.len();
-        }
-    }
-}
-
 /// About where the data lie.
 fn centre(lanes: &[Lane]) -> f64 {
     let some = lanes.iter().flat_map(|lane| lane.0).filter(|value| value.is_finite()).take(LEAF * LANES);
     let (sum, n) = some.fold((0.0, 0.0), |(sum, n), value| (sum + f64::from(value), n + 1.0));
     if n > 0.0 { sum / n } else { 0.0 }
-}
-
-/// Pairs of a leaf: panel after panel of eight columns, row after row.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Pairs<'a> {
-    pub lanes: &'a [Lane],
-    /// Rows of a panel.
-    pub rows: usize,
-    /// Columns.
-    pub columns: usize,
-}
-
-impl<'a> Pairs<'a> {
-    /// Of a leaf off the diagonal.
-    pub fn stored(lanes: &'a [Lane], place: Place) -> Self {
-        let Place { lane, rows, columns } = place;
-        Self { lanes: &lanes[lane..lane + rows * columns.div_ceil(LANES)], rows, columns }
-    }
-
-    /// Of a leaf on it.
-    pub fn near(near: &'a [Lane], leaf: usize) -> Self {
-        Self { lanes: &near[leaf * NEAR_LANES..(leaf + 1) * NEAR_LANES], rows: LEAF, columns: LEAF }
-    }
-
-    /// Eight pairs of a row.
-    #[inline(always)]
-    pub fn lane(&self, row: usize, panel: usize) -> &'a Lane {
-        &self.lanes[panel * self.rows + row]
-    }
-
-    fn at(&self, row: usize, column: usize) -> f32 {
-        self.lane(row, column / LANES).0[column % LANES]
-    }
 }
 
 /// The data of a tile.
@@ -295,7 +234,8 @@ impl Job<'_> {
 
     /// What there is of a block that has parts.
     fn join(&self, block: &Block, parts: &[usize], stored: &[Stored]) -> Stored {
-        let mut own = Stored { state: State::Dead, rest: 0.0, rest_few: 0.0, energy: 0.0, holes: 0..0, has_holes: false };
+        let mut own =
+            Stored { state: State::Dead, rest: 0.0, rest_few: 0.0, energy: 0.0, holes: 0..0, has_holes: false };
         if self.rule(0, block.rows).is_none() || self.rule(1, block.columns).is_none() {
             return own;
         }
@@ -359,7 +299,8 @@ impl Job<'_> {
         let panels = column / LANES..(column + block.columns.frames().len()).min(pairs.columns).div_ceil(LANES);
         let fill = if let [hole, ..] = holes { hole.fill } else { 0.0 };
         // lanes beyond the edge hold no number
-        let is_full = self.source.is_complete && pairs.columns.is_multiple_of(LANES) && matches!(block.parts, Parts::Pairs(_));
+        let is_full =
+            self.source.is_complete && pairs.columns.is_multiple_of(LANES) && matches!(block.parts, Parts::Pairs(_));
         let mut energy = isa.zero();
         for (k, panel) in panels.clone().enumerate() {
             let sums = if is_full {
@@ -450,94 +391,5 @@ impl Job<'_> {
             values.copy_from_slice(&few[..FEW]);
         }
         own.rest_few = own.energy - squares(&scratch.few, rows.few_weights(), columns.few_weights());
-    }
-}
-
-/// Σ W·y² over pairs of nodes.
-fn squares(values: &[[f64; NODES]; NODES], rows: &[f64], columns: &[f64]) -> f64 {
-    let of_row = |values: &[f64; NODES]| values.iter().zip(columns).map(|(y, w)| w * y * y).sum::<f64>();
-    rows.iter().zip(values).map(|(w, values)| w * of_row(values)).sum()
-}
-
-/// Eight columns of a leaf at the nodes of its rows; their squares are added to `energy`.
-#[inline(always)]
-fn stripe<I: Isa, const MASKED: bool>(
-    isa: I,
-    pairs: &Pairs,
-    (rows, panel): (Range<usize>, usize),
-    spread: &[[f64; NODES]],
-    (centre, fill): (f64, f64),
-    energy: &mut I::V,
-) -> [I::V; NODES] {
-    let (centre, fill) = (isa.splat(centre), isa.splat(fill));
-    let mut sums = [isa.zero(); NODES];
-    let mut squares = *energy;
-    for (row, factors) in rows.zip(spread) {
-        let data = isa.widen(pairs.lane(row, panel));
-        let mut value = isa.sub(data, centre);
-        if MASKED {
-            let present = isa.present(data);
-            let own = isa.keep(present, value);
-            squares = isa.fma(own, own, squares);
-            value = isa.pick(present, value, fill);
-        } else {
-            squares = isa.fma(value, value, squares);
-        }
-        for node in 0..NODES {
-            sums[node] = isa.fma(isa.splat(factors[node]), value, sums[node]);
-        }
-    }
-    *energy = squares;
-    sums
-}
-
-/// From rows to their nodes, column by column.
-#[inline(always)]
-fn down<I: Isa>(
-    isa: I,
-    values: &[[f64; 2 * NODES]; 2 * NODES],
-    width: usize,
-    spread: &[[f64; NODES]],
-    out: &mut [[f64; LEAF]; NODES],
-) {
-    for first in (0..width).step_by(LANES) {
-        let mut sums = [isa.zero(); NODES];
-        for (row, factors) in values.iter().zip(spread) {
-            let value = load(isa, row, first);
-            for node in 0..NODES {
-                sums[node] = isa.fma(isa.splat(factors[node]), value, sums[node]);
-            }
-        }
-        for node in 0..NODES {
-            put(isa, sums[node], &mut out[node], first);
-        }
-    }
-}
-
-/// From columns to their nodes, row by row.
-#[inline(always)]
-fn across<I: Isa>(
-    isa: I,
-    values: &[[f64; LEAF]; NODES],
-    width: usize,
-    spread: &[[f64; NODES]],
-    out: &mut [[f64; NODES]; NODES],
-) {
-    const TOGETHER: usize = 4;
-    for first in (0..NODES).step_by(TOGETHER) {
-        let mut sums = [[isa.zero(); 2]; TOGETHER];
-        for (column, factors) in spread.iter().enumerate().take(width) {
-            let factors = [load(isa, factors, 0), load(isa, factors, LANES)];
-            for row in 0..TOGETHER {
-                let value = isa.splat(values[first + row][column]);
-                for half in 0..2 {
-                    sums[row][half] = isa.fma(value, factors[half], sums[row][half]);
-                }
-            }
-        }
-        for row in 0..TOGETHER {
-            put(isa, sums[row][0], &mut out[first + row], 0);
-            put(isa, sums[row][1], &mut out[first + row], LANES);
-        }
     }
 }

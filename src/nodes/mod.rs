@@ -16,7 +16,9 @@
 
 pub(crate) mod blocks;
 pub(crate) mod compress;
+pub(crate) mod leaves;
 pub mod plan;
+mod project;
 pub(crate) mod rules;
 pub(crate) mod spans;
 pub(crate) mod store;

@@ -51,9 +51,8 @@ impl Slots {
         if span.level > LEAF_LEVEL {
             let own = span.halves();
             // where one half is dead the other one stands for both
-            let alone = own.into_iter().find(|half| {
-                rules[half.number()].as_ref().is_some_and(|half| Arc::ptr_eq(half, rule))
-            });
+            let alone =
+                own.into_iter().find(|half| rules[half.number()].as_ref().is_some_and(|half| Arc::ptr_eq(half, rule)));
             if let Some(half) = alone {
                 return self.slot(start, half, rules);
             }

@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::blocks::Blocks;
-use super::compress::{NEAR_LANES, Stored, TileNodes};
+use super::compress::{Stored, TileNodes};
+use super::leaves::NEAR_LANES;
 use super::plan::TilePlan;
 use super::spans::{Slots, TileSlots};
 use crate::arithmetic::Lane;

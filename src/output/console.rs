@@ -126,12 +126,8 @@ pub(super) fn closing_report(report: &Report, written: &[PathBuf], truth: Option
         page.heading("Files written");
         files(&mut page, written);
     }
-    let result = format!(
-        "Result: {}, quality {}: {}",
-        report.convergence_status(),
-        report.quality_flag(),
-        report.reason()
-    );
+    let result =
+        format!("Result: {}, quality {}: {}", report.convergence_status(), report.quality_flag(), report.reason());
     page.heading(&wrapped(&result, width.saturating_sub(2), "  "));
     if let Some(summary) = &report.posterior {
         let text = match summary.doubts()[..] {

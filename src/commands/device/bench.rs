@@ -6,12 +6,12 @@ use std::path::Path;
 use serde_json::json;
 
 use super::open;
+use crate::arithmetic::selected_instruction_set;
 use crate::benchmark::{self, Comparison, Extent, Sample};
 use crate::cluster::MemoryLimit;
 use crate::commands::benchmark::{rate, time};
 use crate::commands::heard;
 use crate::gram::gpu;
-use crate::arithmetic::selected_instruction_set;
 use crate::output::Table;
 use crate::version::NAME_AND_VERSION;
 use crate::{Result, files};

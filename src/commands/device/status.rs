@@ -5,10 +5,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::arithmetic::selected_instruction_set;
 use crate::benchmark;
 use crate::cluster::{GB, Library, MemoryLimit, Mpi, physical_memory};
 use crate::gram::gpu::{self, DeviceInfo};
-use crate::arithmetic::selected_instruction_set;
 use crate::{Result, files};
 
 /// Prints what this machine has, what ranks would use of it and what could be better; as JSON too where a file is named.

@@ -162,7 +162,13 @@ impl<D: Device> GpuEngine<D> {
     fn form(&mut self, host: &CpuEngine, level: usize, point: &Point, wanted: bool) -> Outcome<Vec<Lane>> {
         let Self { device, levels, work, .. } = self;
         let own = &levels[level];
-        let mut argument = begin(device, work, (host, &host.shards()[level]), std::slice::from_ref(point), (Pass::Chi2, own.order.n_strips()))?;
+        let mut argument = begin(
+            device,
+            work,
+            (host, &host.shards()[level]),
+            std::slice::from_ref(point),
+            (Pass::Chi2, own.order.n_strips()),
+        )?;
         grow(device, &mut work.values, own.order.bytes())?;
         argument.values = work.values.address.0;
         (argument.tiles, argument.n_tiles) = (own.tiles.address.0, own.order.n_strips() as u32);

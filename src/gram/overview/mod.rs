@@ -23,8 +23,8 @@ use tile::Sheet;
 use super::cpu::CpuEngine;
 use super::{Loss, Point, stream};
 use crate::Result;
-use crate::nodes::plan::Level;
 use crate::model::{Experiment, ShapeRows, TimeAxis};
+use crate::nodes::plan::Level;
 
 /// Bins of the histogram between −[`SPAN`] and [`SPAN`]; one more on either side takes what lies beyond.
 pub const BINS: usize = 60;
