@@ -339,7 +339,7 @@ const SECTIONS: &[(&str, &[Entry])] = &[
                 "auto",
                 "where passes are made: on NVIDIA GPUs, on the CPU, or on a GPU where there is one",
             ),
-            entry("device.precision", "f64", "precision of the pairs; `mixed` forms residuals in f32"),
+            entry("device.precision", "f64", "precision of the pairs on a GPU; `mixed` forms residuals in f32"),
             entry("device.memory_fraction", "0.9", "share of a GPU's free memory that is used"),
             entry(
                 "distributed.io",

@@ -28,9 +28,10 @@ use crate::nodes::plan::LEAF;
 use crate::nodes::rules::{FEW, NODES};
 use crate::nodes::spans::Slots;
 
-/// Error that nodes may make in the sums of an angle, relative to √(G_aa·G_bb). That of sums without data is the square of how well
+/// Error that nodes are to make in the sums of an angle, relative to √(G_aa·G_bb): what is bounded is it in the mean, and five times as
+/// much has been seen. That of sums without data is the square of how well
 /// they resolve the model; in sums with data what isn't resolved meets noise, of which the square root of the number of pairs is left.
-const TOLERANCE: f64 = 1e-10;
+const TOLERANCE: f64 = 2e-11;
 /// Exponents below this, of a factor of E, are taken as −∞: nothing that is summed sees them, and products stay normal numbers.
 const FLUSHED: f64 = -230.0;
 /// Where q²·∫D is larger than this between all frames of two spans, g is zero.
