@@ -65,7 +65,9 @@ impl Spans<'_> {
         let (gap, lost) = self.tables.between(isa, row_ends[1], column_ends[0]);
         let (length, _) = self.tables.between(isa, row_ends[0], row_ends[1]);
         let [gap, lost, length] = stored(isa, [gap, lost, length]);
-        let before = self.tables.decay.at(isa, isa.splat(gap[DIFFUSION]));
+        // of spans this far apart nothing needs to be resolved, and nodes may show anything
+        let is_decayed = self.tables.k * gap[DIFFUSION] > DECAYED;
+        let before = if is_decayed { isa.zero() } else { self.tables.decay.at(isa, isa.splat(gap[DIFFUSION])) };
         for first in (0..N).step_by(LANES) {
             for &t in const { wanted::<M, K>() } {
                 let own = load(isa, &row.integrals[t], first);
