@@ -355,7 +355,7 @@ fn data_without_correlation_fail_instead_of_converging() {
     let blind = solve(&set, &space, ScalingMode::Individual);
     assert_eq!(blind.outcome, Outcome::Insensitive);
     assert!(blind.covariance.physical.iter().all(|e| e.is_nan()));
-    assert!(blind.covariance.undetermined.iter().any(|u| u.contains("none of the free parameters")));
+    assert!(!blind.covariance.undetermined.is_empty(), "{:?}", blind.covariance);
     // a start at which everything is floored is replaced by a search
     let set = static_set(80, vec![0.0], [1e4, -0.5, 300.0], 0.01, 9);
     space.start = Some(vec![100.0, 0.0, -1e5]);
