@@ -267,7 +267,7 @@ impl Spans<'_> {
         let mut out = AtSpan::default();
         let mut nodes = [isa.zero(); NODES];
         match slot.halves {
-            None => {
+            [None, None] => {
                 let (first, last) = (slot.first + own.frames[0], slot.first + own.frames[own.frames.len() - 1]);
                 out.ends = [first, last];
                 out.is_exact[0] = own.frames.len() == own.rule.n();
@@ -279,23 +279,26 @@ impl Spans<'_> {
                     }
                 }
             }
-            Some(halves) => {
-                let [a, b] = halves.map(|half| &before[half]);
-                out.ends = [a.ends[0], b.ends[1]];
-                out.has_kink = self.axis.has_kink(a.ends[0], b.ends[1]);
-                let n = |half: usize| self.slots.all[half].rule.rule.n();
-                out.is_exact[0] = a.is_exact[0] && b.is_exact[0] && own.rule.n() == n(halves[0]) + n(halves[1]);
-                let mut first = 0;
-                for (half, slot) in [(a, halves[0]), (b, halves[1])] {
-                    let shift = self.difference(isa, a.ends[0], half.ends[0]);
-                    for k in 0..self.slots.all[slot].rule.rule.n() {
-                        let value = isa.add(isa.load(&half.values[k]), shift);
-                        for (node, factor) in own.spread[first + k].iter().enumerate() {
+            halves => {
+                let (mut first, mut n_points) = (None, 0);
+                out.is_exact[0] = true;
+                for (slot, spread) in halves.into_iter().zip(own.spread.chunks_exact(NODES)) {
+                    let Some(slot) = slot else { continue };
+                    let (half, n) = (&before[slot], self.slots.all[slot].rule.rule.n());
+                    let first = *first.get_or_insert(half.ends[0]);
+                    out.ends = [first, half.ends[1]];
+                    out.is_exact[0] &= half.is_exact[0];
+                    n_points += n;
+                    let shift = self.difference(isa, first, half.ends[0]);
+                    for (value, factors) in half.values[..n].iter().zip(spread) {
+                        let value = isa.add(isa.load(value), shift);
+                        for (node, factor) in factors.iter().enumerate() {
                             nodes[node] = isa.fma(isa.splat(*factor), value, nodes[node]);
                         }
                     }
-                    first += NODES;
                 }
+                out.is_exact[0] &= own.rule.n() == n_points;
+                out.has_kink = self.axis.has_kink(out.ends[0], out.ends[1]);
             }
         }
         let n = own.rule.n();

@@ -13,10 +13,10 @@ use crate::model::{AnalysisMode, Basis, BlockAxis, Experiment, RATE_FLOOR, Shear
 const TOLERANCE: f64 = 1e-11;
 /// and where nodes stand for pairs.
 const OF_NODES: f64 = 1e-10;
-/// Phases of 1e5 and more lose digits to rounding, singly taken or not.
-const FAR_BEYOND: f64 = 1e-9;
-/// The same where frames are dead.
-const OF_DEAD_FRAMES: f64 = 1e-6;
+/// Phases of 1e5 and more lose digits to rounding, singly taken or not, and columns may live on few of the pairs.
+const FAR_BEYOND: f64 = 1e-8;
+/// Of a rate that is on its floor nearly everywhere, what is left of a column may lie where g is small; errors are small beside g = 1.
+const ON_THE_FLOOR: f64 = 1e-6;
 
 pub(super) fn experiment(
     mode: AnalysisMode,
@@ -313,15 +313,16 @@ proptest! {
         let level = &Level::all(n, 1)[0];
         let matrices = [matrix];
         let expected = whole(&e, level, &matrices, &point, Pass::Exact);
-        // of floors alone: derivatives are nothing but rounding
-        prop_assume!((0..COLUMNS).all(|a| expected[0].at(a, a).is_finite()));
+        // of floors alone: derivatives are nothing but rounding, or where g is nothing
+        prop_assume!((0..COLUMNS).map(|a| expected[0].at(a, a)).all(|x| x == 0.0 || (1e-30..f64::INFINITY).contains(&x)));
+        let ends = |block: &[f64]| [0, n - 1].map(|i| block[0] * e.tau(i).powf(block[1]) + block[2]);
+        let is_floored = point.physical.chunks_exact(3).flat_map(ends).any(|rate| rate < RATE_FLOOR);
+        let tolerance = if is_floored { ON_THE_FLOOR } else { FAR_BEYOND };
         for pass in [Pass::Gram, Pass::Chi2] {
             let what = format!("{pass:?} of {n} frames at {:?}", point.physical);
             let mut expected = expected.clone();
             expected.iter_mut().for_each(|gram| gram.keep(&pass.filled()));
             let scale = whole(&e, level, &matrices, &point, Pass::Exact);
-            // rules of spans with dead frames lose digits, which ones isn't known yet
-            let tolerance = if dead > 0.0 { OF_DEAD_FRAMES } else { FAR_BEYOND };
             assert_within(tolerance, &whole(&e, level, &matrices, &point, pass), &expected, &scale, pass, &what);
         }
     }

@@ -166,11 +166,7 @@ fn of_side(rules: &Rules, living: &Living, n: usize) -> Vec<Option<Arc<SpanRule>
             let span = Span { level, index };
             let frames = span.frames();
             out[span.number()] = if level > LEAF_LEVEL {
-                let [first, second] = span.halves().map(|half| out[half.number()].clone());
-                match (first, second) {
-                    (Some(first), Some(second)) => Some(rules.of_union(&first, &second, frames.len() / 2)),
-                    (one, other) => one.or(other),
-                }
+                rules.of_union(span.halves().map(|half| out[half.number()].as_ref()), frames.len() / 2)
             } else {
                 let within = living[frames.start / LEAF] >> (frames.start % LEAF);
                 rules.of_frames(within & (u64::MAX >> (LEAF - frames.len())))
@@ -323,40 +319,24 @@ impl Job<'_> {
     fn union<I: Isa>(&self, isa: I, block: &Block, parts: &[usize], values: &[f64], scratch: &mut Scratch) {
         let (Some(rows), Some(columns)) = (self.rule(0, block.rows), self.rule(1, block.columns)) else { return };
         scratch.pairs = [[0.0; 2 * NODES]; 2 * NODES];
-        let (mut joins_rows, mut joins_columns) = (false, false);
+        // columns are halved always, rows where they are as many
+        let joins_rows = block.rows.level == block.columns.level;
         for part in parts.iter().map(|&part| &self.blocks.blocks[part]) {
-            let (Some(own_rows), Some(own_columns), Some(at)) =
-                (self.rule(0, part.rows), self.rule(1, part.columns), part.fine)
-            else {
-                continue;
-            };
-            // where the other half is dead, the rule is that of this one
-            let place = |whole: &Arc<SpanRule>, half: &Arc<SpanRule>, index: usize| {
-                if Arc::ptr_eq(whole, half) { (0, false) } else { (index % 2 * NODES, true) }
-            };
-            let (row, joined) = place(rows, own_rows, part.rows.index);
-            joins_rows |= joined;
-            let (column, joined) = place(columns, own_columns, part.columns.index);
-            joins_columns |= joined;
+            let Some(at) = part.fine else { continue };
+            let row = if joins_rows { part.rows.index % 2 * NODES } else { 0 };
+            let column = part.columns.index % 2 * NODES;
             for (k, values) in values[at..at + FINE_VALUES].chunks_exact(NODES).enumerate() {
                 scratch.pairs[row + k][column..column + NODES].copy_from_slice(values);
             }
         }
-        let width = if joins_columns { 2 * NODES } else { NODES };
         if joins_rows {
-            down(isa, &scratch.pairs, width, &rows.spread, &mut scratch.half);
+            down(isa, &scratch.pairs, 2 * NODES, &rows.spread, &mut scratch.half);
         } else {
             for (half, pairs) in scratch.half.iter_mut().zip(&scratch.pairs) {
-                half[..width].copy_from_slice(&pairs[..width]);
+                half[..2 * NODES].copy_from_slice(pairs);
             }
         }
-        if joins_columns {
-            across(isa, &scratch.half, width, &columns.spread, &mut scratch.fine);
-        } else {
-            for (fine, half) in scratch.fine.iter_mut().zip(&scratch.half) {
-                fine.copy_from_slice(&half[..NODES]);
-            }
-        }
+        across(isa, &scratch.half, 2 * NODES, &columns.spread, &mut scratch.fine);
     }
 
     /// Stores the values of a block, and those at few nodes.

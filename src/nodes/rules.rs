@@ -180,7 +180,7 @@ fn spread(rule: &Rule, places: &[usize], n: usize) -> Vec<[f64; NODES]> {
 pub struct Rules {
     /// By the frames that live, bit by bit.
     leaves: Mutex<HashMap<u64, Arc<SpanRule>>>,
-    /// By both parts and their distance.
+    /// By both parts, 0 for one that is dead, and their distance.
     unions: Mutex<HashMap<(usize, usize, usize), Arc<SpanRule>>>,
 }
 
@@ -201,18 +201,22 @@ impl Rules {
         Some(Arc::clone(rule))
     }
 
-    /// Of two spans, the second `apart` frames behind the first.
-    pub fn of_union(&self, first: &Arc<SpanRule>, second: &Arc<SpanRule>, apart: usize) -> Arc<SpanRule> {
-        let key = (Arc::as_ptr(first) as usize, Arc::as_ptr(second) as usize, apart);
+    /// Of two spans, the second `apart` frames behind the first; of one of them, where no frame of the other lives.
+    pub fn of_union(&self, parts: [Option<&Arc<SpanRule>>; 2], apart: usize) -> Option<Arc<SpanRule>> {
+        parts.iter().find(|part| part.is_some())?;
+        let [first, second] = parts.map(|part| part.map_or(0, |part| Arc::as_ptr(part) as usize));
         let mut unions = self.unions.lock().unwrap_or_else(PoisonError::into_inner);
-        let rule = unions.entry(key).or_insert_with(|| {
-            let mut points = first.rule.nodes.clone();
-            points.extend(second.rule.nodes.iter().map(|x| x + apart as f64));
-            let weights = [&first.rule.weights[..], &second.rule.weights].concat();
-            let places: Vec<usize> = (0..first.rule.n()).chain((0..second.rule.n()).map(|k| NODES + k)).collect();
+        let rule = unions.entry((first, second, apart)).or_insert_with(|| {
+            let (mut points, mut weights, mut places) = (Vec::new(), Vec::new(), Vec::new());
+            for (k, part) in parts.into_iter().enumerate() {
+                let Some(Rule { nodes, weights: own, .. }) = part.map(|part| &part.rule) else { continue };
+                points.extend(nodes.iter().map(|x| x + (k * apart) as f64));
+                weights.extend(own);
+                places.extend((0..own.len()).map(|node| k * NODES + node));
+            }
             Arc::new(SpanRule::new(Vec::new(), &points, &weights, &places))
         });
-        Arc::clone(rule)
+        Some(Arc::clone(rule))
     }
 }
 
@@ -255,16 +259,44 @@ mod tests {
         }
     }
 
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        // up to 512 frames, of which some or whole spans are dead
+        #[test]
+        fn unions_are_exact(living in proptest::collection::vec(prop_oneof![Just(0), Just(u64::MAX), any::<u64>()], 8)) {
+            let rules = Rules::default();
+            let mut spans: Vec<_> = living.iter().map(|&living| rules.of_frames(living)).collect();
+            let mut size = 64;
+            while spans.len() > 1 {
+                spans = spans.chunks(2).map(|pair| rules.of_union([pair[0].as_ref(), pair[1].as_ref()], size)).collect();
+                size *= 2;
+                for (k, span) in spans.iter().enumerate() {
+                    let lives = |frame: &usize| living[(k * size + frame) / 64] >> (frame % 64) & 1 == 1;
+                    let frames: Vec<f64> = (0..size).filter(lives).map(|frame| frame as f64).collect();
+                    prop_assert_eq!(span.is_some(), !frames.is_empty());
+                    for rule in span.iter().flat_map(|span| std::iter::once(&span.rule).chain(&span.few)) {
+                        for degree in 0..2 * rule.n() as i32 {
+                            let power = |x: f64| (2.0 * x / size as f64 - 1.0).powi(degree);
+                            let exact: f64 = frames.iter().map(|&x| power(x)).sum();
+                            let sum: f64 = rule.nodes.iter().zip(&rule.weights).map(|(&x, w)| w * power(x)).sum();
+                            prop_assert!((sum - exact).abs() < 1e-13 * frames.len() as f64, "{degree}: {sum} {exact}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_union_is_the_rule_of_all_its_frames() {
         let rules = Rules::default();
         let (left, right) = (rules.of_frames(u64::MAX).unwrap(), rules.of_frames(u64::MAX >> 9).unwrap());
-        let union = rules.of_union(&left, &right, 64);
+        let union = rules.of_union([Some(&left), Some(&right)], 64).unwrap();
         let points: Vec<f64> = (0..64 + 55).map(f64::from).collect();
         let whole = Rule::new(&points, &vec![1.0; points.len()], NODES);
         for (a, b) in union.rule.nodes.iter().zip(&whole.nodes).chain(union.rule.weights.iter().zip(&whole.weights)) {
             assert!((a - b).abs() < 1e-9, "{a} {b}");
         }
-        assert!(Arc::ptr_eq(&union, &rules.of_union(&left, &right, 64)), "formed once");
+        assert!(Arc::ptr_eq(&union, &rules.of_union([Some(&left), Some(&right)], 64).unwrap()), "formed once");
     }
 }

@@ -14,8 +14,8 @@ pub struct Slot {
     pub first: usize,
     /// Its rule.
     pub rule: Arc<SpanRule>,
-    /// Both halves, where it isn't formed of frames.
-    pub halves: Option<[usize; 2]>,
+    /// Its halves where frames live; none where it is formed of frames.
+    pub halves: [Option<usize>; 2],
 }
 
 /// Where no frame lives.
@@ -47,16 +47,12 @@ impl Slots {
 
     fn slot(&mut self, start: usize, span: Span, rules: &[Option<Arc<SpanRule>>]) -> u32 {
         let Some(rule) = &rules[span.number()] else { return NOWHERE };
-        let mut halves = None;
+        let mut halves = [None; 2];
         if span.level > LEAF_LEVEL {
-            let own = span.halves();
-            // where one half is dead the other one stands for both
-            let alone =
-                own.into_iter().find(|half| rules[half.number()].as_ref().is_some_and(|half| Arc::ptr_eq(half, rule)));
-            if let Some(half) = alone {
-                return self.slot(start, half, rules);
-            }
-            halves = Some(own.map(|half| self.slot(start, half, rules) as usize));
+            halves = span.halves().map(|half| match self.slot(start, half, rules) {
+                NOWHERE => None,
+                slot => Some(slot as usize),
+            });
         }
         let first = start + span.frames().start;
         let next = self.all.len() as u32;
