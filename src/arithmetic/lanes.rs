@@ -20,10 +20,6 @@ pub(super) use avx512::Avx512;
 /// Virtual lanes: numbers that are worked on at once on every instruction set.
 pub const LANES: usize = 8;
 
-/// Bytes in a cache line.
-#[cfg(target_arch = "x86_64")]
-const CACHE_LINE: usize = 64;
-
 /// Eight numbers in memory.
 pub(crate) type V = [f64; LANES];
 
@@ -50,16 +46,16 @@ pub(crate) fn load<I: Isa>(isa: I, from: &[f64], first: usize) -> I::V {
 
 /// Asks for memory to be brought near.
 #[inline(always)]
-pub(crate) fn prefetch<T>(slice: &[T]) {
+pub(crate) fn prefetch<T>(slice: &[T], at: usize) {
     #[cfg(target_arch = "x86_64")]
-    for line in slice.chunks(CACHE_LINE / size_of::<T>()) {
+    if let Some(value) = slice.get(at) {
         // SAFETY: a prefetch is a hint and never faults, whatever the address.
         unsafe {
-            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.as_ptr().cast());
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(std::ptr::from_ref(value).cast());
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = slice;
+    let _ = (slice, at);
 }
 
 /// Instruction set: a token that can only be had where it is available.

@@ -316,7 +316,7 @@ impl CpuEngine {
 
     /// Whether a pass goes over nodes.
     fn uses_nodes(&self, level: usize, pass: Pass) -> bool {
-        level == 0 && matches!(pass, Pass::Gram | Pass::Chi2) && self.shards[level].sigma.is_none()
+        level == 0 && matches!(pass, Pass::Gram | Pass::Chi2 | Pass::Slopes) && self.shards[level].sigma.is_none()
     }
 
     /// The Gram matrices of a task's angles, point after point. Tiles that aren't held are read where their pairs are needed, once for all

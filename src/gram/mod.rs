@@ -126,6 +126,8 @@ pub enum Pass {
     Chi2,
     /// All entries, from every single pair.
     Exact,
+    /// What draws need: as [`Pass::Gram`], without the products of two derivatives, from nodes that resolve the model less finely.
+    Slopes,
     /// All entries, weighted for a robust loss.
     Robust {
         /// Which.
@@ -139,7 +141,7 @@ impl Pass {
     /// The part of the packed array that the pass fills.
     pub fn filled(self) -> std::ops::Range<usize> {
         match self {
-            Pass::Gram | Pass::Exact => 0..PRODUCTS,
+            Pass::Gram | Pass::Exact | Pass::Slopes => 0..PRODUCTS,
             Pass::Chi2 => CHI2_START..PRODUCTS,
             Pass::Robust { .. } => 0..ENTRIES,
         }
@@ -151,7 +153,8 @@ impl Pass {
             Pass::Gram => 0,
             Pass::Chi2 => 1,
             Pass::Exact => 2,
-            Pass::Robust { loss, doublings } => 3 + loss as u64 + Loss::ALL.len() as u64 * u64::from(doublings),
+            Pass::Slopes => 3,
+            Pass::Robust { loss, doublings } => 4 + loss as u64 + Loss::ALL.len() as u64 * u64::from(doublings),
         }
     }
 
@@ -162,7 +165,8 @@ impl Pass {
             0 => Pass::Gram,
             1 => Pass::Chi2,
             2 => Pass::Exact,
-            k => Pass::Robust { loss: Loss::ALL[((k - 3) % n) as usize], doublings: ((k - 3) / n) as u8 },
+            3 => Pass::Slopes,
+            k => Pass::Robust { loss: Loss::ALL[((k - 4) % n) as usize], doublings: ((k - 4) / n) as u8 },
         }
     }
 }

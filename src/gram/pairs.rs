@@ -15,9 +15,9 @@
 
 use super::loss::Robust;
 use super::{G, Gram, PRODUCTS, SPREAD};
-use crate::arithmetic::lanes::{load, sum};
+use crate::arithmetic::lanes::{load, prefetch, sum};
 use crate::arithmetic::{Isa, LANES, Lane, V};
-use crate::model::pair::{Frame, INTEGRALS, PairModel, Reach};
+use crate::model::pair::{Column, Frame, INTEGRALS, PairModel, Reach};
 use crate::nodes::plan::LEAF;
 
 /// Most columns of derivatives.
@@ -27,6 +27,21 @@ const WEIGHTS: usize = 2;
 const PAIRS: [(usize, usize); 3] = [(0, 0), (0, 1), (1, 1)];
 /// Sums that are kept by row: of W for every pair, then of every pair function alone and with r.
 const BY_ROW: usize = PAIRS.len() + 2 * WEIGHTS;
+
+/// The same for the number of every column: written out, as the compiler leaves loops over a model's columns as loops, which look
+/// everything up.
+macro_rules! for_every_column {
+    ($a:ident, $body:block) => {
+        for_every_column!(@ $a, $body, 0 1 2 3 4 5 6)
+    };
+    (@ $a:ident, $body:block, $($number:literal)*) => {
+        $({
+            const $a: usize = $number;
+            $body
+        })*
+    };
+}
+const _: () = assert!(COLUMNS == 7 && BY_ROW == 7);
 
 /// Rows or columns of a rectangle.
 #[repr(align(64))]
@@ -86,14 +101,18 @@ impl Sums {
 
 /// Which sums are wanted.
 pub(super) trait Kind {
-    /// Columns of derivatives, too.
+    /// Columns of derivatives, too,
     const GRAM: bool;
+    /// and their products.
+    const PRODUCTS: bool;
     /// Pairs have weights of their own.
     const ROBUST: bool;
 }
 
 /// Those of g, 1 and r.
 pub(super) struct Chi2;
+/// Those of g, 1 and r with all.
+pub(super) struct Slopes;
 /// All.
 pub(super) struct All;
 /// All, with what a loss or σ makes of every pair.
@@ -101,16 +120,25 @@ pub(super) struct Weights;
 
 impl Kind for Chi2 {
     const GRAM: bool = false;
+    const PRODUCTS: bool = false;
+    const ROBUST: bool = false;
+}
+
+impl Kind for Slopes {
+    const GRAM: bool = true;
+    const PRODUCTS: bool = false;
     const ROBUST: bool = false;
 }
 
 impl Kind for All {
     const GRAM: bool = true;
+    const PRODUCTS: bool = true;
     const ROBUST: bool = false;
 }
 
 impl Kind for Weights {
     const GRAM: bool = true;
+    const PRODUCTS: bool = true;
     const ROBUST: bool = true;
 }
 
@@ -137,6 +165,8 @@ pub(super) struct Rectangle<'a> {
     /// Vectors of columns.
     pub n_vectors: usize,
     pub values: Values<'a>,
+    /// What will be needed next: brought near meanwhile, line by line.
+    pub next: &'a [f64],
     /// Rows and columns are the same frames: only pairs behind the diagonal have a value.
     pub is_triangle: bool,
     pub reach: Reach,
@@ -166,14 +196,9 @@ impl Rectangle<'_> {
         if n_rows == 0 {
             return;
         }
-        // in the last columns every row has a pair
-        self.column::<I, M, K, true>(isa, self.n_vectors - 1, n_rows, sums);
-        for vector in (0..self.n_vectors - 1).rev() {
+        for vector in 0..self.n_vectors {
             let n_rows = if self.is_triangle { n_rows.min((vector + 1) * LANES - 1) } else { n_rows };
-            self.column::<I, M, K, false>(isa, vector, n_rows, sums);
-        }
-        if K::GRAM {
-            self.rows::<I, M, K>(isa, n_rows, sums);
+            self.column::<I, M, K>(isa, vector, n_rows, sums);
         }
     }
 
@@ -227,15 +252,9 @@ impl Rectangle<'_> {
         }
     }
 
-    /// Adds eight columns; their sums by row are the first or are added to what is there.
+    /// Adds eight columns.
     #[inline(always)]
-    fn column<I: Isa, M: PairModel, K: Kind, const FIRST: bool>(
-        &self,
-        isa: I,
-        vector: usize,
-        n_rows: usize,
-        sums: &mut Sums,
-    ) {
+    fn column<I: Isa, M: PairModel, K: Kind>(&self, isa: I, vector: usize, n_rows: usize, sums: &mut Sums) {
         let first = vector * LANES;
         let frame = Frame {
             decay: load(isa, &self.columns.decay, first),
@@ -252,6 +271,7 @@ impl Rectangle<'_> {
         let (mut weight, mut pull, mut cost, mut spread) = (zero, zero, zero, zero);
         for row in 0..n_rows.min(LEAF) {
             let own = self.eight::<I, M, K>(isa, row, vector, (&frame, root));
+            prefetch(self.next, (vector * n_rows + row) * LANES);
             weight = isa.add(weight, own.weight);
             pull = isa.add(pull, own.pull);
             if K::ROBUST
@@ -270,14 +290,14 @@ impl Rectangle<'_> {
             }
             let mut by_row = [zero; BY_ROW];
             for (p, &(k, l)) in PAIRS.iter().enumerate() {
-                if l >= M::WEIGHTS {
+                if !is_used::<M, K>(p) {
                     continue;
                 }
                 let both = isa.mul(own.heavy[k], own.w[l]);
                 by_row[p] = both;
                 pairs[p] = isa.add(pairs[p], both);
                 for (c, column) in M::COLUMNS.iter().enumerate() {
-                    if column.weight == k || column.weight == l {
+                    if K::PRODUCTS && (column.weight == k || column.weight == l) {
                         let integral = isa.splat(self.rows.integrals[column.integral][row]);
                         dots[p][c] = isa.fma(both, integral, dots[p][c]);
                     }
@@ -291,24 +311,11 @@ impl Rectangle<'_> {
                 residuals[k] = isa.add(residuals[k], with_r);
             }
             for (t, (value, kept)) in by_row.into_iter().zip(&mut sums.by_row[row]).enumerate() {
-                if is_used::<M>(t) {
+                if is_used::<M, K>(t) {
                     let kept = &mut kept.0;
-                    isa.store(if FIRST { value } else { isa.add(isa.load(kept), value) }, kept);
+                    isa.store(isa.add(isa.load(kept), value), kept);
                 }
             }
-        }
-        // from here on they are looked up, which registers can't be
-        let mut w = [[[0.0; LANES]; COLUMNS + 1]; PAIRS.len()];
-        let mut alone = [[[0.0; LANES]; WEIGHTS]; 2];
-        for p in 0..PAIRS.len() {
-            isa.store(pairs[p], &mut w[p][COLUMNS]);
-            for c in 0..COLUMNS {
-                isa.store(dots[p][c], &mut w[p][c]);
-            }
-        }
-        for k in 0..WEIGHTS {
-            isa.store(ones[k], &mut alone[0][k]);
-            isa.store(residuals[k], &mut alone[1][k]);
         }
         let n = const { columns::<M, K>() };
         let [g, one, r] = [n - 3, n - 2, n - 1];
@@ -324,57 +331,41 @@ impl Rectangle<'_> {
         if !K::GRAM {
             return;
         }
-        let mut integrals = [zero; COLUMNS];
-        for (own, column) in integrals.iter_mut().zip(M::COLUMNS) {
-            *own = load(isa, &self.columns.integrals[column.integral], first);
-        }
-        for (a, column) in M::COLUMNS.iter().enumerate() {
-            let k = column.weight;
-            sums.add(isa, place(n, a, g), isa.mul(integrals[a], isa.load(&w[pair_of(0, k)][COLUMNS])));
-            sums.add(isa, place(n, a, one), isa.mul(integrals[a], isa.load(&alone[0][k])));
-            sums.add(isa, place(n, a, r), isa.mul(integrals[a], isa.load(&alone[1][k])));
-            for (b, other) in M::COLUMNS.iter().enumerate().skip(a) {
-                let p = pair_of(k, other.weight);
-                let rest = isa.sub(isa.mul(integrals[b], isa.load(&w[p][COLUMNS])), isa.load(&w[p][b]));
-                let both = isa.fnma(integrals[b], isa.load(&w[p][a]), isa.mul(integrals[a], rest));
-                sums.add(isa, place(n, a, b), both);
-            }
-        }
-    }
-
-    /// Adds what rows alone make of the sums.
-    #[inline(always)]
-    fn rows<I: Isa, M: PairModel, K: Kind>(&self, isa: I, n_rows: usize, sums: &mut Sums) {
-        let n = const { columns::<M, K>() };
-        for first in (0..n_rows).step_by(LANES) {
-            let mut by_row = [isa.zero(); BY_ROW];
-            for (t, total) in by_row.iter_mut().enumerate() {
-                if is_used::<M>(t) {
-                    let mut eight = [&ZERO.0; LANES];
-                    for (own, row) in eight.iter_mut().zip(first..n_rows) {
-                        *own = &sums.by_row[row][t].0;
+        // a·b·W − a·Σ W·b_i − b·Σ W·a_i = a·u_b + b·u_a
+        let (mut integrals, mut u) = ([zero; COLUMNS], [[zero; COLUMNS]; PAIRS.len()]);
+        for_every_column!(A, {
+            if A < M::COLUMNS.len() {
+                integrals[A] = load(isa, &self.columns.integrals[const { column_of::<M>(A) }.integral], first);
+                let half = isa.mul(isa.splat(0.5), integrals[A]);
+                for other in 0..M::WEIGHTS {
+                    if !K::PRODUCTS {
+                        continue;
                     }
-                    *total = isa.sums(eight);
+                    let p = pair_of(const { column_of::<M>(A) }.weight, other);
+                    u[p][A] = isa.sub(isa.mul(half, pairs[p]), dots[p][A]);
                 }
             }
-            let mut integrals = [isa.zero(); COLUMNS];
-            for (own, column) in integrals.iter_mut().zip(M::COLUMNS) {
-                *own = load(isa, &self.rows.integrals[column.integral], first);
+        });
+        for_every_column!(A, {
+            if A < M::COLUMNS.len() {
+                let k = const { column_of::<M>(A) }.weight;
+                sums.add(isa, place(n, A, g), isa.mul(integrals[A], pairs[pair_of(0, k)]));
+                sums.add(isa, place(n, A, one), isa.mul(integrals[A], ones[k]));
+                sums.add(isa, place(n, A, r), isa.mul(integrals[A], residuals[k]));
+                for_every_column!(B, {
+                    if K::PRODUCTS && A <= B && B < M::COLUMNS.len() {
+                        let p = pair_of(k, const { column_of::<M>(B) }.weight);
+                        sums.add(isa, place(n, A, B), isa.fma(integrals[A], u[p][B], isa.mul(integrals[B], u[p][A])));
+                    }
+                });
             }
-            let minus = isa.splat(-1.0);
-            for (a, column) in M::COLUMNS.iter().enumerate() {
-                let k = column.weight;
-                let own = isa.mul(minus, integrals[a]);
-                sums.add(isa, place(n, a, n - 3), isa.mul(own, by_row[pair_of(0, k)]));
-                sums.add(isa, place(n, a, n - 2), isa.mul(own, by_row[PAIRS.len() + k]));
-                sums.add(isa, place(n, a, n - 1), isa.mul(own, by_row[PAIRS.len() + WEIGHTS + k]));
-                for (b, other) in M::COLUMNS.iter().enumerate().skip(a) {
-                    let both = isa.mul(integrals[a], isa.mul(integrals[b], by_row[pair_of(k, other.weight)]));
-                    sums.add(isa, place(n, a, b), both);
-                }
-            }
-        }
+        });
     }
+}
+
+/// A column of a model; what stands where it has none doesn't matter.
+const fn column_of<M: PairModel>(a: usize) -> Column {
+    if a < M::COLUMNS.len() { M::COLUMNS[a] } else { Column { weight: 0, integral: 0 } }
 }
 
 /// Number of a pair of pair functions, k ≤ l or not.
@@ -382,9 +373,13 @@ const fn pair_of(k: usize, l: usize) -> usize {
     k + l
 }
 
-/// Whether a model has a sum by row.
-const fn is_used<M: PairModel>(t: usize) -> bool {
-    if t < PAIRS.len() { PAIRS[t].1 < M::WEIGHTS } else { (t - PAIRS.len()) % WEIGHTS < M::WEIGHTS }
+/// Whether a sum by row is wanted of a model.
+const fn is_used<M: PairModel, K: Kind>(t: usize) -> bool {
+    if t < PAIRS.len() {
+        PAIRS[t].1 < M::WEIGHTS && (K::PRODUCTS || PAIRS[t].0 == 0)
+    } else {
+        (t - PAIRS.len()) % WEIGHTS < M::WEIGHTS
+    }
 }
 
 /// Columns of z for a model and kind of pass.
@@ -398,6 +393,44 @@ const fn place(n: usize, a: usize, b: usize) -> usize {
 }
 
 impl Sums {
+    /// Adds what rows alone make of the rectangles that had these: they share them where nothing else was between.
+    #[inline(always)]
+    pub fn rows<I: Isa, M: PairModel, K: Kind>(&mut self, isa: I, rows: &Side, n_rows: usize) {
+        if !K::GRAM {
+            return;
+        }
+        let n = const { columns::<M, K>() };
+        for first in (0..n_rows).step_by(LANES) {
+            let (mut by_row, mut integrals) = ([isa.zero(); BY_ROW], [isa.zero(); COLUMNS]);
+            // beyond the last they are zero
+            let own = &self.by_row[first..first + LANES];
+            for_every_column!(T, {
+                if is_used::<M, K>(T) {
+                    by_row[T] = isa.sums(std::array::from_fn(|row| &own[row][T].0));
+                }
+            });
+            self.by_row[first..first + LANES].fill([ZERO; BY_ROW]);
+            for_every_column!(A, {
+                integrals[A] = load(isa, &rows.integrals[const { column_of::<M>(A) }.integral], first);
+            });
+            for_every_column!(A, {
+                if A < M::COLUMNS.len() {
+                    let k = const { column_of::<M>(A) }.weight;
+                    let minus = isa.sub(isa.zero(), integrals[A]);
+                    self.add(isa, place(n, A, n - 3), isa.mul(minus, by_row[pair_of(0, k)]));
+                    self.add(isa, place(n, A, n - 2), isa.mul(minus, by_row[PAIRS.len() + k]));
+                    self.add(isa, place(n, A, n - 1), isa.mul(minus, by_row[PAIRS.len() + WEIGHTS + k]));
+                    for_every_column!(B, {
+                        if K::PRODUCTS && A <= B && B < M::COLUMNS.len() {
+                            let p = pair_of(k, const { column_of::<M>(B) }.weight);
+                            self.add(isa, place(n, A, B), isa.mul(integrals[A], isa.mul(integrals[B], by_row[p])));
+                        }
+                    });
+                }
+            });
+        }
+    }
+
     /// Adds pairs at which g is zero: only r counts.
     #[inline(always)]
     pub fn add_residuals<I: Isa, M: PairModel, K: Kind>(

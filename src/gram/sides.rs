@@ -52,49 +52,73 @@ pub(super) struct Spans<'a> {
 }
 
 impl Spans<'_> {
+    /// The rows; how many.
     #[inline(always)]
-    pub fn prepare<I: Isa, M: PairModel, K: Kind, const N: usize>(
+    pub fn rows<I: Isa, M: PairModel, K: Kind, const N: usize>(
         &self,
         isa: I,
-        [row, column]: [&Local<N>; 2],
-        weights: [&[f64]; 2],
+        row: &Local<N>,
+        weights: &[f64],
         rows: &mut Side,
-        columns: &mut Side,
+    ) -> usize {
+        let ends = self.tables.spans[self.row].ends;
+        let (length, _) = self.tables.between(isa, ends[0], ends[1]);
+        let [length] = stored(isa, [length]);
+        for first in (0..N).step_by(LANES) {
+            for &t in const { wanted::<M, K>() } {
+                let own = load(isa, &row.integrals[t], first);
+                put(isa, isa.sub(own, isa.splat(length[t])), &mut rows.integrals[t], first);
+            }
+            put(isa, load(isa, &row.rows, first), &mut rows.decay, first);
+            if M::TURNS {
+                turn(isa, self.p, rows, first, isa.zero());
+            }
+        }
+        weigh::<N>(weights, rows);
+        weights.len()
+    }
+
+    /// The columns, from the end of the rows on; how far phases reach.
+    #[inline(always)]
+    pub fn columns<I: Isa, M: PairModel, K: Kind, const N: usize>(
+        &self,
+        isa: I,
+        column: &Local<N>,
+        weights: &[f64],
+        (rows, columns): (&Side, &mut Side),
     ) -> Reach {
         let [row_ends, column_ends] = [self.row, self.column].map(|span| self.tables.spans[span].ends);
         let (gap, lost) = self.tables.between(isa, row_ends[1], column_ends[0]);
-        let (length, _) = self.tables.between(isa, row_ends[0], row_ends[1]);
-        let [gap, lost, length] = stored(isa, [gap, lost, length]);
+        let [gap, lost] = stored(isa, [gap, lost]);
         // of spans this far apart nothing needs to be resolved, and nodes may show anything
         let is_decayed = self.tables.k * gap[DIFFUSION] > DECAYED;
         let before = if is_decayed { isa.zero() } else { self.tables.decay.at(isa, isa.splat(gap[DIFFUSION])) };
         for first in (0..N).step_by(LANES) {
             for &t in const { wanted::<M, K>() } {
-                let own = load(isa, &row.integrals[t], first);
-                put(isa, isa.sub(own, isa.splat(length[t])), &mut rows.integrals[t], first);
                 let own = load(isa, &column.integrals[t], first);
                 put(isa, isa.add(own, isa.splat(gap[t])), &mut columns.integrals[t], first);
             }
-            put(isa, load(isa, &row.rows, first), &mut rows.decay, first);
             put(isa, isa.mul(before, load(isa, &column.columns, first)), &mut columns.decay, first);
             if M::TURNS {
-                turn(isa, self.p, rows, first, isa.zero());
                 let own = load(isa, &column.integrals[SHEAR], first);
                 let (_, rounded) = two_sum(isa, own, isa.splat(gap[SHEAR]));
                 turn(isa, self.p, columns, first, isa.add(rounded, isa.splat(lost[SHEAR])));
             }
         }
-        for (side, weights) in [&mut *rows, columns].into_iter().zip(weights) {
-            side.weight[..N].fill(0.0);
-            side.weight[..weights.len()].copy_from_slice(weights);
-        }
+        weigh::<N>(weights, columns);
         if M::TURNS {
             let of = &columns.integrals[SHEAR];
-            reach_of(self.p, rows.integrals[SHEAR][0], [of[0], of[weights[1].len() - 1]])
+            reach_of(self.p, rows.integrals[SHEAR][0], [of[0], of[weights.len() - 1]])
         } else {
             Reach::Near
         }
     }
+}
+
+/// Weights of up to `N` nodes; 0 beyond.
+fn weigh<const N: usize>(weights: &[f64], side: &mut Side) {
+    side.weight[..N].fill(0.0);
+    side.weight[..weights.len()].copy_from_slice(weights);
 }
 
 /// Frames of two leaves that make rows and columns.

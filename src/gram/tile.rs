@@ -9,14 +9,14 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::pairs::{All, Chi2, Kind, Rectangle, Side, Sums, Values, Weights};
+use super::pairs::{All, Chi2, Kind, Rectangle, Side, Slopes, Sums, Values, Weights};
 use super::sides::{Frames, Singles, Spans};
-use super::tables::{AtAngle, DECAYED, Tables};
+use super::tables::{AtAngle, AtSpan, DECAYED, Tables};
 use super::{Gram, ONE, Pass, R};
 use crate::arithmetic::lanes::prefetch;
 use crate::arithmetic::{InstructionSet, Isa, Kernel, LANES, Lane};
 use crate::model::pair::{Diffusion, LaminarFlow, PairModel, Reach};
-use crate::nodes::blocks::{Blocks, Parts, SMALLEST, Span};
+use crate::nodes::blocks::{Blocks, Parts, Span, TRIANGLE};
 use crate::nodes::compress::{State, TileNodes};
 use crate::nodes::leaves::{NEAR_LANES, diagonal_leaves};
 use crate::nodes::plan::{LEAF, Tile};
@@ -46,6 +46,7 @@ pub(crate) struct Scratch {
     columns: Side,
     sums: Box<Sums>,
     items: Vec<Item>,
+    chosen: Vec<Chosen>,
     todo: Vec<usize>,
     near: Vec<Lane>,
     near_sigma: Vec<Lane>,
@@ -61,6 +62,7 @@ impl Scratch {
             columns: Side::ZERO,
             sums: Sums::new(),
             items: Vec::new(),
+            chosen: Vec::new(),
             todo: Vec::new(),
             near: Vec::new(),
             near_sigma: Vec::new(),
@@ -73,12 +75,22 @@ impl Scratch {
 /// What the sums of a tile are made of.
 #[derive(Debug, Clone)]
 enum Item {
-    /// A block, by all its nodes or by few.
-    Nodes { block: usize, few: bool },
+    /// A block by its nodes.
+    Nodes(Chosen),
     /// Single pairs of some rows (from the beginning of the tile) with some columns.
     Pairs { rows: Range<usize>, columns: Range<usize>, from: From },
     /// Some of the missing pairs that are taken back.
     Holes(Range<usize>),
+}
+
+/// A block that nodes stand for: ordered by its rows, as blocks of the same rows share what belongs to these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Chosen {
+    /// Number of the rows' span.
+    row: usize,
+    /// Few nodes are enough.
+    few: bool,
+    block: usize,
 }
 
 /// Where single pairs are stored.
@@ -111,6 +123,9 @@ impl Job<'_> {
             (1, Pass::Chi2) if !robust => set.run(Of::<Diffusion, Chi2>(self, PhantomData)),
             (2, Pass::Chi2) if !robust => set.run(Of::<LaminarFlow<2>, Chi2>(self, PhantomData)),
             (_, Pass::Chi2) if !robust => set.run(Of::<LaminarFlow<4>, Chi2>(self, PhantomData)),
+            (1, Pass::Slopes) if !robust => set.run(Of::<Diffusion, Slopes>(self, PhantomData)),
+            (2, Pass::Slopes) if !robust => set.run(Of::<LaminarFlow<2>, Slopes>(self, PhantomData)),
+            (_, Pass::Slopes) if !robust => set.run(Of::<LaminarFlow<4>, Slopes>(self, PhantomData)),
             (1, _) if !robust => set.run(Of::<Diffusion, All>(self, PhantomData)),
             (2, _) if !robust => set.run(Of::<LaminarFlow<2>, All>(self, PhantomData)),
             (_, _) if !robust => set.run(Of::<LaminarFlow<4>, All>(self, PhantomData)),
@@ -149,10 +164,10 @@ impl Job<'_> {
     /// Takes the largest blocks that resolve the model; gives what their nodes leave of Σ y².
     fn choose(&mut self, NodeTile { nodes, slots, .. }: &NodeTile, at: &AtAngle) -> f64 {
         let (tables, blocks) = (self.tables, self.blocks);
-        let Scratch { items, todo, picked, .. } = &mut *self.scratch;
+        let Scratch { items, chosen, todo, picked, .. } = &mut *self.scratch;
         picked.clear();
-        let power = f64::from(tables.power);
-        let omega = power * at.p.abs();
+        chosen.clear();
+        let p = at.p.abs();
         let mut rest = 0.0;
         for &leaf in &blocks.triangles {
             triangles(items, tables, self.tile, leaf);
@@ -166,19 +181,18 @@ impl Job<'_> {
             }
             let [row, column] = [slots[0][block.rows.number()], slots[1][block.columns.number()]];
             if stored.state == State::Whole && row != NOWHERE && column != NOWHERE {
-                let [row, column] = [row, column].map(|slot| &tables.spans[slot as usize]);
+                let [rows, columns] = [row, column].map(|slot| &tables.spans[slot as usize]);
                 // the largest g: at the nearest pair
-                let [diffusion, strain] = tables.across(row.ends[1], column.ends[0]);
-                let (decay, x) = (tables.k * diffusion, at.p.abs() * strain);
-                let largest = -decay - power * x.max(1.0).ln();
+                let [diffusion, strain] = tables.across(rows.ends[1], columns.ends[0]);
+                let (decay, x) = (tables.k * diffusion, p * strain);
                 let resolves = |few: bool| {
-                    let error = row.error(few, omega).max(column.error(few, omega));
-                    decay > DECAYED || error + largest < tables.tolerance
+                    let of = |span: &AtSpan| span.error(few, tables.power, p, x) - decay < tables.tolerance;
+                    decay > DECAYED || of(rows) && of(columns)
                 };
-                let few = block.few.is_some() && resolves(true);
-                if few || block.fine.is_some() && resolves(false) {
+                if resolves(false) {
+                    let few = block.few.is_some() && resolves(true);
                     rest += if few { stored.rest_few } else { stored.rest };
-                    items.push(Item::Nodes { block: number, few });
+                    chosen.push(Chosen { row: block.rows.number(), few, block: number });
                     if stored.has_holes {
                         holes(picked, blocks, nodes, number);
                     }
@@ -197,6 +211,8 @@ impl Job<'_> {
                 Parts::Near(leaf) => items.push(Item::Pairs { rows, columns, from: From::Near(*leaf) }),
             }
         }
+        chosen.sort_unstable();
+        items.extend(chosen.drain(..).map(Item::Nodes));
         let all = 0..picked.len();
         items.extend(all.clone().step_by(LEAF).map(|first| Item::Holes(first..(first + LEAF).min(all.end))));
         rest
@@ -217,8 +233,8 @@ fn holes(picked: &mut Vec<u32>, blocks: &Blocks, nodes: &TileNodes, number: usiz
 /// The smallest triangles of a leaf on the diagonal; row by row where all frames can't share one reference.
 fn triangles(items: &mut Vec<Item>, tables: &Tables, tile: &Tile, leaf: usize) {
     let n = tile.rows.len();
-    for first in (leaf * LEAF..(leaf + 1) * LEAF).step_by(SMALLEST).take_while(|&first| first + 1 < n) {
-        let own = first..(first + SMALLEST).min(n);
+    for first in (leaf * LEAF..(leaf + 1) * LEAF).step_by(TRIANGLE).take_while(|&first| first + 1 < n) {
+        let own = first..(first + TRIANGLE).min(n);
         let [diffusion, _] = tables.across(tile.rows.start + first, tile.rows.start + own.end - 1);
         if tables.k * diffusion < STEEP {
             items.push(Item::Pairs { rows: own.clone(), columns: own, from: From::Triangle(leaf) });
@@ -232,16 +248,10 @@ fn triangles(items: &mut Vec<Item>, tables: &Tables, tile: &Tile, leaf: usize) {
 /// All pairs of a leaf on the diagonal.
 fn near(items: &mut Vec<Item>, tables: &Tables, tile: &Tile, leaf: usize) {
     triangles(items, tables, tile, leaf);
-    let n = tile.rows.len();
-    for (level, index) in [(1, 0), (0, 0), (0, 2)] {
-        let span = |index: usize| {
-            let frames = Span { level, index }.frames();
-            leaf * LEAF + frames.start..(leaf * LEAF + frames.end).min(n)
-        };
-        let (rows, columns) = (span(index), span(index + 1));
-        if columns.start < columns.end {
-            items.push(Item::Pairs { rows, columns, from: From::Near(leaf) });
-        }
+    let (first, n) = (leaf * LEAF, tile.rows.len());
+    let (rows, columns) = (first..(first + TRIANGLE).min(n), first + TRIANGLE..(first + LEAF).min(n));
+    if columns.start < columns.end {
+        items.push(Item::Pairs { rows, columns, from: From::Near(leaf) });
     }
 }
 
@@ -296,31 +306,48 @@ fn tile<I: Isa, M: PairModel, K: Kind>(isa: I, mut job: Job) -> Option<Gram> {
     sums.clear();
     // what is taken away comes last
     for taken in [false, true] {
+        // whose rows those at hand are, and how many
+        let (mut of, mut n_rows) = (None, 0);
         for (k, item) in items.iter().enumerate().filter(|(_, item)| matches!(item, Item::Holes(_)) == taken) {
-            ahead(items.get(k + 1), own, blocks, near_data);
-            let (mut n_rows, mut is_triangle, mut reach, mut offset) = (1, false, Reach::Mixed, at.offset);
+            let next = ahead(items.get(k + 1), own, blocks, near_data);
+            let (mut is_triangle, mut reach, mut offset) = (false, Reach::Mixed, at.offset);
             let (n_vectors, values);
+            let key = match item {
+                Item::Nodes(Chosen { row, few, .. }) => Some((*row, *few)),
+                _ => None,
+            };
+            let is_same = key.is_some() && key == of;
+            if !is_same {
+                sums.rows::<I, M, K>(isa, rows, n_rows);
+                (of, n_rows) = (key, 0);
+            }
             match item {
-                Item::Nodes { block, few } => {
+                Item::Nodes(Chosen { row, few, block }) => {
                     let (Some(NodeTile { nodes, slots: numbers, .. }), Some(slots)) = (own.nodes, slots) else {
                         continue;
                     };
                     let block = &blocks.blocks[*block];
-                    let row = numbers[0][block.rows.number()] as usize;
-                    let column = numbers[1][block.columns.number()] as usize;
+                    let (row, column) = (numbers[0][*row] as usize, numbers[1][block.columns.number()] as usize);
                     let sides = Spans { tables, row, column, p: at.p };
                     let (row_rule, column_rule) = (&slots.all[row].rule, &slots.all[column].rule);
                     let (row, column) = (&tables.spans[row], &tables.spans[column]);
-                    let weights;
+                    let n_columns;
                     if *few {
-                        weights = [row_rule.few_weights(), column_rule.few_weights()];
-                        reach = sides.prepare::<I, M, K, FEW>(isa, [&row.few, &column.few], weights, rows, columns);
+                        if !is_same {
+                            n_rows = sides.rows::<I, M, K, FEW>(isa, &row.few, row_rule.few_weights(), rows);
+                        }
+                        let weights = column_rule.few_weights();
+                        reach = sides.columns::<I, M, K, FEW>(isa, &column.few, weights, (rows, columns));
+                        n_columns = weights.len();
                     } else {
-                        weights = [&row_rule.rule.weights[..], &column_rule.rule.weights];
-                        reach =
-                            sides.prepare::<I, M, K, NODES>(isa, [&row.nodes, &column.nodes], weights, rows, columns);
+                        if !is_same {
+                            n_rows = sides.rows::<I, M, K, NODES>(isa, &row.nodes, &row_rule.rule.weights, rows);
+                        }
+                        let weights = &column_rule.rule.weights;
+                        reach = sides.columns::<I, M, K, NODES>(isa, &column.nodes, weights, (rows, columns));
+                        n_columns = weights.len();
                     }
-                    (n_rows, n_vectors) = (weights[0].len(), weights[1].len().div_ceil(LANES));
+                    n_vectors = n_columns.div_ceil(LANES);
                     offset -= nodes.centre;
                     let (first, stride) = if *few { (block.few, FEW) } else { (block.fine, NODES) };
                     let Some(first) = first else { continue };
@@ -347,6 +374,7 @@ fn tile<I: Isa, M: PairModel, K: Kind>(isa: I, mut job: Job) -> Option<Gram> {
                     values = Values::Pairs { lanes, sigma, rows: per_panel, first };
                     if !K::ROBUST && pairs.are_decayed() {
                         sums.add_residuals::<I, M, K>(isa, n_rows, n_vectors, values, offset);
+                        n_rows = 0;
                         continue;
                     }
                     reach = pairs.prepare::<I, M, K>(isa, rows, columns);
@@ -354,7 +382,7 @@ fn tile<I: Isa, M: PairModel, K: Kind>(isa: I, mut job: Job) -> Option<Gram> {
                 Item::Holes(range) => {
                     let Some(NodeTile { nodes, .. }) = own.nodes else { continue };
                     let holes = &picked[range.clone()];
-                    n_vectors = holes.len().div_ceil(LANES);
+                    (n_rows, n_vectors) = (1, holes.len().div_ceil(LANES));
                     let single = Singles { tables, tile, all: &nodes.holes, holes, p: at.p };
                     single.prepare::<I, M, K>(isa, rows, columns, fills);
                     offset -= nodes.centre;
@@ -362,10 +390,22 @@ fn tile<I: Isa, M: PairModel, K: Kind>(isa: I, mut job: Job) -> Option<Gram> {
                 }
             }
             let (contrast, rows, columns) = (at.contrast, &*rows, &*columns);
-            let rectangle =
-                Rectangle { rows, columns, n_rows, n_vectors, values, is_triangle, reach, contrast, offset, robust };
+            let rectangle = Rectangle {
+                rows,
+                columns,
+                n_rows,
+                n_vectors,
+                values,
+                next,
+                is_triangle,
+                reach,
+                contrast,
+                offset,
+                robust,
+            };
             rectangle.add::<I, M, K>(isa, sums);
         }
+        sums.rows::<I, M, K>(isa, rows, n_rows);
         sums.finish::<M, K>(&factors, if taken { -1.0 } else { 1.0 }, &mut out);
     }
     out.0[Gram::index(R, R)] += rest;
@@ -375,23 +415,25 @@ fn tile<I: Isa, M: PairModel, K: Kind>(isa: I, mut job: Job) -> Option<Gram> {
     Some(out)
 }
 
-/// Has the values of the next item brought near.
+/// Values of the next item that nodes have; single pairs are brought near at once.
 #[inline(always)]
-fn ahead(next: Option<&Item>, own: &AngleData, blocks: &Blocks, near: &[Lane]) {
+fn ahead<'a>(next: Option<&Item>, own: &AngleData<'a>, blocks: &Blocks, near: &[Lane]) -> &'a [f64] {
     match next {
-        Some(Item::Nodes { block, few }) => {
-            let (block, Some(tile)) = (&blocks.blocks[*block], own.nodes) else { return };
+        Some(Item::Nodes(Chosen { block, few, .. })) => {
+            let (block, Some(tile)) = (&blocks.blocks[*block], own.nodes) else { return &[] };
             let (first, n) = if *few { (block.few, FEW * FEW) } else { (block.fine, NODES * NODES) };
-            if let Some(first) = first {
-                prefetch(&tile.nodes.values[first..first + n]);
+            match first {
+                Some(first) => &tile.nodes.values[first..first + n],
+                None => &[],
             }
         }
         Some(Item::Pairs { rows, columns, from: From::Near(leaf) | From::Triangle(leaf) }) => {
             for column in columns.clone().step_by(LANES) {
                 let first = leaf * NEAR_LANES + column % LEAF / LANES * LEAF + rows.start % LEAF;
-                prefetch(&near[first..first + rows.len()]);
+                (first..first + rows.len()).step_by(2).for_each(|lane| prefetch(near, lane));
             }
+            &[]
         }
-        _ => {}
+        _ => &[],
     }
 }

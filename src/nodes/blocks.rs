@@ -2,7 +2,7 @@
 //!
 //! A side of a tile is a pyramid of spans of 16, 32, 64 … 512 frames. Away from the diagonal a block is a square of two spans of one
 //! size, down to leaves of 64 × 64; its parts are the four squares below. On the diagonal a triangle is two smaller triangles
-//! and the square between them, down to triangles of 16 frames, whose pairs are taken singly. Where time begins a power law is smooth only
+//! and the square between them, down to triangles of 32 frames, whose pairs are taken singly. Where time begins a power law is smooth only
 //! over spans whose ends differ by a factor of two, so the first tile row is cut into such spans (16–32, 32–64, …), each with columns
 //! as long as they can be.
 
@@ -15,6 +15,8 @@ use super::rules::{FEW, NODES};
 
 /// Frames of the smallest span.
 pub const SMALLEST: usize = 16;
+/// Frames of the smallest triangle: half a leaf.
+pub const TRIANGLE: usize = LEAF / 2;
 /// Level of a leaf, and of a whole side.
 pub const LEAF_LEVEL: usize = 2;
 pub const TOP: usize = 5;
@@ -90,7 +92,7 @@ pub struct Blocks {
     pub blocks: Vec<Block>,
     /// Those that aren't part of others: with the triangles they make up the tile.
     pub roots: Vec<usize>,
-    /// Leaves on the diagonal, whose four smallest triangles are always taken pair by pair.
+    /// Leaves on the diagonal, whose two smallest triangles are always taken pair by pair.
     pub triangles: Vec<usize>,
     /// Values of all blocks.
     pub n_values: usize,
@@ -202,13 +204,11 @@ impl Blocks {
             }
             return;
         }
-        // a leaf: the square between its halves, those between their halves, and four triangles
+        // a leaf: the square between its halves, and two triangles
         self.triangles.push(span.index);
-        for (pair, fine) in [([first, second], true), (first.halves(), false), (second.halves(), false)] {
-            if pair[1].frames().start < self.rows {
-                let root = self.push((pair[0], pair[1]), Parts::Near(span.index), (fine, true));
-                self.roots.push(root);
-            }
+        if within {
+            let root = self.push((first, second), Parts::Near(span.index), (true, true));
+            self.roots.push(root);
         }
     }
 }
@@ -298,8 +298,8 @@ mod tests {
                         }
                     }
                     for leaf in &blocks.triangles {
-                        for first in (tile.rows.start + leaf * LEAF..tile.rows.end).step_by(SMALLEST).take(4) {
-                            let end = (first + SMALLEST).min(tile.rows.end);
+                        for first in (tile.rows.start + leaf * LEAF..tile.rows.end).step_by(TRIANGLE).take(2) {
+                            let end = (first + TRIANGLE).min(tile.rows.end);
                             (first..end).for_each(|i| (i + 1..end).for_each(|j| seen[i * n + j] += 1));
                         }
                     }

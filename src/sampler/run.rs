@@ -115,11 +115,11 @@ async fn live(plan: &Plan<'_>, mut chain: Chain, line: &Line, tell: impl Fn(Told
 }
 
 fn packed(grams: &[Gram]) -> Vec<f64> {
-    grams.iter().flat_map(|gram| gram.0[Pass::Gram.filled()].iter().copied()).collect()
+    grams.iter().flat_map(|gram| gram.0[Pass::Slopes.filled()].iter().copied()).collect()
 }
 
 fn unpacked(sums: &[f64]) -> Vec<Gram> {
-    let filled = Pass::Gram.filled();
+    let filled = Pass::Slopes.filled();
     let gram = |values: &[f64]| {
         let mut gram = Gram::default();
         gram.0[filled.clone()].copy_from_slice(values);
@@ -180,7 +180,7 @@ pub fn sample(
             return Ok(());
         }
         let (numbers, points): (Vec<usize>, Vec<Point>) = asked.into_iter().unzip();
-        let sums = objective.evaluate(0, &points, Pass::Gram)?;
+        let sums = objective.evaluate(0, &points, Pass::Slopes)?;
         record.borrow_mut().n_points += points.len() as u64;
         for (number, grams) in numbers.into_iter().zip(sums) {
             record.borrow_mut().chains[number].answers.push(packed(&grams));

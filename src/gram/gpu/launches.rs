@@ -28,8 +28,10 @@ impl Kernel {
     pub fn of(host: &CpuEngine, pass: Pass, weighted: bool) -> Self {
         let mixed = host.precision == Precision::Mixed && !matches!(pass, Pass::Chi2 | Pass::Exact);
         let names = match pass {
-            Pass::Gram if !weighted && mixed => ["mixed_gram_still", "mixed_gram_square", "mixed_gram_quartic"],
-            Pass::Gram | Pass::Exact if !weighted => ["gram_still", "gram_square", "gram_quartic"],
+            Pass::Gram | Pass::Slopes if !weighted && mixed => {
+                ["mixed_gram_still", "mixed_gram_square", "mixed_gram_quartic"]
+            }
+            Pass::Gram | Pass::Exact | Pass::Slopes if !weighted => ["gram_still", "gram_square", "gram_quartic"],
             Pass::Chi2 if !weighted => ["chi2_still", "chi2_square", "chi2_quartic"],
             _ if mixed => ["mixed_robust_still", "mixed_robust_square", "mixed_robust_quartic"],
             _ => ["robust_still", "robust_square", "robust_quartic"],
