@@ -181,7 +181,7 @@ fn holds_data(values: &[f32], fill: f32) -> bool {
     values.chunks(SCAN).any(|chunk| {
         // the bits without sign are 0 for ±0 only; or-ing them is a loop the compiler vectorises
         chunk.iter().fold(0, |bits, v| bits | (v.to_bits() << 1)) != 0
-            && chunk.iter().any(|v| v.is_finite() && *v != 0.0 && *v != fill)
+            && chunk.iter().fold(false, |found, v| found | (v.is_finite() & (*v != 0.0) & (*v != fill)))
     })
 }
 

@@ -35,11 +35,13 @@ impl<'a> ShapeRows<'a> {
         rows
     }
 
+    #[inline(always)]
     fn exponential(&self, i: usize, j: usize) -> f64 {
         (-self.experiment.diffusion_factor() * self.axis.diffusion.integral.difference(i, j)).exp()
     }
 
     /// Phase from frame i to frame j, its sine and its cosine.
+    #[inline(always)]
     fn turn(&self, i: usize, j: usize) -> [f64; 3] {
         let Some(shear) = &self.axis.shear else { return [0.0, 0.0, 1.0] };
         let (p, _) = self.axis.phase_factors(self.experiment, self.angle);
@@ -55,6 +57,7 @@ impl<'a> ShapeRows<'a> {
     ///
     /// # Panics
     /// Where `out` is shorter than `columns`.
+    #[inline(always)]
     pub fn fill(&self, i: usize, columns: Range<usize>, out: &mut [f64]) {
         let mut at = columns.start;
         while at < columns.end {
@@ -73,6 +76,7 @@ impl<'a> ShapeRows<'a> {
     }
 
     /// The same within a block that lies behind frame i.
+    #[inline(always)]
     fn block(&self, i: usize, first: usize, columns: Range<usize>, out: &mut [f64]) {
         let before = self.exponential(i, first);
         let decay = &self.decay[columns.clone()];

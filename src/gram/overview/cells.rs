@@ -44,7 +44,8 @@ pub struct Mean {
 /// Sums over the cells I ≤ J of a grid over the fitted frames.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cells {
-    grid: Grid,
+    /// How the fitted frames are divided.
+    pub grid: Grid,
     data: Vec<Sum>,
     residual: Vec<Sum>,
     pairs: Vec<u32>,
@@ -84,12 +85,9 @@ impl Cells {
     /// Adds a row of pairs of one frame with those of `columns`, all as positions; what isn't finite counts as missing.
     pub fn add_row(&mut self, row: usize, columns: Range<usize>, data: &[f32], model: impl Fn(usize) -> f64) {
         let i = self.of(row);
-        let mut at = columns.start;
-        while at < columns.end {
-            let j = self.of(at);
-            let end = self.edge(j + 1).min(columns.end);
+        for (j, part) in self.grid.runs(columns.clone()) {
             let (mut sum, mut residual, mut pairs) = (0.0, 0.0, 0);
-            for position in at..end {
+            for position in part {
                 let value = f64::from(data[position - columns.start]);
                 if value.is_finite() {
                     sum += value;
@@ -98,7 +96,6 @@ impl Cells {
                 }
             }
             self.add((i, j), sum, residual, pairs);
-            at = end;
         }
     }
 

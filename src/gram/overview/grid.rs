@@ -1,5 +1,7 @@
 //! A square grid over the fitted frames, of which the cells I ≤ J hold pairs.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 /// A grid of `side` × `side` cells over `n` fitted frames.
@@ -34,6 +36,16 @@ impl Grid {
     /// First frame of a cell, as positions; that of cell `side` is the number of frames.
     pub fn edge(self, cell: usize) -> usize {
         (cell * self.n).div_ceil(self.side)
+    }
+
+    /// Positions cut at the edges of cells: which cell, and those of them within it.
+    pub fn runs(self, positions: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let mut at = positions.start;
+        std::iter::from_fn(move || {
+            let (from, cell) = (at, self.of(at));
+            at = self.edge(cell + 1).min(positions.end);
+            (from < positions.end).then_some((cell, from..at))
+        })
     }
 
     /// Number of cell (i, j), i ≤ j: row by row.

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use blocks::{Block, Blocks};
 pub use cells::{Cells, Mean, Sum};
 pub use grid::Grid;
-use tile::Sheet;
+use tile::{Add, Look, Sheet};
 
 use super::cpu::CpuEngine;
 use super::{Loss, Point, stream};
@@ -207,10 +207,10 @@ impl CpuEngine {
                     for (k, strip) in plan.tiles[tile].strips.iter().enumerate() {
                         // every tile has its share, whatever the stride
                         let shifts = (tile + k).is_multiple_of(stride);
-                        sheet.look(strip, (own, lane), &angles[angle], shifts);
+                        self.set.run(Look { sheet, strip, own: (own, lane), angle: &angles[angle], shifts });
                         lane += strip.n_lanes;
                         let mut seen = seen[angle].lock().unwrap_or_else(PoisonError::into_inner);
-                        sheet.add_to(&mut seen, view);
+                        self.set.run(Add { sheet, seen: &mut seen, view });
                     }
                 }
             })

@@ -1,7 +1,7 @@
 //! One strip's part of an overview.
 
 use super::{Angle, BINS, Loss, Overview, Product, SHIFTS, SPAN, View};
-use crate::arithmetic::Lane;
+use crate::arithmetic::{Isa, Kernel, Lane};
 use crate::gram::tile::AngleData;
 use crate::nodes::plan::{BrickKind, LANES, LEAF, STRIP_COLUMNS, Strip};
 
@@ -35,6 +35,40 @@ pub(super) struct Sheet {
     weights: Vec<f32>,
 }
 
+/// Laying out a strip of one angle, whose lanes begin at this one of its tile's; compiled for every instruction set.
+pub(super) struct Look<'a> {
+    pub sheet: &'a mut Sheet,
+    pub strip: &'a Strip,
+    pub own: (&'a AngleData<'a>, usize),
+    pub angle: &'a Angle<'a>,
+    pub shifts: bool,
+}
+
+impl Kernel for Look<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) {
+        self.sheet.look(self.strip, self.own, self.angle, self.shifts);
+    }
+}
+
+/// Adding what was laid out to an angle's overview.
+pub(super) struct Add<'a> {
+    pub sheet: &'a Sheet,
+    pub seen: &'a mut Overview,
+    pub view: &'a View,
+}
+
+impl Kernel for Add<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) {
+        self.sheet.add_to(self.seen, self.view);
+    }
+}
+
 impl Sheet {
     pub fn new() -> Self {
         Self {
@@ -55,7 +89,8 @@ impl Sheet {
     }
 
     /// Lays out one angle's data of a strip of the finest level; its lanes begin at this one of its tile's.
-    pub fn look(&mut self, strip: &Strip, (own, first): (&AngleData, usize), angle: &Angle, shifts: bool) {
+    #[inline(always)]
+    fn look(&mut self, strip: &Strip, (own, first): (&AngleData, usize), angle: &Angle, shifts: bool) {
         let (rows, columns) = (strip.rows(), strip.columns());
         (self.row, self.column) = (rows.start, columns.start);
         (self.n_rows, self.n_columns) = (rows.len(), columns.len());
@@ -119,17 +154,20 @@ impl Sheet {
     }
 
     /// What sums over residuals are made of: r/σ, or what a robust loss makes of it, so that outliers don't speak for their frames.
+    #[inline(always)]
     fn pulls(&self) -> &[f32] {
         if self.loss.is_some() { &self.pull } else { &self.scaled }
     }
 
     /// A row of something.
+    #[inline(always)]
     fn of<'s, T>(&self, all: &'s [T], row: usize) -> &'s [T] {
         &all[row * WIDTH..row * WIDTH + self.n_columns]
     }
 
     /// Adds what was laid out to an angle's overview.
-    pub fn add_to(&self, seen: &mut Overview, view: &View) {
+    #[inline(always)]
+    fn add_to(&self, seen: &mut Overview, view: &View) {
         self.cells(seen);
         self.blocks(seen);
         self.lags(seen);
@@ -153,48 +191,53 @@ impl Sheet {
         }
     }
 
+    #[inline(always)]
     fn cells(&self, seen: &mut Overview) {
-        let end = self.column + self.n_columns;
-        for row in 0..self.n_rows {
-            let i = seen.cells.of(self.row + row);
-            let (data, residual) = (self.of(&self.data, row), self.of(&self.residual, row));
-            let present = self.of(&self.present, row);
-            let mut at = self.column;
-            while at < end {
-                let j = seen.cells.of(at);
-                let next = seen.cells.edge(j + 1).min(end);
-                let part = at - self.column..next - self.column;
-                let pairs: f32 = present[part.clone()].iter().sum();
-                if pairs > 0.0 {
-                    let data: f64 = data[part.clone()].iter().filter(|v| v.is_finite()).map(|&v| f64::from(v)).sum();
-                    let residual: f64 = residual[part].iter().sum();
-                    seen.cells.add((i, j), data, residual, pairs as u32);
+        for (i, rows) in seen.cells.grid.runs(self.row..self.row + self.n_rows) {
+            // rows of a cell first, which all lanes of the processor do
+            let (mut data, mut residual, mut pairs) =
+                ([0.0f64; STRIP_COLUMNS], [0.0f64; STRIP_COLUMNS], [0.0f32; STRIP_COLUMNS]);
+            for row in rows {
+                let present = self.of(&self.present, row - self.row);
+                for ((sum, &value), &there) in data.iter_mut().zip(self.of(&self.data, row - self.row)).zip(present) {
+                    *sum += if there > 0.0 { f64::from(value) } else { 0.0 };
                 }
-                at = next;
+                add(&mut residual, self.of(&self.residual, row - self.row));
+                add(&mut pairs, present);
+            }
+            for (j, columns) in seen.cells.grid.runs(self.column..self.column + self.n_columns) {
+                let part = columns.start - self.column..columns.end - self.column;
+                let n: f32 = pairs[part.clone()].iter().sum();
+                if n > 0.0 {
+                    let (data, residual) = (data[part.clone()].iter().sum(), residual[part].iter().sum());
+                    seen.cells.add((i, j), data, residual, n as u32);
+                }
             }
         }
     }
 
+    #[inline(always)]
     fn blocks(&self, seen: &mut Overview) {
-        let (grid, end) = (seen.blocks.grid, self.column + self.n_columns);
-        for row in 0..self.n_rows {
-            let i = grid.of(self.row + row);
-            let (pulls, present) = (self.of(self.pulls(), row), self.of(&self.present, row));
-            let mut at = self.column;
-            while at < end {
-                let j = grid.of(at);
-                let next = grid.edge(j + 1).min(end);
-                let part = at - self.column..next - self.column;
-                let pairs: f32 = present[part.clone()].iter().sum();
-                if pairs > 0.0 {
-                    let sum = pulls[part].iter().map(|&pull| f64::from(pull)).sum();
-                    seen.blocks.add((i, j), sum, pairs as u32);
+        let grid = seen.blocks.grid;
+        for (i, rows) in grid.runs(self.row..self.row + self.n_rows) {
+            let (mut pulls, mut pairs) = ([0.0f64; STRIP_COLUMNS], [0.0f32; STRIP_COLUMNS]);
+            for row in rows {
+                for (sum, &pull) in pulls.iter_mut().zip(self.of(self.pulls(), row - self.row)) {
+                    *sum += f64::from(pull);
                 }
-                at = next;
+                add(&mut pairs, self.of(&self.present, row - self.row));
+            }
+            for (j, columns) in grid.runs(self.column..self.column + self.n_columns) {
+                let part = columns.start - self.column..columns.end - self.column;
+                let n: f32 = pairs[part.clone()].iter().sum();
+                if n > 0.0 {
+                    seen.blocks.add((i, j), pulls[part].iter().sum(), n as u32);
+                }
             }
         }
     }
 
+    #[inline(always)]
     fn lags(&self, seen: &mut Overview) {
         // least lag of the tile's last row; of earlier rows lags begin later
         let base = (self.column + 1).saturating_sub(self.row + self.n_rows);
@@ -208,12 +251,8 @@ impl Sheet {
             }
             let at = self.column + skip - self.row - row - base;
             let present = &self.of(&self.present, row)[skip..];
-            for (out, there) in pairs[at..].iter_mut().zip(present) {
-                *out += there;
-            }
-            for (out, r) in residual[at..].iter_mut().zip(&self.of(&self.residual, row)[skip..]) {
-                *out += r;
-            }
+            add(&mut pairs[at..], present);
+            add(&mut residual[at..], &self.of(&self.residual, row)[skip..]);
             for ((out, &value), there) in data[at..].iter_mut().zip(&self.of(&self.data, row)[skip..]).zip(present) {
                 *out += if *there > 0.0 { f64::from(value) } else { 0.0 };
             }
@@ -227,6 +266,7 @@ impl Sheet {
     }
 
     /// Every pair counts for both of its frames.
+    #[inline(always)]
     fn frames(&self, seen: &mut Overview) {
         let (mut squares, mut counts) = (vec![0.0f64; self.n_columns], vec![0.0f32; self.n_columns]);
         for row in 0..self.n_rows {
@@ -243,6 +283,7 @@ impl Sheet {
         }
     }
 
+    #[inline(always)]
     fn products(&self, seen: &mut Overview) {
         for row in 0..self.n_rows {
             let (z, there) = (self.of(self.pulls(), row), self.of(&self.present, row));
@@ -259,7 +300,16 @@ impl Sheet {
     }
 }
 
+/// Adds numbers to others, one to one.
+#[inline(always)]
+fn add<T: Copy + std::ops::AddAssign>(sums: &mut [T], terms: &[T]) {
+    for (sum, &term) in sums.iter_mut().zip(terms) {
+        *sum += term;
+    }
+}
+
 /// Σ a·b and the number of its terms, from numbers and from what is 1 where there is one.
+#[inline(always)]
 fn product((a, b): (&[f32], &[f32]), (there, here): (&[f32], &[f32])) -> Product {
     let mut out = Product { count: dot(there, here) as u64, ..Product::default() };
     out.sum.add(dot(a, b));
@@ -267,12 +317,14 @@ fn product((a, b): (&[f32], &[f32]), (there, here): (&[f32], &[f32])) -> Product
 }
 
 /// Where z belongs in the histogram.
+#[inline(always)]
 pub(super) fn bin(z: f32) -> usize {
     let at = (z + SPAN as f32) * (BINS as f32 / (2.0 * SPAN as f32));
     if at < 0.0 { 0 } else { 1 + (at as usize).min(BINS) }
 }
 
 /// Σ a·b, in a fixed order.
+#[inline(always)]
 fn dot(a: &[f32], b: &[f32]) -> f64 {
     let mut sums = [0.0f32; ABREAST];
     let (a, b) = (a.chunks_exact(ABREAST), b.chunks_exact(ABREAST));
