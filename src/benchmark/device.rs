@@ -119,7 +119,7 @@ pub fn compare(extent: Extent, threads: usize, gpu: Option<(Box<dyn Device>, usi
         rows.push(Comparison { what, precision, pairs, cpu, gpu, expected });
     }
 
-    let engine = Engine { isa: crate::arithmetic::instruction_sets()[0], precision: Precision::F64 };
+    let engine = Engine { isa: crate::arithmetic::instruction_sets()[0] };
     let mut of_fit = 0.0;
     let (cpu, gpu) = in_turns(&mut objective, extent.long, has_gpu, |objective, _| {
         of_fit = super::fit(&sample, objective, engine, threads, 1)?.pairs;

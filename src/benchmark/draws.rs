@@ -47,7 +47,7 @@ pub fn draws(sample: &Sample, engine: Engine, threads: usize, n_draws: usize) ->
     Ok(Row {
         name: "draws",
         model: e.mode.name(),
-        precision: Some(engine.precision.name()),
+        precision: Some("f64"),
         isa: Some(engine.isa),
         threads,
         pairs,

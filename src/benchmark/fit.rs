@@ -37,7 +37,7 @@ pub fn fit(sample: &Sample, objective: &mut Local, engine: Engine, threads: usiz
     Ok(Row {
         name: "fit",
         model: e.mode.name(),
-        precision: Some(engine.precision.name()),
+        precision: Some("f64"),
         isa: Some(engine.isa),
         threads,
         pairs,

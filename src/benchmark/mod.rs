@@ -27,7 +27,7 @@ pub use row::{Row, Timings};
 pub use sample::{PHYSICAL, Sample};
 
 use crate::Result;
-use crate::gram::{CpuEngine, Precision};
+use crate::gram::CpuEngine;
 
 /// How much is measured.
 #[derive(Debug, Clone)]
@@ -89,18 +89,12 @@ impl Plan {
 pub struct Engine {
     /// Instruction set.
     pub isa: &'static str,
-    /// Precision of Gram passes.
-    pub precision: Precision,
 }
-
-/// Precisions that the engine has.
-const PRECISIONS: [Precision; 2] = [Precision::F64, Precision::Mixed];
 
 impl Engine {
     /// All that this processor has, the fastest instruction set first.
     pub fn all() -> Vec<Self> {
-        let sets = crate::arithmetic::instruction_sets();
-        sets.into_iter().flat_map(|isa| PRECISIONS.map(|precision| Self { isa, precision })).collect()
+        crate::arithmetic::instruction_sets().into_iter().map(|isa| Self { isa }).collect()
     }
 
     /// Whether it is too slow for the data of the others.
@@ -110,7 +104,6 @@ impl Engine {
 
     /// Makes an engine work this way.
     fn choose(self, engine: &mut CpuEngine) -> Result<()> {
-        engine.set_precision(self.precision);
         engine.set_instruction_set(self.isa)
     }
 }

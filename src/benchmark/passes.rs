@@ -1,4 +1,4 @@
-//! Gram and χ² passes: pairs per second of every engine and number of threads, held against the FMA peak.
+//! Passes, and forming the nodes that they go over: seconds of every engine and number of threads, held against the FMA peak.
 
 use std::time::{Duration, Instant};
 
@@ -8,18 +8,23 @@ use super::row::{Row, Timings, fields};
 use super::{Engine, Machine, Sample, pool};
 use crate::Result;
 use crate::arithmetic::fma_per_second;
-use crate::gram::{Local, Objective, Pass, Precision};
+use crate::gram::{Local, Objective, Pass};
 
-/// Products that a plain pass would count for a pair under shear: z has 10 columns, one of them follows from the others, so
-/// 9·10/2 = 45 products with itself, and about 25 to form it.
-pub const PLAIN_PRODUCTS: f64 = 70.0;
 /// Time of one measurement of the peak, between two passes.
 const PEAK_TIME: Duration = Duration::from_millis(5);
 
-/// The two kinds of pass.
-const KINDS: [(&str, Pass); 2] = [("gram", Pass::Gram), ("chi2", Pass::Chi2)];
+/// What is measured: the pass, if it is one, and multiply-adds that a plain way of doing it takes for a term. Under shear z has 10
+/// columns, one of which follows from the others: 45 products with itself, of derivatives with g, 1 and r alone 24, of
+/// those alone 6, and about 25 to form it. From 64 × 64 pairs to 16 × 16 nodes are 20 for a pair.
+const KINDS: [(&str, Option<Pass>, f64); 5] = [
+    ("compress", None, 20.0),
+    ("pass", Some(Pass::Gram), 70.0),
+    ("slopes", Some(Pass::Slopes), 49.0),
+    ("chi2", Some(Pass::Chi2), 31.0),
+    ("look", Some(Pass::Exact), 70.0),
+];
 
-/// Rows of both kinds of pass for one engine and number of threads, the peak measured in turns with them.
+/// Rows of all of them for one engine and number of threads, the peak measured in turns with them.
 ///
 /// # Errors
 /// When threads can't be started.
@@ -33,56 +38,56 @@ pub fn passes(
 ) -> Result<Vec<Row>> {
     engine.choose(objective.engine())?;
     objective.engine().set_pool(pool(threads)?);
-    let point = sample.point();
-    // only Gram passes under shear know mixed precision
-    let kinds = if engine.precision == Precision::F64 { KINDS.len() } else { 1 };
-    if engine.precision == Precision::Mixed && !sample.experiment.mode.has_shear() {
-        return Ok(Vec::new());
-    }
-    let mut seconds = [Vec::new(), Vec::new()];
-    let mut idle = [f64::INFINITY; 2];
-    let mut ratios = [Vec::new(), Vec::new()];
-    let (mut peak, pairs) = (0.0f64, sample.experiment.n_pairs() as f64);
+    let (point, pairs) = (sample.point(), sample.experiment.n_pairs() as f64);
+    let mut peak = 0.0f64;
+    let mut seconds = KINDS.map(|_| Vec::new());
+    let (mut idle, mut terms) = (KINDS.map(|_| f64::INFINITY), KINDS.map(|_| pairs));
     // the first round warms caches and threads and isn't counted
     for round in 0..=repetitions {
-        let now = fma_per_second(engine.isa, threads, PEAK_TIME)?;
-        peak = peak.max(now);
-        for (k, (_, pass)) in KINDS.into_iter().enumerate().take(kinds) {
+        peak = peak.max(fma_per_second(engine.isa, threads, PEAK_TIME)?);
+        for (k, (_, pass, _)) in KINDS.into_iter().enumerate() {
             if !engine.is_slow() {
                 machine.clear_caches(objective.engine().bytes());
             }
             let begin = Instant::now();
-            objective.evaluate(0, std::slice::from_ref(&point), pass)?;
-            let took = begin.elapsed().as_secs_f64();
+            match pass {
+                Some(pass) => drop(objective.evaluate(0, std::slice::from_ref(&point), pass)?),
+                None => objective.engine().compress()?,
+            }
             if round > 0 {
-                seconds[k].push(took);
-                ratios[k].push(pairs / took * PLAIN_PRODUCTS / now);
+                seconds[k].push(begin.elapsed().as_secs_f64());
+            }
+            if pass.is_some() {
                 idle[k] = idle[k].min(objective.engine().idle());
+                terms[k] = objective.engine().terms() as f64;
             }
         }
     }
-    let rows = KINDS.into_iter().enumerate().take(kinds).map(|(k, (name, _))| {
-        let seconds = Timings::new(std::mem::take(&mut seconds[k]));
-        let products = pairs / seconds.best() * PLAIN_PRODUCTS;
-        let median = Timings::new(std::mem::take(&mut ratios[k])).median();
-        let one_core = machine.fma_per_core(engine.isa) * threads as f64;
+    let all = KINDS.into_iter().zip(seconds).zip(idle.into_iter().zip(terms));
+    let rows = all.map(|(((name, pass, products), seconds), (idle, terms))| {
+        let seconds = Timings::new(seconds);
+        let done = terms * products / seconds.best();
+        let mut more = fields([
+            ("terms", json!(terms)),
+            ("products_per_term", json!(products)),
+            ("products_over_fma_peak", json!(done / peak)),
+            ("products_over_fma_peak_of_one_core", json!(done / (machine.fma_per_core(engine.isa) * threads as f64))),
+            ("fma_per_second", json!(peak)),
+            ("data_bytes", json!(4.0 * pairs)),
+            ("frames", json!(sample.experiment.n_frames)),
+            ("angles", json!(sample.experiment.n_angles())),
+        ]);
+        if pass.is_some() {
+            more.insert("idle_share".into(), json!(idle));
+        }
         Row {
             name,
             model: sample.experiment.mode.name(),
-            precision: Some(engine.precision.name()),
+            precision: Some("f64"),
             isa: Some(engine.isa),
             threads,
             pairs,
-            more: fields([
-                ("pairs_x70_over_fma_peak", json!(products / peak)),
-                ("pairs_x70_over_fma_peak_median", json!(median)),
-                ("pairs_x70_over_fma_peak_of_one_core", json!(products / one_core)),
-                ("fma_per_second", json!(peak)),
-                ("idle_share", json!(idle[k])),
-                ("data_bytes", json!(4.0 * pairs)),
-                ("frames", json!(sample.experiment.n_frames)),
-                ("angles", json!(sample.experiment.n_angles())),
-            ]),
+            more,
             seconds,
         }
     });

@@ -36,7 +36,7 @@ impl Timings {
 /// One figure.
 #[derive(Debug, Clone)]
 pub struct Row {
-    /// What was measured: `gram`, `chi2`, `read`, `reduce`, `fit` or `draws`.
+    /// What was measured: `compress`, `pass`, `slopes`, `chi2`, `look`, `read`, `reduce`, `fit` or `draws`.
     pub name: &'static str,
     /// Model of the data.
     pub model: &'static str,
@@ -106,7 +106,7 @@ mod tests {
         let seconds = Timings::new(vec![3.0, 1.0, 2.0]);
         assert_eq!((seconds.best(), seconds.median(), seconds.count()), (1.0, 2.0, 3));
         let row = Row {
-            name: "gram",
+            name: "pass",
             model: "static",
             precision: Some("f64"),
             isa: None,

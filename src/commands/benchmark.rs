@@ -113,20 +113,21 @@ fn print(machine: &Machine, rows: &[Row], out: &mut impl Write) -> std::io::Resu
     let of = |names: &'static [&'static str]| rows.iter().filter(|row| names.contains(&row.name));
 
     writeln!(out, "\nPasses")?;
-    let columns = ["pass", "model", "precision", "isa", "threads", "pairs", "best", "median", "×70/peak", "idle"];
-    let mut table = Table::new(&columns, &[0, 1, 2, 3]);
-    for row in of(&["gram", "chi2"]) {
+    let columns = ["pass", "model", "isa", "threads", "pairs", "terms", "best", "median", "pairs", "of peak", "idle"];
+    let mut table = Table::new(&columns, &[0, 1, 2]);
+    for row in of(&["compress", "pass", "slopes", "chi2", "look"]) {
         table.row([
             row.name.to_owned(),
             row.model.to_owned(),
-            some(row.precision),
             some(row.isa),
             row.threads.to_string(),
             format!("{:.3} M", row.pairs / 1e6),
-            rate(row.rate(), " pairs"),
-            rate(row.median_rate(), " pairs"),
-            format!("{:.2}", row.number("pairs_x70_over_fma_peak")),
-            percent(row.number("idle_share")),
+            format!("{:.3} M", row.number("terms") / 1e6),
+            time(row.seconds.best()),
+            time(row.seconds.median()),
+            rate(row.rate(), ""),
+            percent(row.number("products_over_fma_peak")),
+            if row.more.contains_key("idle_share") { percent(row.number("idle_share")) } else { "-".into() },
         ]);
     }
     table.print(out)?;
@@ -207,9 +208,11 @@ fn print(machine: &Machine, rows: &[Row], out: &mut impl Write) -> std::io::Resu
 
 const LEGEND: &str = "\
 best, median: of several repetitions; other work on the machine makes them differ.
-×70/peak: pairs per second times 70, over the multiply-adds per second that as many threads reach with the same
-  instruction set, measured in turns. 70 is what a plain pass would count for a pair under shear: 45 products of the
-  columns of z with each other and 25 to form them.
+compress: from pairs in memory to the nodes that stand for them; pass, slopes, chi2: passes over nodes, for fits, draws and
+  χ² alone; look: a pass over every pair.
+terms: weighted pairs that are summed; pairs, at the end: those they stand for, per second.
+of peak: multiply-adds that a plain way takes for the terms (70 for each of a pass or look, 49 of slopes, 31 of chi2; 20 for
+  each pair that is compressed), over those that as many threads reach, measured in turns.
 idle: share of the pass in which threads had nothing to do.
 full: passes at full resolution; the others are on coarser levels.
 R̂, ESS: the greatest and the least of all parameters; ESS counts the draws as if they were independent of each other.";

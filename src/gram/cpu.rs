@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
@@ -112,6 +112,8 @@ pub struct CpuEngine {
     batch_pairs: Option<usize>,
     on_batch: Option<BatchProgress>,
     work: Work,
+    /// Weighted pairs that the last pass summed.
+    terms: AtomicU64,
 }
 
 impl CpuEngine {
@@ -126,6 +128,7 @@ impl CpuEngine {
             precision: Precision::F64,
             sigma: vec![1.0; experiment.n_angles()],
             work: Work::new(0),
+            terms: AtomicU64::new(0),
             tasks: Vec::new(),
             blocks: shards.iter().map(|shard| of_plan(&shard.level.plan)).collect(),
             nodes: OnceLock::new(),
@@ -181,6 +184,20 @@ impl CpuEngine {
     /// Share of the last pass in which threads had nothing to do, over all threads.
     pub fn idle(&self) -> f64 {
         self.work.idle()
+    }
+
+    /// Weighted pairs that the last pass summed: nodes, single ones and those taken back.
+    pub fn terms(&self) -> u64 {
+        self.terms.load(Ordering::Relaxed)
+    }
+
+    /// Forms what stands for the pairs of the finest level, whether it is there or not.
+    ///
+    /// # Errors
+    /// What reading fails with.
+    pub fn compress(&mut self) -> Result<()> {
+        self.nodes = OnceLock::new();
+        self.pool.install(|| self.compressed().map(drop))
     }
 
     /// The tiles, level by level.
@@ -385,6 +402,7 @@ impl CpuEngine {
                     }
                 }
             }
+            self.terms.fetch_add(std::mem::take(&mut scratch.terms), Ordering::Relaxed);
             let whole = |own: &Vec<(Node, Gram)>| {
                 tree::complete(task.node, n, &mut own.iter().map(|(node, gram)| (*node, gram)))
             };
@@ -502,6 +520,7 @@ impl Engine for CpuEngine {
         rounds: &mut Rounds<'_>,
     ) -> Result<Vec<Gram>> {
         self.work.begin();
+        self.terms.store(0, Ordering::Relaxed);
         // pairs with a σ of their own are all taken the same way
         let weighted = self.shards[level].sigma.is_some();
         let formed = if weighted && pass == Pass::Chi2 { Pass::Gram } else { pass };

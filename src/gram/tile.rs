@@ -53,6 +53,8 @@ pub(crate) struct Scratch {
     /// Missing pairs that are taken back, by number, and what stands there.
     picked: Vec<u32>,
     fills: [f64; LEAF],
+    /// Weighted pairs that were summed.
+    pub terms: u64,
 }
 
 impl Scratch {
@@ -68,6 +70,7 @@ impl Scratch {
             near_sigma: Vec::new(),
             picked: Vec::new(),
             fills: [0.0; LEAF],
+            terms: 0,
         })
     }
 }
@@ -285,7 +288,7 @@ fn tile<I: Isa, M: PairModel, K: Kind>(isa: I, mut job: Job) -> Option<Gram> {
         return None;
     }
     let sigma = if K::ROBUST { own.sigma } else { None };
-    let Scratch { rows, columns, sums, items, near, near_sigma, fills, picked, .. } = scratch;
+    let Scratch { rows, columns, sums, items, near, near_sigma, fills, picked, terms, .. } = scratch;
     let mut near_data: &[Lane] = &[];
     if tile.is_diagonal() {
         near_data = match own.nodes {
@@ -404,6 +407,7 @@ fn tile<I: Isa, M: PairModel, K: Kind>(isa: I, mut job: Job) -> Option<Gram> {
                 robust,
             };
             rectangle.add::<I, M, K>(isa, sums);
+            *terms += (n_rows * n_vectors * LANES) as u64;
         }
         sums.rows::<I, M, K>(isa, rows, n_rows);
         sums.finish::<M, K>(&factors, if taken { -1.0 } else { 1.0 }, &mut out);
