@@ -76,6 +76,8 @@ pub(crate) trait Isa: Arithmetic {
     fn at_least(self, a: Self::V, limit: f64) -> Self::M;
     /// Not NaN.
     fn present(self, a: Self::V) -> Self::M;
+    /// Flags as bits, the first lane's the lowest.
+    fn bits(self, m: Self::M) -> u8;
     /// a where the flag is set, b elsewhere.
     fn pick(self, m: Self::M, a: Self::V, b: Self::V) -> Self::V;
     /// a where the flag is set, 0 elsewhere.
@@ -186,6 +188,10 @@ impl Isa for Portable {
     #[inline(always)]
     fn present(self, a: V) -> [bool; LANES] {
         std::array::from_fn(|l| !a[l].is_nan())
+    }
+    #[inline(always)]
+    fn bits(self, m: [bool; LANES]) -> u8 {
+        m.iter().enumerate().fold(0, |bits, (l, &flag)| bits | u8::from(flag) << l)
     }
     #[inline(always)]
     fn pick(self, m: [bool; LANES], a: V, b: V) -> V {

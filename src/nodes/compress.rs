@@ -134,12 +134,15 @@ impl Source<'_> {
             std::array::from_fn(|leaf| u64::MAX.checked_shr((64 * (leaf + 1)).saturating_sub(n) as u32).unwrap_or(0))
         };
         let (n_rows, n_columns) = (self.tile.rows.len(), self.tile.columns.len());
+        let every = [all(n_rows), all(n_columns)];
         if self.is_complete {
-            return [all(n_rows), all(n_columns)];
+            return every;
         }
         let mut living = [Living::default(); 2];
         let mut look = |pairs: Pairs, row: usize, column: usize| {
-            for panel in 0..pairs.columns.div_ceil(LANES) {
+            // most leaves show nothing that others haven't shown
+            let is_known = living[0][row] == every[0][row] && living[1][column] == every[1][column];
+            for panel in (0..pairs.columns.div_ceil(LANES)).take_while(|_| !is_known) {
                 for r in 0..pairs.rows {
                     let seen = pairs.lane(r, panel).0.iter().enumerate();
                     let seen = seen.fold(0u64, |seen, (l, value)| seen | u64::from(!value.is_nan()) << l);
@@ -208,7 +211,7 @@ impl Kernel for &Job<'_> {
         for block in &self.blocks.blocks {
             let mut own = match &block.parts {
                 Parts::Blocks(parts) => self.join(block, parts, &stored),
-                _ => self.survey(block, &mut holes),
+                _ => self.survey(isa, block, &mut holes),
             };
             if own.state == State::Whole {
                 match &block.parts {
@@ -247,7 +250,8 @@ impl Job<'_> {
     }
 
     /// What there is of a leaf, or a part of one; its missing pairs are noted.
-    fn survey(&self, block: &Block, holes: &mut Vec<Hole>) -> Stored {
+    #[inline(always)]
+    fn survey<I: Isa>(&self, isa: I, block: &Block, holes: &mut Vec<Hole>) -> Stored {
         let first = holes.len();
         let mut own =
             Stored { state: State::Dead, rest: 0.0, rest_few: 0.0, energy: 0.0, holes: first..first, has_holes: false };
@@ -258,25 +262,43 @@ impl Job<'_> {
         }
         let Some(pairs) = self.source.pairs(&block.parts) else { return own };
         let (row, column) = (block.rows.frames().start, block.columns.frames().start);
-        let (mut sum, mut n) = (0.0, 0usize);
-        for &r in &rows.frames {
-            for &c in &columns.frames {
-                let value = pairs.at((row + r) % LEAF, (column + c) % LEAF);
-                if value.is_nan() {
-                    holes.push(Hole { row: (row + r) as u16, column: (column + c) as u16, fill: 0.0 });
-                } else {
-                    sum += f64::from(value) - self.centre;
-                    n += 1;
+        // columns that live, bit by bit, panel by panel
+        let mut living = [0u8; LEAF / LANES];
+        columns.frames.iter().map(|c| (column + c) % LEAF).for_each(|c| living[c / LANES] |= 1 << (c % LANES));
+        let centre = isa.splat(self.centre);
+        let mut sums = isa.zero();
+        for (panel, living) in living.iter().enumerate().filter(|(_, living)| **living != 0) {
+            // nothing is called before all rows are through: the panel's sum stays in a register
+            let (mut missed, mut some, mut of_panel) = ([0u8; LEAF], 0, isa.zero());
+            for (missed, &r) in missed.iter_mut().zip(&rows.frames) {
+                let data = isa.widen(pairs.lane((row + r) % LEAF, panel));
+                let present = isa.present(data);
+                of_panel = isa.add(of_panel, isa.keep(present, isa.sub(data, centre)));
+                *missed = living & !isa.bits(present);
+                some |= *missed;
+            }
+            sums = isa.add(sums, of_panel);
+            if some == 0 {
+                continue;
+            }
+            for (&r, mut missed) in rows.frames.iter().zip(missed) {
+                while missed != 0 {
+                    let c = column / LEAF * LEAF + panel * LANES + missed.trailing_zeros() as usize;
+                    holes.push(Hole { row: (row + r) as u16, column: c as u16, fill: 0.0 });
+                    missed &= missed - 1;
                 }
             }
         }
-        let missing = holes.len() - first;
-        if n == 0 || missing * MOST_MISSING > missing + n {
-            own.state = if n == 0 { State::Missing } else { State::Broken };
+        let (all, missing) = (rows.frames.len() * columns.frames.len(), holes.len() - first);
+        if missing == all || missing * MOST_MISSING > all {
+            own.state = if missing == all { State::Missing } else { State::Broken };
             holes.truncate(first);
             return own;
         }
-        holes[first..].iter_mut().for_each(|hole| hole.fill = sum / n as f64);
+        let mut lanes = [0.0; LANES];
+        isa.store(sums, &mut lanes);
+        let fill = sum(lanes) / (all - missing) as f64;
+        holes[first..].iter_mut().for_each(|hole| hole.fill = fill);
         (own.holes, own.has_holes) = (first..holes.len(), missing > 0);
         own
     }

@@ -36,10 +36,6 @@ impl<'a> Pairs<'a> {
     pub fn lane(&self, row: usize, panel: usize) -> &'a Lane {
         &self.lanes[panel * self.rows + row]
     }
-
-    pub fn at(&self, row: usize, column: usize) -> f32 {
-        self.lane(row, column / LANES).0[column % LANES]
-    }
 }
 
 /// The leaves on the diagonal of a tile there, as [`TileNodes::near`] has them.

@@ -129,6 +129,12 @@ impl Isa for Avx2 {
         unsafe { [_mm256_cmp_pd::<_CMP_ORD_Q>(a[0], a[0]), _mm256_cmp_pd::<_CMP_ORD_Q>(a[1], a[1])] }
     }
     #[inline(always)]
+    fn bits(self, m: Pair) -> u8 {
+        // SAFETY: see above.
+        let [low, high] = unsafe { [_mm256_movemask_pd(m[0]), _mm256_movemask_pd(m[1])] };
+        (low | high << HALF) as u8
+    }
+    #[inline(always)]
     fn pick(self, m: Pair, a: Pair, b: Pair) -> Pair {
         both!(_mm256_blendv_pd(b, a, m))
     }

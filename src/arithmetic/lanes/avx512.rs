@@ -116,6 +116,10 @@ impl Isa for Avx512 {
         unsafe { _mm512_cmp_pd_mask::<_CMP_ORD_Q>(a, a) }
     }
     #[inline(always)]
+    fn bits(self, m: __mmask8) -> u8 {
+        m
+    }
+    #[inline(always)]
     fn pick(self, m: __mmask8, a: __m512d, b: __m512d) -> __m512d {
         // SAFETY: see above.
         unsafe { _mm512_mask_blend_pd(m, b, a) }
