@@ -42,7 +42,7 @@ pub fn draws(sample: &Sample, engine: Engine, threads: usize, n_draws: usize) ->
     let record = record.into_inner();
     let marginals =
         series(&record.draws(), e, &space, mode, true).into_iter().map(|s| Marginal::new(s, None)).collect();
-    let summary = Summary::new(&record, e, config, marginals, true, seconds);
+    let summary = Summary::new(&record, e, config, marginals, 0.0, true, seconds);
     let pairs = objective.levels()[0].plan.n_pairs() as f64 * record.n_points() as f64;
     Ok(Row {
         name: "draws",

@@ -9,8 +9,8 @@ use crate::cluster::Driver;
 use crate::config::{Config, Method};
 use crate::gram::Objective;
 use crate::model::{Experiment, ParameterSpace, ScalingMode};
-use crate::sampler::summary::{Marginal, Summary, series};
-use crate::sampler::{Noise, Plan, Posterior, Record, sample};
+use crate::sampler::summary::{Marginal, Series, Summary, series};
+use crate::sampler::{Draw, Noise, Plan, Posterior, Record, sample, verify};
 use crate::solver::design::Scaling;
 use crate::solver::{Fit, Sigma, Weighted};
 use crate::telemetry::Progress;
@@ -95,21 +95,23 @@ impl Sampling<'_> {
         let noise = self.noise();
         let (posterior, start) = Posterior::around(self.space, &scaling, fit, noise, &experiment);
         let plan = Plan::new(config, &posterior, start);
-        loop {
-            let done = self.sample(&plan, driver, keeper, stops);
-            match done {
+        let unresolved = loop {
+            match self.sample(&plan, driver, keeper, stops) {
                 Err(Error::Lost(what)) => {
                     log::warn!("{what}; they are left out, and sampling begins anew");
                     self.journal.begin_draws_anew(driver.lost());
                 }
                 done => break done?,
             }
-        }
+        };
         let record = self.journal.draws().borrow();
-        Ok(self.summary(&record, &experiment, matches!(noise, Noise::Sampled(_)), begin.elapsed().as_secs_f64()))
+        let (sigma_is_sampled, seconds) = (matches!(noise, Noise::Sampled(_)), begin.elapsed().as_secs_f64());
+        let marginals = self.marginals(&record, &experiment, sigma_is_sampled);
+        Ok(Summary::new(&record, &experiment, config.clone(), marginals, unresolved, sigma_is_sampled, seconds))
     }
 
-    fn sample(&self, plan: &Plan, driver: &mut Driver, keeper: &mut Keeper, stops: &mut Stops) -> Result<()> {
+    /// Draws, and holds the last of them against every pair.
+    fn sample(&self, plan: &Plan, driver: &mut Driver, keeper: &mut Keeper, stops: &mut Stops) -> Result<f64> {
         let (draws, config) = (self.journal.draws(), plan.config);
         let mut watchman = Watchman { keeper, stops, ask: Ask::Nothing };
         let mut recorded = Recorded::of_draws(driver, self.journal, &mut watchman);
@@ -121,19 +123,18 @@ impl Sampling<'_> {
                 self.progress.samples(&draws.borrow().progress(config));
                 told = Instant::now();
             }
-        })
+        })?;
+        // the record isn't held while passes are made: it may have to be saved
+        let last: Vec<Draw> = draws.borrow().draws().iter().filter_map(|chain| chain.last().cloned()).collect();
+        verify(plan, &mut objective, &last)
     }
 
-    fn summary(&self, record: &Record, experiment: &Experiment, sigma_is_sampled: bool, seconds: f64) -> Summary {
-        let draws = record.draws();
+    fn marginals(&self, record: &Record, experiment: &Experiment, sigma_is_sampled: bool) -> Vec<Marginal> {
         let compare = self.config.method == Method::Both;
-        let marginals = series(&draws, experiment, self.space, self.mode, sigma_is_sampled)
-            .into_iter()
-            .map(|series| {
-                let fit = if compare { self.fit.estimate(experiment, &series.name) } else { None };
-                Marginal::new(series, fit)
-            })
-            .collect();
-        Summary::new(record, experiment, self.config.sampler.clone(), marginals, sigma_is_sampled, seconds)
+        let of = |series: Series| {
+            let fit = if compare { self.fit.estimate(experiment, &series.name) } else { None };
+            Marginal::new(series, fit)
+        };
+        series(&record.draws(), experiment, self.space, self.mode, sigma_is_sampled).into_iter().map(of).collect()
     }
 }

@@ -12,6 +12,10 @@
 //! lies between rows and columns, so that nothing cancels.
 
 #![allow(clippy::manual_map, reason = "closures would not inherit the instruction set")]
+#![allow(
+    clippy::absurd_extreme_comparisons,
+    reason = "columns are compared by number, also the first with every other"
+)]
 
 use super::loss::Robust;
 use super::{G, Gram, PRODUCTS, SPREAD};

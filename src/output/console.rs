@@ -302,6 +302,7 @@ fn posterior(page: &mut Page, summary: &Summary, truth: Option<&Truth>) {
             summary.ess_per_second()
         ),
     );
+    page.entry("verified", &summary.verified());
     let compares = summary.marginals.iter().any(|m| summary.beside_the_fit(m).is_some());
     let last = if compares {
         "against the fit"

@@ -94,6 +94,7 @@ pub(super) fn summary(report: &Report, summary: &Summary) -> Value {
             "step_size": numbers(&summary.steps),
             "acceptance": numbers(&summary.acceptance),
             "evaluations": summary.n_points,
+            "unresolved": number(summary.unresolved),
             "seconds": number(summary.seconds),
             "ess_per_second": number(summary.ess_per_second()),
         }),

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use chain::{Chain, Plan};
 pub use posterior::{Noise, Posterior};
-pub use run::{Progress, Record, sample};
+pub use run::{Progress, Record, sample, verify};
 
 /// Settings of the sampler.
 #[derive(Debug, Clone, PartialEq)]

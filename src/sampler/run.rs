@@ -190,6 +190,27 @@ pub fn sample(
     }
 }
 
+/// What nodes leave of ln of the density: how much its difference from what passes over every single pair give varies between these
+/// draws and the fit.
+///
+/// # Errors
+/// What the objective fails with.
+pub fn verify(plan: &Plan, objective: &mut dyn Objective, draws: &[Draw]) -> Result<f64> {
+    let places = draws.iter().map(|draw| plan.posterior.coordinates_of(&draw.physical));
+    let places = places.chain([plan.start.centre.clone()]);
+    let (places, points): (Vec<_>, Vec<_>) =
+        places.filter_map(|x| plan.posterior.point(&x).map(|point| (x, point))).unzip();
+    let [nodes, pairs] = [Pass::Slopes, Pass::Exact].map(|pass| objective.evaluate(0, &points, pass));
+    let mut range = (f64::INFINITY, f64::NEG_INFINITY);
+    for (x, (nodes, pairs)) in places.iter().zip(nodes?.iter().zip(&pairs?)) {
+        if let (Some(a), Some(b)) = (plan.posterior.see(x, nodes), plan.posterior.see(x, pairs)) {
+            let left = a.ln_density - b.ln_density;
+            range = (range.0.min(left), range.1.max(left));
+        }
+    }
+    Ok((range.1 - range.0).max(0.0))
+}
+
 fn nowhere(what: &str) -> Error {
     Error::Usage(format!("sampling can't begin: {what}"))
 }

@@ -89,6 +89,8 @@ pub struct Summary {
     pub acceptance: Vec<f64>,
     /// Points evaluated, warm-up included.
     pub n_points: u64,
+    /// What nodes leave of ln of the density, as [`super::verify`] has it.
+    pub unresolved: f64,
     /// Whether σ was sampled.
     pub sigma_is_sampled: bool,
     /// Time that it took, s.
@@ -99,6 +101,8 @@ pub struct Summary {
     pub floored: Vec<f64>,
 }
 
+/// More that nodes leave of ln of the density moves draws by a visible part of their width.
+const UNRESOLVED: f64 = 0.1;
 /// Most draws kept to show what follows from them.
 pub const SHOWN: usize = 400;
 /// Share of draws with a rate at its floor that is worth a word.
@@ -234,6 +238,7 @@ impl Summary {
         experiment: &Experiment,
         config: SamplerConfig,
         marginals: Vec<Marginal>,
+        unresolved: f64,
         sigma_is_sampled: bool,
         seconds: f64,
     ) -> Self {
@@ -255,6 +260,7 @@ impl Summary {
             n_points: record.n_points(),
             config,
             marginals,
+            unresolved,
             sigma_is_sampled,
             seconds,
             floored: floored(experiment, &all),
@@ -305,6 +311,12 @@ impl Summary {
                 doubts.join(", ")
             ));
         }
+        if self.unresolved > UNRESOLVED {
+            out.push(format!(
+                "passes over all pairs give another posterior: ln of its density differs by up to {:.1} from what was sampled",
+                self.unresolved
+            ));
+        }
         if self.diverged > 0 {
             out.push(format!(
                 "{} of {} trajectories diverged: parts of the posterior may not have been reached; raise \
@@ -336,6 +348,14 @@ impl Summary {
     /// Whether the draws can be believed.
     pub fn is_trusted(&self) -> bool {
         self.doubts().is_empty()
+    }
+
+    /// How well nodes served, for people.
+    pub fn verified(&self) -> String {
+        format!(
+            "by passes over all pairs at the last draw of each chain: ln of the density differs by {:.0e} at most",
+            self.unresolved
+        )
     }
 
     /// Whether draws are compared with the fit, for people: nothing where they aren't.

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 
 use super::coordinates::{Coordinates, Shape};
 use super::run::Record;
-use super::{Noise, Plan, Posterior, SamplerConfig, sample};
-use crate::gram::{Gram, Level, Local, Objective, Pass, Point};
+use super::{Draw, Noise, Plan, Posterior, SamplerConfig, sample, verify};
+use crate::gram::{G, Gram, Level, Local, Objective, Pass, Point, R};
 use crate::model::{
     AnalysisMode, Experiment, ParameterSpace, Prior, ScalingMode, ShearConvention, TimeAxis, reference,
 };
@@ -90,7 +90,7 @@ impl Measured {
 
 fn grams(objective: &mut Local, posterior: &Posterior, x: &[f64]) -> Vec<Gram> {
     let point = posterior.point(x).unwrap();
-    objective.evaluate(0, &[point], Pass::Gram).unwrap().remove(0)
+    objective.evaluate(0, &[point], Pass::Slopes).unwrap().remove(0)
 }
 
 #[test]
@@ -228,6 +228,27 @@ impl Objective for Failing<'_> {
     }
 }
 
+/// Nodes that see residuals which pull at g.
+struct Spoiled<'o>(&'o mut Local);
+
+impl Objective for Spoiled<'_> {
+    fn experiment(&self) -> &Experiment {
+        self.0.experiment()
+    }
+
+    fn levels(&self) -> &[Level] {
+        self.0.levels()
+    }
+
+    fn evaluate(&mut self, level: usize, points: &[Point], pass: Pass) -> Result<Vec<Vec<Gram>>> {
+        let mut sums = self.0.evaluate(level, points, pass)?;
+        if pass == Pass::Slopes {
+            sums.iter_mut().flatten().for_each(|gram| gram.set(G, R, 1.001 * gram.at(G, R) + 0.01));
+        }
+        Ok(sums)
+    }
+}
+
 #[test]
 fn draws_of_a_well_determined_set_are_those_of_the_fit_and_go_on_to_the_same_bits() {
     let measured = Measured::new(AnalysisMode::Static, 150, &[0.0, 50.0], &[9e3, -0.6, 2e3], 0.3);
@@ -246,12 +267,9 @@ fn draws_of_a_well_determined_set_are_those_of_the_fit_and_go_on_to_the_same_bit
     let draws = whole.draws();
     assert_eq!(draws.iter().map(|chain| chain.len()).collect::<Vec<_>>(), [500; 3]);
     for (name, of) in [
-        (
-            "D_at_t_ref",
-            &(|d: &super::Draw| d.physical[2] + d.physical[0] * t_ref.powf(d.physical[1])) as &dyn Fn(&_) -> _,
-        ),
-        ("contrast_1", &|d: &super::Draw| d.scaling[1].0),
-        ("offset_0", &|d: &super::Draw| d.scaling[0].1),
+        ("D_at_t_ref", &(|d: &Draw| d.physical[2] + d.physical[0] * t_ref.powf(d.physical[1])) as &dyn Fn(&_) -> _),
+        ("contrast_1", &|d: &Draw| d.scaling[1].0),
+        ("offset_0", &|d: &Draw| d.scaling[0].1),
     ] {
         let (value, error) = fit.estimate(&measured.experiment, name).unwrap();
         let all: Vec<f64> = draws.iter().copied().flatten().map(of).collect();
@@ -260,6 +278,12 @@ fn draws_of_a_well_determined_set_are_those_of_the_fit_and_go_on_to_the_same_bit
         assert!(((mean - value) / error).abs() < 0.25, "{name}: {mean} {value} ± {error}");
         assert!((sd / error - 1.0).abs() < 0.15, "{name}: {sd} {error}");
     }
+    // some of them on all pairs, and where nodes tell something else of the noise
+    let last: Vec<Draw> = draws.iter().map(|chain| chain[499].clone()).collect();
+    let unresolved = verify(&plan, &mut objective, &last).unwrap();
+    assert!(unresolved > 0.0 && unresolved < 1e-4, "{unresolved}");
+    let spoiled = verify(&plan, &mut Spoiled(&mut objective), &last).unwrap();
+    assert!(spoiled > 0.01 && spoiled.is_finite(), "{spoiled}");
     // stopped again and again, from bytes
     let mut known = Record::default();
     let mut left = 1;

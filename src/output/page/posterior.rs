@@ -143,6 +143,7 @@ pub(super) fn section(report: &Report, checks: Markup) -> Markup {
                 (counted(config.n_chains, "chain")) " of " (config.n_draws) " draws after a warm-up of " (config.n_warmup) ", "
                 (summary.diverged) " diverged; " (grouped(summary.n_points)) " evaluations"
             }
+            p { "Verified " (summary.verified()) "." }
             table {
                 thead { tr { th { "quantity" } th.number { "mean ± deviation" } th { "unit" } th.number { "68 % interval" } th.number { "R̂" } th.number { "ESS" } th { "against the fit" } } }
                 tbody { @for marginal in of_all() { (row(summary, marginal)) } }
