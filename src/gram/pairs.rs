@@ -341,10 +341,7 @@ impl Rectangle<'_> {
             if A < M::COLUMNS.len() {
                 integrals[A] = load(isa, &self.columns.integrals[const { column_of::<M>(A) }.integral], first);
                 let half = isa.mul(isa.splat(0.5), integrals[A]);
-                for other in 0..M::WEIGHTS {
-                    if !K::PRODUCTS {
-                        continue;
-                    }
+                for other in 0..if K::PRODUCTS { M::WEIGHTS } else { 0 } {
                     let p = pair_of(const { column_of::<M>(A) }.weight, other);
                     u[p][A] = isa.sub(isa.mul(half, pairs[p]), dots[p][A]);
                 }
