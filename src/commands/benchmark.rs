@@ -210,9 +210,9 @@ const LEGEND: &str = "\
 best, median: of several repetitions; other work on the machine makes them differ.
 compress: from pairs in memory to the nodes that stand for them; pass, slopes, chi2: passes over nodes, for fits, draws and
   χ² alone; look: a pass over every pair.
-terms: weighted pairs that are summed; pairs, at the end: those they stand for, per second.
-of peak: multiply-adds that a plain way takes for the terms (70 for each of a pass or look, 49 of slopes, 31 of chi2; 20 for
-  each pair that is compressed), over those that as many threads reach, measured in turns.
+terms: weighted pairs that are summed, eight at a time; pairs, at the end: those they stand for, per second.
+of peak: multiply-adds that a plain way takes for the terms (under shear 70 for each of a pass or look, 49 of slopes, 31 of
+  chi2; without 23, 20, 14; 20 for each pair that is compressed), over those that as many threads reach, measured in turns.
 idle: share of the pass in which threads had nothing to do.
 full: passes at full resolution; the others are on coarser levels.
 R̂, ESS: the greatest and the least of all parameters; ESS counts the draws as if they were independent of each other.";

@@ -186,7 +186,7 @@ impl CpuEngine {
         self.work.idle()
     }
 
-    /// Weighted pairs that the last pass summed: nodes, single ones and those taken back.
+    /// Weighted pairs that the last pass summed: nodes, single ones and those taken back; eight at a time, so some stand for nothing.
     pub fn terms(&self) -> u64 {
         self.terms.load(Ordering::Relaxed)
     }
@@ -344,6 +344,7 @@ impl CpuEngine {
         let n = plan.per_angle();
         let nodes = if self.uses_nodes(level, pass) { Some(self.compressed()?) } else { None };
         SCRATCH.with_borrow_mut(|scratch| {
+            scratch.terms = 0;
             let mut leaves: Vec<Vec<Vec<(Node, Gram)>>> = vec![vec![Vec::new(); task.angles.len()]; tables.len()];
             for number in task.node.tiles(n) {
                 let mut sum = |own: &AngleData, tables: &Tables| {
@@ -402,7 +403,7 @@ impl CpuEngine {
                     }
                 }
             }
-            self.terms.fetch_add(std::mem::take(&mut scratch.terms), Ordering::Relaxed);
+            self.terms.fetch_add(scratch.terms, Ordering::Relaxed);
             let whole = |own: &Vec<(Node, Gram)>| {
                 tree::complete(task.node, n, &mut own.iter().map(|(node, gram)| (*node, gram)))
             };

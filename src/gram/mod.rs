@@ -126,7 +126,8 @@ pub enum Pass {
     Chi2,
     /// All entries, from every single pair.
     Exact,
-    /// What draws need: as [`Pass::Gram`], without the products of two derivatives, from nodes that resolve the model less finely.
+    /// What draws need: as [`Pass::Gram`], without the products of two derivatives, from nodes that resolve the model less finely. On a
+    /// GPU, and with σ of every pair, it is as that one.
     Slopes,
     /// All entries, weighted for a robust loss.
     Robust {

@@ -77,7 +77,7 @@ struct Line(V);
 
 const ZERO: Line = Line([0.0; LANES]);
 
-/// Sums of rectangles, and of one the sums by row.
+/// Sums of rectangles, and of those since the last [`Sums::rows`], which share their rows, the sums by row.
 #[repr(align(64))]
 pub(super) struct Sums {
     /// Row by row of the upper triangle.

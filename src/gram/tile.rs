@@ -419,7 +419,7 @@ fn tile<I: Isa, M: PairModel, K: Kind>(isa: I, mut job: Job) -> Option<Gram> {
     Some(out)
 }
 
-/// Values of the next item that nodes have; single pairs are brought near at once.
+/// Values of the next item that nodes have; single pairs near the diagonal are brought near at once.
 #[inline(always)]
 fn ahead<'a>(next: Option<&Item>, own: &AngleData<'a>, blocks: &Blocks, near: &[Lane]) -> &'a [f64] {
     match next {

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use nalgebra::{DMatrix, DVector};
 use serde::{Deserialize, Serialize};
 
+use super::Draw;
 use super::coordinates::{Coordinates, Place, Shape};
 use super::truncated::{Bivariate, Rectangle};
 use crate::gram::{G, Gram, ONE, Point, R};
@@ -161,6 +162,15 @@ impl<'a> Posterior<'a> {
     pub(super) fn coordinates_of(&self, physical: &[f64]) -> Vec<f64> {
         let mut x = self.coordinates.of(physical);
         x.resize(self.dim(), 0.0);
+        x
+    }
+
+    /// Coordinates of a draw.
+    pub(super) fn place_of(&self, draw: &Draw) -> Vec<f64> {
+        let mut x = self.coordinates_of(&draw.physical);
+        if let Noise::Sampled(sigma) = self.noise {
+            x[self.coordinates.len()] = (draw.sigma / sigma).ln();
+        }
         x
     }
 

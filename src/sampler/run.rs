@@ -191,24 +191,26 @@ pub fn sample(
 }
 
 /// What nodes leave of ln of the density: how much its difference from what passes over every single pair give varies between these
-/// draws and the fit.
+/// draws and the fit; infinite where one of both gives no density, or there is nothing to compare.
 ///
 /// # Errors
 /// What the objective fails with.
 pub fn verify(plan: &Plan, objective: &mut dyn Objective, draws: &[Draw]) -> Result<f64> {
-    let places = draws.iter().map(|draw| plan.posterior.coordinates_of(&draw.physical));
-    let places = places.chain([plan.start.centre.clone()]);
+    let places = draws.iter().map(|draw| plan.posterior.place_of(draw)).chain([plan.start.centre.clone()]);
     let (places, points): (Vec<_>, Vec<_>) =
         places.filter_map(|x| plan.posterior.point(&x).map(|point| (x, point))).unzip();
-    let [nodes, pairs] = [Pass::Slopes, Pass::Exact].map(|pass| objective.evaluate(0, &points, pass));
-    let mut range = (f64::INFINITY, f64::NEG_INFINITY);
-    for (x, (nodes, pairs)) in places.iter().zip(nodes?.iter().zip(&pairs?)) {
-        if let (Some(a), Some(b)) = (plan.posterior.see(x, nodes), plan.posterior.see(x, pairs)) {
-            let left = a.ln_density - b.ln_density;
-            range = (range.0.min(left), range.1.max(left));
+    let nodes = objective.evaluate(0, &points, Pass::Slopes)?;
+    let pairs = objective.evaluate(0, &points, Pass::Exact)?;
+    let mut left = Vec::new();
+    for (x, (nodes, pairs)) in places.iter().zip(nodes.iter().zip(&pairs)) {
+        match (plan.posterior.see(x, nodes), plan.posterior.see(x, pairs)) {
+            (Some(a), Some(b)) => left.push(a.ln_density - b.ln_density),
+            (None, None) => {}
+            _ => return Ok(f64::INFINITY),
         }
     }
-    Ok((range.1 - range.0).max(0.0))
+    left.sort_by(f64::total_cmp);
+    Ok(if left.len() > 1 { left[left.len() - 1] - left[0] } else { f64::INFINITY })
 }
 
 fn nowhere(what: &str) -> Error {
