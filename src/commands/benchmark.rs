@@ -113,7 +113,7 @@ fn print(machine: &Machine, rows: &[Row], out: &mut impl Write) -> std::io::Resu
     let of = |names: &'static [&'static str]| rows.iter().filter(|row| names.contains(&row.name));
 
     writeln!(out, "\nPasses")?;
-    let columns = ["pass", "model", "isa", "threads", "pairs", "terms", "best", "median", "pairs", "of peak", "idle"];
+    let columns = ["pass", "model", "isa", "threads", "pairs", "terms", "best", "median", "rate", "of peak", "idle"];
     let mut table = Table::new(&columns, &[0, 1, 2]);
     for row in of(&["compress", "pass", "slopes", "chi2", "look"]) {
         table.row([
@@ -210,7 +210,7 @@ const LEGEND: &str = "\
 best, median: of several repetitions; other work on the machine makes them differ.
 compress: from pairs in memory to the nodes that stand for them; pass, slopes, chi2: passes over nodes, for fits, draws and
   χ² alone; look: a pass over every pair.
-terms: weighted pairs that are summed, eight at a time; pairs, at the end: those they stand for, per second.
+terms: weighted pairs that are summed, eight at a time; rate: pairs that they stand for, per second.
 of peak: multiply-adds that a plain way takes for the terms (under shear 70 for each of a pass or look, 49 of slopes, 31 of
   chi2; without 23, 20, 14; 20 for each pair that is compressed), over those that as many threads reach, measured in turns.
 idle: share of the pass in which threads had nothing to do.

@@ -16,7 +16,7 @@ use super::{Gram, ONE, Pass, R};
 use crate::arithmetic::lanes::prefetch;
 use crate::arithmetic::{InstructionSet, Isa, Kernel, LANES, Lane};
 use crate::model::pair::{Diffusion, LaminarFlow, PairModel, Reach};
-use crate::nodes::blocks::{Blocks, Parts, Span, TRIANGLE};
+use crate::nodes::blocks::{Block, Blocks, FEW_VALUES, FINE_VALUES, Parts, Span, TRIANGLE};
 use crate::nodes::compress::{State, TileNodes};
 use crate::nodes::leaves::{NEAR_LANES, diagonal_leaves};
 use crate::nodes::plan::{LEAF, Tile};
@@ -352,9 +352,7 @@ fn tile<I: Isa, M: PairModel, K: Kind>(isa: I, mut job: Job) -> Option<Gram> {
                     }
                     n_vectors = n_columns.div_ceil(LANES);
                     offset -= nodes.centre;
-                    let (first, stride) = if *few { (block.few, FEW) } else { (block.fine, NODES) };
-                    let Some(first) = first else { continue };
-                    values = Values::Nodes(&nodes.values[first..first + stride * stride], stride);
+                    values = Values::Nodes(values_of(&nodes.values, block, *few), if *few { FEW } else { NODES });
                 }
                 Item::Pairs { rows: own_rows, columns: own_columns, from } => {
                     is_triangle = matches!(from, From::Triangle(_));
@@ -419,17 +417,22 @@ fn tile<I: Isa, M: PairModel, K: Kind>(isa: I, mut job: Job) -> Option<Gram> {
     Some(out)
 }
 
+/// Values of a block at all its nodes, or at few.
+#[inline(always)]
+fn values_of<'a>(values: &'a [f64], block: &Block, few: bool) -> &'a [f64] {
+    match block.few.filter(|_| few) {
+        Some(first) => &values[first..first + FEW_VALUES],
+        None => &values[block.fine..block.fine + FINE_VALUES],
+    }
+}
+
 /// Values of the next item that nodes have; single pairs near the diagonal are brought near at once.
 #[inline(always)]
 fn ahead<'a>(next: Option<&Item>, own: &AngleData<'a>, blocks: &Blocks, near: &[Lane]) -> &'a [f64] {
     match next {
         Some(Item::Nodes(Chosen { block, few, .. })) => {
-            let (block, Some(tile)) = (&blocks.blocks[*block], own.nodes) else { return &[] };
-            let (first, n) = if *few { (block.few, FEW * FEW) } else { (block.fine, NODES * NODES) };
-            match first {
-                Some(first) => &tile.nodes.values[first..first + n],
-                None => &[],
-            }
+            let Some(tile) = own.nodes else { return &[] };
+            values_of(&tile.nodes.values, &blocks.blocks[*block], *few)
         }
         Some(Item::Pairs { rows, columns, from: From::Near(leaf) | From::Triangle(leaf) }) => {
             for column in columns.clone().step_by(LANES) {

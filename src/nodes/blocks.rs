@@ -81,8 +81,8 @@ pub struct Block {
     pub rows: Span,
     pub columns: Span,
     pub parts: Parts,
-    /// Where its values begin, with all nodes and with few, if there are such.
-    pub fine: Option<usize>,
+    /// Where its values begin, with all nodes, and with few where these are kept, too.
+    pub fine: usize,
     pub few: Option<usize>,
 }
 
@@ -143,13 +143,10 @@ impl Blocks {
         self.places.iter().map(|(&(row, column), &place)| (row, column, place))
     }
 
-    fn push(&mut self, (rows, columns): (Span, Span), parts: Parts, (fine, few): (bool, bool)) -> usize {
-        let mut room = |wanted: bool, values: usize| {
-            let at = self.n_values;
-            self.n_values += if wanted { values } else { 0 };
-            wanted.then_some(at)
-        };
-        let (fine, few) = (room(fine, FINE_VALUES), room(few, FEW_VALUES));
+    fn push(&mut self, (rows, columns): (Span, Span), parts: Parts, has_few: bool) -> usize {
+        let fine = self.n_values;
+        let few = has_few.then_some(fine + FINE_VALUES);
+        self.n_values += FINE_VALUES + if has_few { FEW_VALUES } else { 0 };
         self.blocks.push(Block { rows, columns, parts, fine, few });
         self.known.insert((rows, columns), self.blocks.len() - 1);
         self.blocks.len() - 1
@@ -166,7 +163,7 @@ impl Blocks {
             return known;
         }
         if rows.level == LEAF_LEVEL {
-            return self.push((rows, columns), self.pairs(rows, columns), (true, false));
+            return self.push((rows, columns), self.pairs(rows, columns), false);
         }
         let mut parts = Vec::new();
         for row in halves(rows, self.rows) {
@@ -174,7 +171,7 @@ impl Blocks {
                 parts.push(self.square(row, column));
             }
         }
-        self.push((rows, columns), Parts::Blocks(parts), (true, true))
+        self.push((rows, columns), Parts::Blocks(parts), true)
     }
 
     /// A span with columns of its size or larger ones.
@@ -183,10 +180,10 @@ impl Blocks {
             return self.square(rows, columns);
         }
         if columns.level == LEAF_LEVEL {
-            return self.push((rows, columns), self.pairs(rows, columns), (true, true));
+            return self.push((rows, columns), self.pairs(rows, columns), true);
         }
         let parts = halves(columns, self.columns).into_iter().map(|half| self.rectangle(rows, half)).collect();
-        self.push((rows, columns), Parts::Blocks(parts), (true, true))
+        self.push((rows, columns), Parts::Blocks(parts), true)
     }
 
     fn triangle(&mut self, span: Span) {
@@ -207,7 +204,7 @@ impl Blocks {
         // a leaf: the square between its halves, and two triangles
         self.triangles.push(span.index);
         if within {
-            let root = self.push((first, second), Parts::Near(span.index), (true, true));
+            let root = self.push((first, second), Parts::Near(span.index), true);
             self.roots.push(root);
         }
     }

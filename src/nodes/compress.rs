@@ -344,10 +344,9 @@ impl Job<'_> {
         // columns are halved always, rows where they are as many
         let joins_rows = block.rows.level == block.columns.level;
         for part in parts.iter().map(|&part| &self.blocks.blocks[part]) {
-            let Some(at) = part.fine else { continue };
             let row = if joins_rows { part.rows.index % 2 * NODES } else { 0 };
             let column = part.columns.index % 2 * NODES;
-            for (k, values) in values[at..at + FINE_VALUES].chunks_exact(NODES).enumerate() {
+            for (k, values) in values[part.fine..part.fine + FINE_VALUES].chunks_exact(NODES).enumerate() {
                 scratch.pairs[row + k][column..column + NODES].copy_from_slice(values);
             }
         }
@@ -365,12 +364,11 @@ impl Job<'_> {
     #[inline(always)]
     fn finish<I: Isa>(&self, isa: I, block: &Block, own: &mut Stored, values: &mut [f64], scratch: &mut Scratch) {
         let (Some(rows), Some(columns)) = (self.rule(0, block.rows), self.rule(1, block.columns)) else { return };
-        if let Some(at) = block.fine {
-            for (values, fine) in values[at..at + FINE_VALUES].chunks_exact_mut(NODES).zip(&scratch.fine) {
-                values.copy_from_slice(fine);
-            }
-            own.rest = own.energy - squares(&scratch.fine, &rows.rule.weights, &columns.rule.weights);
+        let own_values = &mut values[block.fine..block.fine + FINE_VALUES];
+        for (values, fine) in own_values.chunks_exact_mut(NODES).zip(&scratch.fine) {
+            values.copy_from_slice(fine);
         }
+        own.rest = own.energy - squares(&scratch.fine, &rows.rule.weights, &columns.rule.weights);
         let Some(at) = block.few else { return };
         for (pairs, fine) in scratch.pairs.iter_mut().zip(&scratch.fine) {
             pairs[..NODES].copy_from_slice(fine);

@@ -177,8 +177,8 @@ fn finds_the_minimum_of_fifty_random_sets_unaided() {
     let tally = trial(0..50, 0.9, (0.0, 0.6));
     println!("fine passes {:?}", tally.fine_passes);
     assert_eq!(tally.above, Vec::<u64>::new());
-    assert!(percentile(&tally.fine_passes, 0.5) <= 8);
-    assert!(percentile(&tally.fine_passes, 0.95) <= 40);
+    assert!(percentile(&tally.fine_passes, 0.5) <= 7);
+    assert!(percentile(&tally.fine_passes, 0.95) <= 32);
 }
 
 #[test]
@@ -355,7 +355,8 @@ fn data_without_correlation_fail_instead_of_converging() {
     let blind = solve(&set, &space, ScalingMode::Individual);
     assert_eq!(blind.outcome, Outcome::Insensitive);
     assert!(blind.covariance.physical.iter().all(|e| e.is_nan()));
-    assert!(!blind.covariance.undetermined.is_empty(), "{:?}", blind.covariance);
+    let words = &blind.covariance.undetermined;
+    assert!(words.iter().any(|u| u.contains("none of the free parameters")), "{words:?}");
     // a start at which everything is floored is replaced by a search
     let set = static_set(80, vec![0.0], [1e4, -0.5, 300.0], 0.01, 9);
     space.start = Some(vec![100.0, 0.0, -1e5]);
