@@ -54,10 +54,10 @@ pub enum Error {
         /// What it said.
         message: String,
     },
-    /// Data can't be read any more and are left out from now on, as the configuration allows: what was computed with them is void,
-    /// and a fit goes on from its last stage.
-    #[error("{0}")]
-    Lost(String),
+    /// Matrices of these angles, by number, can't be read, and the configuration allows to go on without them: what was computed with
+    /// them is void, and the fit begins anew.
+    #[error("{} matrices can't be read", .0.len())]
+    Lost(Vec<usize>),
     /// Nothing is wrong: the run was asked to stop and goes on from its checkpoint when it is started again.
     #[error("{0}")]
     Stopped(String),

@@ -50,25 +50,33 @@ fn arrays_of_a_file_that_has_changed_since_it_was_fitted_are_left_out() {
     let folder = scratch();
     let folder = folder.path();
     Sample::STILL.make_as(folder, "native");
-    let fit = |output: &'static str| {
-        alone(folder, &["--config", "config.yaml", "--strategy", "streaming", "--output-dir", output])
+    let fit = |output: &'static str, strategy: &'static str| {
+        let often = "optimization.streaming.checkpoint_frequency=1";
+        let arguments = ["--config", "config.yaml", "--set", often, "--strategy", strategy, "--output-dir", output];
+        alone(folder, &arguments)
     };
-    fit("before").success();
+    fit("before", "chunked").success();
     assert!(folder.join("before/nlsq/fitted_data.npz").exists());
-    // packed, so read to the end, while each of eight passes waits
-    let mut run = fit("after").env("HOMODYNE_FAULT", "0:2:wait=250").start();
-    run.wait_for("the data are packed", || {
-        let folders = std::fs::read_dir(folder.join("after/checkpoints")).into_iter().flatten().flatten();
-        folders.into_iter().any(|entry| entry.path().join("found").exists())
-    });
-    raise(&folder.join("data.hdf"));
-    let outcome = run.outcome();
+    // read to the end, while each of eight passes waits
+    let changed = |output: &'static str, strategy: &'static str| {
+        let mut run = fit(output, strategy).env("HOMODYNE_FAULT", "0:2:wait=250").start();
+        run.wait_for("a checkpoint", || {
+            let files = std::fs::read_dir(folder.join(output).join("checkpoints")).into_iter().flatten().flatten();
+            files.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with("checkpoint-"))
+        });
+        raise(&folder.join("data.hdf"));
+        run.outcome()
+    };
+    let outcome = changed("after", "chunked");
     assert_eq!(outcome.code, Some(0), "{outcome}");
     let said = "warn: fitted_data.npz is left out";
     let line = outcome.stderr.lines().find(|line| line.starts_with(said)).unwrap_or_default();
     assert!(line.contains("data.hdf") && line.contains("has changed since it was fitted"), "{outcome}");
     assert!(!folder.join("after/nlsq/fitted_data.npz").exists());
     assert_eq!(parameters(&folder.join("after")), parameters(&folder.join("before")), "the fit is of what was read");
+    // what is read again must be what was read first
+    changed("again", "streaming")
+        .assert_error(3, &["data.hdf", "/c2[", "has changed since this run has read it first"]);
 }
 
 #[test]

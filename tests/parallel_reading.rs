@@ -1,4 +1,4 @@
-//! `distributed.io: parallel`: every rank reads its part of the file, and nothing else changes.
+//! Every rank reads its part of the file, and nothing else changes.
 
 use std::fs;
 use std::path::Path;
@@ -93,7 +93,7 @@ fn reading_can_be_stopped() {
 }
 
 #[test]
-fn what_is_streamed_rank_0_reads() {
+fn what_is_streamed_is_read_in_parallel_too() {
     let folder = scratch();
     let folder = folder.path();
     Sample::FLOW.make(folder);
@@ -101,7 +101,7 @@ fn what_is_streamed_rank_0_reads() {
     fit(&[]);
     let expected = parameters(&folder.join("homodyne_results"));
     let streamed = fit(&["--strategy", "streaming", "--output-dir", "streamed"]);
-    assert!(streamed.stderr.contains("info: rank 0 reads: what is streamed"), "{streamed}");
+    assert!(streamed.stderr.contains("info: 2 of 2 ranks read 4 matrices"), "{streamed}");
     assert_eq!(parameters(&folder.join("streamed")), expected);
 }
 
@@ -131,4 +131,13 @@ fn a_rank_that_sees_another_file_is_refused() {
     command.args([":", "-wdir"]).arg(second.path()).args(["-n", "1"]).args(&program);
     let outcome = crate::common::other(first.path(), command).outcome();
     outcome.assert_error(3, &["this rank sees another file", "distributed.io: root", "(read by rank 1)"]);
+    // unless parallel reading was asked for rank 0 then reads all
+    let program = [&[crate::common::PROGRAM][..], &PARALLEL[..2], &["--data-file", "/proc/self/cwd/data.hdf"]].concat();
+    for more in [&[][..], &["--strategy", "streaming"]] {
+        let mut command = std::process::Command::new(crate::common::mpirun());
+        command.arg("-wdir").arg(first.path()).args(["-n", "1"]).args(&program).args(more);
+        command.args([":", "-wdir"]).arg(second.path()).args(["-n", "1"]).args(&program).args(more);
+        let outcome = crate::common::other(first.path(), command).success();
+        assert!(outcome.stderr.contains("info: rank 0 reads all matrices: "), "{outcome}");
+    }
 }

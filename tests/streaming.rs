@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::common::draws::{FEW, said};
 use crate::common::files::Sample;
-use crate::common::{Run, alone, json, parameters, scratch, summary, tree, with_ranks};
+use crate::common::{Outcome, Run, alone, json, parameters, scratch, summary, tree, with_ranks};
 use serde_json::Value;
 
 /// The program on so many ranks, 0 = alone.
@@ -49,14 +49,13 @@ fn streaming_changes_no_bit() {
 fn draws_from_streamed_data_are_the_same_bits() {
     let folder = scratch();
     let folder = folder.path();
-    // 13 MB, of which every rank keeps 4 MB
     Sample { frames: 1800, ..Sample::STILL }.make(folder);
     let expected = run(folder, 0, &[&["--output-dir", "memory"], &FEW[..]].concat()).outcome();
     assert!(matches!(expected.code, Some(0 | 4)), "{expected}");
     for ranks in [0, 2] {
         let streaming = [&["--strategy", "streaming"], &FEW[..]].concat();
-        // tiles are read to be compressed, and to verify the answer
-        let streamed = run(folder, ranks, &streaming).env("HOMODYNE_READ_FAULT", "14:2").outcome();
+        // the file is read to be compressed, and to verify the answer
+        let streamed = run(folder, ranks, &streaming).env("HOMODYNE_READ_FAULT", "2:2").outcome();
         assert_eq!(streamed.code, expected.code, "{streamed}");
         assert_eq!(said(folder, "homodyne_results"), said(folder, "memory"), "{ranks} ranks");
         let own = summary(&folder.join("homodyne_results"));
@@ -100,84 +99,71 @@ fn failed_reads_are_tried_again_and_end_the_job_in_the_end() {
     let expected = in_memory(folder, &[]);
     let streaming = ["--strategy", "streaming"];
     for ranks in [0, 2] {
-        let faulty = run(folder, ranks, &streaming).env("HOMODYNE_READ_FAULT", "40:2").success();
+        let faulty = run(folder, ranks, &streaming).env("HOMODYNE_READ_FAULT", "9:2").success();
         assert!(faulty.stderr.contains("trying again"), "{faulty}");
         assert_eq!(parameters(&folder.join("homodyne_results")), expected);
         assert!(summary(&folder.join("homodyne_results"))["read_retries"].as_u64().unwrap() >= 2);
-        let failed = run(folder, ranks, &streaming).env("HOMODYNE_READ_FAULT", "40:1000000").outcome();
+        let failed = run(folder, ranks, &streaming).env("HOMODYNE_READ_FAULT", "9:1000000").outcome();
         assert_eq!(failed.code, Some(5), "{failed}");
-        // every rank whose reads fail says so
-        let said = |line: &str| [".tiles", "at byte", "tried 3 times"].iter().all(|part| line.contains(part));
+        let said = |line: &str| ["data.hdf", "tried 3 times"].iter().all(|part| line.contains(part));
         assert!(failed.stderr.lines().any(|line| line.starts_with("error: ") && said(line)), "{failed}");
     }
 }
 
-/// Stops a streamed run with a checkpoint and gives the folder of its packed data.
+/// Stops a streamed run with a checkpoint and gives the folder of its nodes.
 fn stopped(folder: &Path) -> PathBuf {
-    let outcome = run(folder, 0, &["--strategy", "streaming"]).env("HOMODYNE_FAULT", "0:4:signal").outcome();
+    let outcome = run(folder, 2, &["--strategy", "streaming"]).env("HOMODYNE_FAULT", "0:4:signal").outcome();
     assert_eq!(outcome.code, Some(75), "{outcome}");
     let mut entries =
         fs::read_dir(folder.join("homodyne_results/checkpoints")).unwrap().map(|entry| entry.unwrap().path());
     entries.find(|path| path.is_dir()).unwrap()
 }
 
+/// How many matrices a run took from an earlier one.
+fn taken(outcome: &Outcome) -> usize {
+    let line = outcome.stderr.lines().find_map(|line| line.strip_prefix("info: nodes of "));
+    line.map_or(0, |line| line.split(' ').next().unwrap().parse().unwrap())
+}
+
 #[test]
-fn packed_data_are_used_again() {
+fn nodes_of_an_earlier_run_are_used_again() {
     let folder = scratch();
     let folder = folder.path();
     WIDE.make(folder);
     let expected = in_memory(folder, &[]);
     let results = folder.join("homodyne_results");
-    for ranks in [0, 2] {
+    let all = WIDE.angles.len();
+    for ranks in [0, 2, 4] {
         stopped(folder);
         let again = run(folder, ranks, &["--strategy", "streaming"]).success();
-        for part in ["data that an earlier run has packed are used", "resumed from"] {
-            assert!(again.stderr.contains(part), "{part}: {again}");
-        }
+        assert!(again.stderr.contains("resumed from"), "{again}");
+        assert_eq!(taken(&again), all, "{again}");
         assert_eq!(parameters(&results), expected);
+        assert!(!results.join("checkpoints").exists());
     }
-    // what was found in the data doesn't verify: they are packed anew
-    let packed = stopped(folder);
-    let mut found = fs::read(packed.join("found")).unwrap();
-    found[40] ^= 1;
-    fs::write(packed.join("found"), &found).unwrap();
-    let again = run(folder, 0, &["--strategy", "streaming"]).success();
-    assert!(!again.stderr.contains("has packed"), "{again}");
+    // of matrices of which something is missing or damaged, nothing is used
+    let nodes = stopped(folder);
+    for (file, left) in [("00002.found", 3), ("00004.00000.nodes", 2)] {
+        let file = nodes.join(file);
+        let mut bytes = fs::read(&file).unwrap();
+        let middle = bytes.len() / left;
+        bytes[middle] ^= 1;
+        fs::write(&file, &bytes).unwrap();
+    }
+    fs::remove_file(nodes.join("00007.found")).unwrap();
+    let again = run(folder, 2, &["--strategy", "streaming"]).success();
+    assert_eq!(taken(&again), all - 3, "{again}");
     assert_eq!(parameters(&results), expected);
-    // a flipped bit of the data themselves
-    let file = stopped(folder).join("level-0.tiles");
-    let mut bytes = fs::read(&file).unwrap();
-    bytes[50_000] ^= 1;
-    fs::write(&file, &bytes).unwrap();
-    run(folder, 0, &["--strategy", "streaming"]).outcome().assert_error(5, &["level-0.tiles", "aren't as they were"]);
-    fs::remove_dir_all(folder.join("homodyne_results/checkpoints")).unwrap();
-    // of a coarse level
-    let file = stopped(folder).join("level-1.tiles");
-    let mut bytes = fs::read(&file).unwrap();
-    bytes[50_000] ^= 1;
-    fs::write(&file, &bytes).unwrap();
-    run(folder, 0, &["--strategy", "streaming"]).outcome().assert_error(5, &["level-1.tiles", "aren't as they were"]);
-    fs::remove_dir_all(folder.join("homodyne_results/checkpoints")).unwrap();
-    // no such file at all: they are packed anew
-    fs::write(stopped(folder).join("level-0.tiles"), "no tiles").unwrap();
-    for ranks in [2, 0] {
-        let again = run(folder, ranks, &["--strategy", "streaming"]).success();
-        assert_eq!(again.stderr.contains("packed data of an earlier run aren't used"), ranks == 2, "{again}");
-        assert_eq!(parameters(&results), expected);
-    }
-
-    // what a killed run has left half done goes
-    let packed = stopped(folder);
-    fs::remove_file(packed.join("found")).unwrap();
-    fs::write(packed.join(".tiles-half"), "").unwrap();
-    run(folder, 0, &["--strategy", "streaming", "--set", "optimization.streaming.keep_scratch=true"]).success();
-    assert!(packed.join("found").exists() && !packed.join(".tiles-half").exists());
-    let kept = run(folder, 0, &["--strategy", "streaming"]).success();
-    assert!(kept.stderr.contains("has packed"), "{kept}");
-
+    // killed in the middle of the first look
+    let busy = run(folder, 0, &["--strategy", "streaming"]).env("HOMODYNE_READ_FAULT", "9:100000").outcome();
+    assert_eq!(busy.code, Some(5), "{busy}");
+    let again = run(folder, 2, &["--strategy", "streaming"]).success();
+    assert!((1..all).contains(&taken(&again)), "{again}");
+    assert_eq!(parameters(&results), expected);
+    // without checkpoints there are none
     let none = ["--strategy", "streaming", "--set", "optimization.streaming.enable_checkpoints=false"];
     run(folder, 0, &none).success();
-    assert!(!folder.join("homodyne_results/checkpoints").exists());
+    assert!(!results.join("checkpoints").exists());
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub const LANES: usize = 8;
 pub(crate) type V = [f64; LANES];
 
 /// Eight values as data are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
+#[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable, serde::Serialize, serde::Deserialize)]
 #[repr(C, align(32))]
 pub struct Lane(pub [f32; LANES]);
 

@@ -6,7 +6,6 @@ use rand_chacha::ChaCha8Rng;
 use super::{Sample, pool};
 use crate::Result;
 use crate::gram::gpu::{Device, DeviceInfo, GpuEngine, MIXED_ROUNDING, distance};
-use crate::gram::rounds::Rounds;
 use crate::gram::{CpuEngine, Engine, Lane, Level, Loss, Pass, Point, Precision, Shard, TileStore, pack_angle};
 use crate::model::{AnalysisMode, Experiment, ShearConvention, TimeAxis, reference};
 
@@ -92,7 +91,7 @@ pub fn check(open: Open<'_>, seed: u64, cases: usize) -> Result<Vec<Compared>> {
                     cpu.set_precision(Precision::F64);
                     let expected = cpu.evaluate(level, points, pass)?;
                     cpu.set_precision(precision);
-                    let sums = |gpu: &mut GpuEngine<_>| gpu.evaluate(&cpu, level, points, pass, &mut Rounds::one());
+                    let sums = |gpu: &mut GpuEngine<_>| gpu.evaluate(&cpu, level, points, pass);
                     let (found, again, batched) = (sums(&mut gpu)?, sums(&mut gpu)?, sums(&mut other)?);
                     bits.add(if found == again && found == batched { 0.0 } else { f64::INFINITY });
                     let worst = found.iter().zip(&expected).zip(&scale).map(|((a, b), s)| distance(a, b, s));
@@ -251,7 +250,7 @@ pub fn speeds(open: Open<'_>, info: Option<&DeviceInfo>, shape: (usize, usize), 
             let mut best = f64::INFINITY;
             for turn in 0..=passes {
                 let before = gpu.usage().kernels;
-                gpu.evaluate(objective.engine(), 0, std::slice::from_ref(&point), pass, &mut Rounds::one())?;
+                gpu.evaluate(objective.engine(), 0, std::slice::from_ref(&point), pass)?;
                 // the first one warms up
                 best = if turn > 0 { best.min(gpu.usage().kernels - before) } else { best };
             }

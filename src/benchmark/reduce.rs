@@ -5,7 +5,7 @@ use serde_json::json;
 use super::row::{Row, Timings, fields};
 use crate::Result;
 use crate::arithmetic::instruction_sets;
-use crate::cluster::{RoundPlan, Setup, World, completion_cost, survey};
+use crate::cluster::{Setup, World, completion_cost, survey};
 use crate::gram::Precision;
 use crate::gram::gpu::{DeviceChoice, MEMORY_FRACTION};
 use crate::model::Experiment;
@@ -47,11 +47,11 @@ pub fn over_ranks(world: &World, experiment: &Experiment) -> Result<Row> {
     let setup = Setup {
         experiment: experiment.clone(),
         threads: Some(1),
-        batch_pairs: None,
         precision: Precision::F64,
-        streaming: None,
+        keeps: true,
+        nodes: None,
+        reading: None,
         recorded: crate::cluster::Recorded::default(),
-        rounds: RoundPlan::from_environment(),
         weighted: false,
         device: DeviceChoice::Cpu,
         memory_fraction: MEMORY_FRACTION,

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
-use crate::gram::rounds::{self, Known};
 use crate::gram::{Gram, Level, Objective, Pass, Point};
 use crate::model::Experiment;
 use crate::sampler::Record;
@@ -41,12 +40,10 @@ pub struct State {
     stage: Option<Stage>,
     /// Answers since it began, but for cheap ones.
     answers: Vec<Answer>,
-    /// What is finished of the answer after them, as [`rounds::encode`] has it.
-    part: Option<Answer>,
     /// Passes so far, by level.
     passes: Vec<u64>,
-    /// Level and global number of tiles that couldn't be read, and without which the answers are.
-    lost: Vec<(usize, usize)>,
+    /// Matrices that couldn't be read, and without which the answers are, by their number among those selected.
+    lost: Vec<usize>,
     /// Why the stage at work fits a contrast and an offset for every angle, where one for all was refuted before it.
     refuted: Option<OneScaling>,
     /// Draws from the posterior, after the fit.
@@ -75,22 +72,14 @@ impl State {
         self.refuted
     }
 
-    /// Level and global number of tiles that couldn't be read.
-    pub fn lost(&self) -> &[(usize, usize)] {
+    /// Matrices that couldn't be read, by their number among those selected.
+    pub fn lost(&self) -> &[usize] {
         &self.lost
     }
 
-    /// The same fit with other data left out: the stage begins again.
-    pub fn without(self, lost: &[(usize, usize)]) -> Self {
-        if self.lost == lost {
-            return self;
-        }
-        Self { answers: Vec::new(), part: None, lost: lost.to_vec(), draws: Record::default(), ..self }
-    }
-
-    /// Whether a pass was left in the middle.
-    pub fn has_part(&self) -> bool {
-        self.part.is_some()
+    /// A fit that begins without these.
+    pub fn without(lost: &[usize]) -> Self {
+        Self { lost: lost.to_vec(), ..Self::default() }
     }
 
     /// Passes so far, by level.
@@ -106,7 +95,7 @@ pub struct Journal {
     state: RefCell<State>,
     /// Answers of an earlier run that haven't been asked for yet.
     earlier: RefCell<VecDeque<Answer>>,
-    /// The last stage, by its number in this run, to which these and the part of a pass belong.
+    /// The last stage, by its number in this run, to which these belong.
     replayed_until: u64,
     /// Stages begun in this run.
     begun: Cell<u64>,
@@ -117,9 +106,6 @@ pub struct Journal {
     /// Draws from the posterior; those of the state are none.
     draws: RefCell<Record>,
 }
-
-/// Number of the answers that a sampler gets, which remembers them itself: behind all others.
-const OF_DRAWS: u64 = u64::MAX;
 
 impl Journal {
     /// Of a fit that goes on from a state.
@@ -149,13 +135,6 @@ impl Journal {
         self.state.borrow().passes.clone()
     }
 
-    /// Forgets the draws: other data are left out from now on.
-    pub fn begin_draws_anew(&self, lost: &[(usize, usize)]) {
-        let mut state = self.state.borrow_mut();
-        (state.part, state.lost) = (None, lost.to_vec());
-        self.draws.replace(Record::default());
-    }
-
     /// One contrast and offset for all angles are refuted: stages from now on are of a fit with own ones.
     pub fn refute(&self, found: OneScaling) {
         self.refuted.set(Some(found));
@@ -170,7 +149,6 @@ impl Journal {
         self.next.set(0);
         self.begun.set(self.begun.get() + 1);
         if self.begun.get() > self.replayed_until {
-            state.part = None;
             self.earlier.borrow_mut().clear();
         }
     }
@@ -193,32 +171,15 @@ impl Journal {
         }
         log::warn!("what the checkpoint holds isn't what the solver asks for; passes are made anew from here");
         earlier.clear();
-        self.state.borrow_mut().part = None;
         None
-    }
-
-    /// What is finished of the answer to a question, which has this number.
-    fn part(&self, number: u64, question: u64, pass: Pass) -> Known {
-        let state = self.state.borrow();
-        let part = state.part.as_ref().filter(|part| part.number == number && part.question == question);
-        part.and_then(|part| Known::decode(&part.sums, pass)).unwrap_or_default()
-    }
-
-    /// Keeps what is finished of an answer, unless something is kept of a later one.
-    fn keep_part(&self, part: Answer) {
-        let mut state = self.state.borrow_mut();
-        if state.part.as_ref().is_none_or(|kept| kept.number <= part.number) {
-            state.part = Some(part);
-        }
     }
 
     /// Keeps an answer that has been given, made anew or not, unless those of this stage have become too large; where it was cheap
     /// `answer` is `None`.
-    fn keep(&self, number: u64, answer: Option<Answer>) {
+    fn keep(&self, answer: Option<Answer>) {
         let mut state = self.state.borrow_mut();
         let kept: usize = state.answers.iter().map(|kept| kept.sums.len()).sum();
         state.answers.extend(answer.filter(|answer| kept + answer.sums.len() <= MOST_NUMBERS));
-        state.part.take_if(|part| part.number <= number);
     }
 
     fn count(&self, level: usize, n_points: usize) {
@@ -237,14 +198,11 @@ pub trait Care {
     /// What the fit is to end with.
     fn after_pass(&mut self, level: usize, journal: &Journal) -> Result<()>;
 
-    /// Called between the rounds of a long pass: whether what is finished of it is to be written down now.
-    fn wants_part(&mut self) -> bool;
-
-    /// It is written down.
+    /// Called between the matrices that are read for a pass.
     ///
     /// # Errors
     /// What the fit is to end with.
-    fn has_part(&mut self, journal: &Journal) -> Result<()>;
+    fn between(&mut self, journal: &Journal) -> Result<()>;
 }
 
 /// An objective whose answers are written down, and which first gives those that were.
@@ -262,29 +220,14 @@ impl<'o> Recorded<'o> {
         Self { inner, journal, care, keeps: true }
     }
 
-    /// The same for a sampler, which keeps its answers itself: of a pass only what is finished in the middle of it is kept.
+    /// The same for a sampler, which keeps its answers itself.
     pub fn of_draws(inner: &'o mut dyn Objective, journal: &'o Journal, care: &'o mut dyn Care) -> Self {
         Self { keeps: false, ..Self::new(inner, journal, care) }
     }
 
-    /// Makes a pass, from where an earlier run left it; between its rounds it can be written down.
-    fn make(
-        &mut self,
-        level: usize,
-        points: &[Point],
-        pass: Pass,
-        (number, question): (u64, u64),
-    ) -> Result<Vec<Vec<Gram>>> {
+    fn make(&mut self, level: usize, points: &[Point], pass: Pass) -> Result<Vec<Vec<Gram>>> {
         let (journal, care) = (self.journal, &mut *self.care);
-        let known = journal.part(number, question, pass);
-        self.inner.evaluate_watched(level, points, pass, known, &mut |finished| {
-            if !care.wants_part() {
-                return Ok(());
-            }
-            let sums = rounds::encode(&finished().parts().collect::<Vec<_>>(), pass);
-            journal.keep_part(Answer { number, question, sums });
-            care.has_part(journal)
-        })
+        self.inner.evaluate_watched(level, points, pass, &mut || care.between(journal))
     }
 }
 
@@ -301,8 +244,7 @@ impl Objective for Recorded<'_> {
         if !self.keeps {
             // beforehand: by now the sampler has written down all that it knows
             self.care.after_pass(level, self.journal)?;
-            let grams = self.make(level, points, pass, (OF_DRAWS, fingerprint(level, points, pass)))?;
-            self.journal.keep(OF_DRAWS, None);
+            let grams = self.make(level, points, pass)?;
             self.journal.count(level, points.len());
             return Ok(grams);
         }
@@ -311,17 +253,17 @@ impl Objective for Recorded<'_> {
         let width = points.len() * self.inner.experiment().n_angles() * pass.filled().len();
         if let Some(sums) = self.journal.replay(number, question, width) {
             let grams = unpack(&sums, points.len(), pass);
-            self.journal.keep(number, Some(Answer { number, question, sums }));
+            self.journal.keep(Some(Answer { number, question, sums }));
             return Ok(grams);
         }
         let begin = Instant::now();
-        let grams = self.make(level, points, pass, (number, question))?;
+        let grams = self.make(level, points, pass)?;
         let answer = (level == 0 || begin.elapsed() > WORTH_KEEPING).then(|| {
             let mut sums = Vec::with_capacity(width);
             grams.iter().flatten().for_each(|gram| sums.extend(&gram.0[pass.filled()]));
             Answer { number, question, sums }
         });
-        self.journal.keep(number, answer);
+        self.journal.keep(answer);
         self.journal.count(level, points.len());
         self.care.after_pass(level, self.journal)?;
         Ok(grams)
@@ -398,11 +340,7 @@ mod tests {
             if self.made == self.most { Err(Error::Usage("stop".into())) } else { Ok(()) }
         }
 
-        fn wants_part(&mut self) -> bool {
-            false
-        }
-
-        fn has_part(&mut self, _: &Journal) -> Result<()> {
+        fn between(&mut self, _: &Journal) -> Result<()> {
             Ok(())
         }
     }

@@ -1,9 +1,11 @@
 //! Matrices of a file, read ahead: while one is being dealt the threads of a rank read, unpack and judge the next ones.
 //!
-//! Buffers go round, so memory is theirs. HDF5 lets one thread in at a time; unpacking and judging are done by all.
+//! Buffers go round, so memory is theirs. HDF5 lets one thread in at a time; unpacking and judging are done by all. What a disk or
+//! network gives only at times is asked for again.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
@@ -15,6 +17,20 @@ use crate::{Error, Result, trace};
 
 /// Time between looks at other things while a matrix is waited for.
 const LOOK: Duration = Duration::from_millis(1);
+/// Wait before a failed read is tried again; it doubles.
+const FIRST_WAIT: Duration = Duration::from_millis(20);
+/// It ends growing here.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// What systems say of reads that may succeed the next time.
+const MAY_PASS: [&str; 7] = [
+    "Input/output error",
+    "Remote I/O error",
+    "Stale file handle",
+    "Connection timed out",
+    "Transport endpoint",
+    "Resource temporarily unavailable",
+    "Interrupted system call",
+];
 
 /// What is known of a matrix that was read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,8 +63,10 @@ pub struct Loaded {
     pub matrix: TwoTime,
     /// σ of every pair, where they have their own.
     pub sigma: TwoTime,
-    /// What is known of it.
-    pub judged: Judged,
+    /// Digest of c2, then that of σ.
+    pub digests: Vec<Digest>,
+    /// What else is known of it, where that is wanted.
+    pub judged: Option<Judged>,
 }
 
 /// Where matrices come from.
@@ -56,34 +74,109 @@ pub struct Loaded {
 pub struct Source<'a> {
     /// The file.
     pub dataset: &'a Dataset,
+    /// Whether they are to be judged: what is known of them stays the same.
+    pub judges: bool,
     /// Whether c2 at long and short lags is to be looked for.
     pub plateaus: bool,
+    /// How often a read that may succeed the next time is tried again.
+    pub retries: u32,
+    /// Counts these.
+    pub retried: &'a AtomicU64,
 }
 
 impl Source<'_> {
-    fn read(self, angle: usize, mut matrix: TwoTime, mut sigma: TwoTime) -> Result<Loaded> {
+    /// What can't be read in the end is an [`Error::Io`].
+    fn read(self, angle: usize, matrix: &mut TwoTime, sigma: &mut TwoTime) -> Result<(Vec<Digest>, Option<Judged>)> {
+        let file = &self.dataset.file;
+        let mut wait = FIRST_WAIT;
+        let mut tried = 1;
+        loop {
+            let found = fault::check(file).and_then(|()| self.read_once(angle, matrix, sigma));
+            let (path, message) = match found {
+                Err(Error::Data { path, message, .. }) if may_pass(&message) => (path, message),
+                Err(Error::Io { message, .. }) if may_pass(&message) => (None, message),
+                other => return other,
+            };
+            let path = path.unwrap_or_else(|| self.dataset.slots[self.dataset.selected[angle]].path.clone());
+            if tried > self.retries {
+                let again = if tried > 1 { format!(" (tried {tried} times)") } else { String::new() };
+                return Err(Error::io("read", file, format!("{path}: {message}{again}")));
+            }
+            log::warn!("{}, {path}: {message}; trying again", file.display());
+            self.retried.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(wait);
+            (tried, wait) = (tried + 1, (2 * wait).min(LONGEST_WAIT));
+        }
+    }
+
+    fn read_once(
+        self,
+        angle: usize,
+        matrix: &mut TwoTime,
+        sigma: &mut TwoTime,
+    ) -> Result<(Vec<Digest>, Option<Judged>)> {
         let span = trace::span("reading").with(|| format!("angle {angle}"));
-        let mut report = self.dataset.read(angle, &mut matrix)?;
+        let mut report = self.dataset.read(angle, matrix)?;
         let by_pair = if self.dataset.has_sigma_by_pair() {
-            Some(self.dataset.read_sigma(angle, &mut matrix, &mut report, &mut sigma)?)
+            Some(self.dataset.read_sigma(angle, matrix, &mut report, sigma)?)
         } else {
             None
         };
         drop(span);
         let _span = trace::span("judging").with(|| format!("angle {angle}"));
+        let digests: Vec<Digest> = std::iter::once(digest(matrix)).chain(by_pair.map(|_| digest(sigma))).collect();
+        if !self.judges {
+            return Ok((digests, None));
+        }
         let judged = Judged {
             n_missing: report.n_missing,
             n_excluded: report.n_excluded,
             dead_frames: report.dead_frames,
             blanks: report.blanks,
             is_full: report.triangle == "full",
-            noise: noise::estimate(&matrix),
+            noise: noise::estimate(matrix),
             mean: matrix.mean(),
-            plateaus: if self.plateaus { quantiles::plateaus(&matrix) } else { None },
+            plateaus: if self.plateaus { quantiles::plateaus(matrix) } else { None },
             sigma: by_pair,
-            digests: std::iter::once(digest(&matrix)).chain(by_pair.map(|_| digest(&sigma))).collect(),
+            digests: digests.clone(),
         };
-        Ok(Loaded { matrix, sigma, judged })
+        Ok((digests, Some(judged)))
+    }
+}
+
+fn may_pass(message: &str) -> bool {
+    MAY_PASS.iter().any(|words| message.contains(words))
+}
+
+/// Faults on purpose, for tests: `HOMODYNE_READ_FAULT=FIRST:COUNT` lets COUNT reads of matrices by this process fail from the FIRST-th
+/// on, as a failing disk would; with `signal` or `kill` for COUNT it gets a SIGTERM there, or ends without a word.
+mod fault {
+    use std::path::Path;
+    use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use crate::{Error, Result};
+
+    static PLAN: LazyLock<Option<(u64, String)>> = LazyLock::new(|| {
+        let text = std::env::var("HOMODYNE_READ_FAULT").ok()?;
+        let (first, what) = text.split_once(':')?;
+        Some((first.parse().ok()?, what.to_owned()))
+    });
+    static READS: AtomicU64 = AtomicU64::new(0);
+
+    pub fn check(file: &Path) -> Result<()> {
+        let Some((first, what)) = &*PLAN else { return Ok(()) };
+        let after = (READS.fetch_add(1, Ordering::Relaxed) + 1).checked_sub(*first);
+        match (after, what.parse::<u64>()) {
+            (Some(after), Ok(count)) if after < count => {
+                Err(Error::io("read", file, std::io::Error::from_raw_os_error(nix::libc::EIO)))
+            }
+            (Some(0), Err(_)) if what == "kill" => std::process::abort(),
+            (Some(0), Err(_)) => {
+                signal_hook::low_level::raise(signal_hook::consts::SIGTERM).map_err(|e| Error::io("read", file, e))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -154,14 +247,17 @@ impl Ahead<'_, '_> {
     }
 
     /// Begins with the one after those on their way, if there is another, in buffers that are done with.
-    pub fn begin(&mut self, matrix: TwoTime, sigma: TwoTime) {
+    pub fn begin(&mut self, mut matrix: TwoTime, mut sigma: TwoTime) {
         let place = self.begun;
         let Some(&angle) = self.angles.get(place) else { return };
         self.begun += 1;
         let (source, done) = (self.source, self.done.clone());
         self.scope.spawn(move |_| {
             // a panic must reach the thread that waits for this matrix
-            let found = catch_unwind(AssertUnwindSafe(|| source.read(angle, matrix, sigma)));
+            let found = catch_unwind(AssertUnwindSafe(|| {
+                let (digests, judged) = source.read(angle, &mut matrix, &mut sigma)?;
+                Ok(Loaded { matrix, sigma, digests, judged })
+            }));
             // nobody listens any more once an earlier matrix has failed
             let _ = done.send((place, found));
         });

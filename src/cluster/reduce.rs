@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::time::Instant;
 
 use super::setup::Dealing;
-use crate::gram::rounds::Known;
 use crate::gram::{Gram, Pass, tree};
 use crate::model::Experiment;
 
@@ -13,14 +12,12 @@ use crate::model::Experiment;
 pub(super) struct Head {
     /// The signal that came to it, 0 where none did.
     pub signal: u8,
-    /// Tiles that it has to leave out.
-    pub lost: usize,
     /// Time that its threads worked in the pass, s, averaged over them.
     pub worked: f64,
 }
 
 /// Numbers of a head.
-const HEAD: usize = 3;
+const HEAD: usize = 2;
 
 /// How evenly the ranks worked in a pass.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -48,7 +45,7 @@ impl Pace {
 
 /// What a rank sends.
 pub(super) fn message(head: Head, sums: impl IntoIterator<Item = f64>) -> Vec<f64> {
-    [f64::from(head.signal), head.lost as f64, head.worked].into_iter().chain(sums).collect()
+    [f64::from(head.signal), head.worked].into_iter().chain(sums).collect()
 }
 
 /// A node that a rank sends.
@@ -107,13 +104,12 @@ impl Reduction {
 
     /// What the ranks tell, one after another.
     pub fn heads(&self, n_points: usize, pass: Pass, all: &[f64]) -> impl Iterator<Item = Head> {
-        let head =
-            |start: usize| Head { signal: all[start] as u8, lost: all[start + 1] as usize, worked: all[start + 2] };
+        let head = |start: usize| Head { signal: all[start] as u8, worked: all[start + 1] };
         self.starts(n_points, pass).into_iter().map(head)
     }
 
-    /// Completes every angle's tree, point by point, from what was gathered, one rank after another, and what was known.
-    pub fn complete(&self, n_points: usize, pass: Pass, known: &Known, all: &[f64]) -> Vec<Vec<Gram>> {
+    /// Completes every angle's tree, point by point, from what was gathered, one rank after another.
+    pub fn complete(&self, n_points: usize, pass: Pass, all: &[f64]) -> Vec<Vec<Gram>> {
         let width = pass.filled().len();
         let starts = self.starts(n_points, pass);
         let gram = |point: usize, part: &Part| {
@@ -123,21 +119,11 @@ impl Reduction {
             gram.0[pass.filled()].copy_from_slice(&all[at..at + width]);
             (part.node, gram)
         };
-        (0..n_points)
-            .map(|point| {
-                let trees = self.angles.iter().enumerate().map(|(angle, parts)| {
-                    let mut last = None;
-                    let whole = |part: &Part| match known.covering(point, angle, part.node) {
-                        // one of them can stand for nodes of several ranks
-                        Some(&(node, sum)) => (last.replace(node) != Some(node)).then_some((node, sum)),
-                        None => Some(gram(point, part)),
-                    };
-                    let mut parts = parts.iter().filter_map(whole);
-                    tree::complete(tree::Node::root(self.per_angle), self.per_angle, &mut parts)
-                });
-                trees.collect()
-            })
-            .collect()
+        let tree = |point: usize, parts: &Vec<Part>| {
+            let mut parts = parts.iter().map(|part| gram(point, part));
+            tree::complete(tree::Node::root(self.per_angle), self.per_angle, &mut parts)
+        };
+        (0..n_points).map(|point| self.angles.iter().map(|parts| tree(point, parts)).collect()).collect()
     }
 }
 
@@ -163,7 +149,7 @@ pub fn completion_cost(experiment: &Experiment, ranks: usize, repetitions: usize
     let all = vec![1.0; reduction.counts(1, Pass::Gram).iter().sum()];
     let once = || {
         let begin = Instant::now();
-        std::hint::black_box(reduction.complete(1, Pass::Gram, &Known::default(), std::hint::black_box(&all)));
+        std::hint::black_box(reduction.complete(1, Pass::Gram, std::hint::black_box(&all)));
         begin.elapsed().as_secs_f64()
     };
     CompletionCost {
@@ -196,7 +182,7 @@ mod tests {
             // every node of one stands for itself in every entry, so that each root counts the nodes of its angle
             for points in [1, 3] {
                 let all = vec![1.0; reduction.counts(points, Pass::Chi2).iter().sum()];
-                let done = reduction.complete(points, Pass::Chi2, &Known::default(), &all);
+                let done = reduction.complete(points, Pass::Chi2, &all);
                 assert_eq!(done.len(), points);
                 for grams in &done {
                     for (gram, parts) in grams.iter().zip(&reduction.angles) {

@@ -1,15 +1,15 @@
 //! What every rank must know before tiles are dealt, and what it builds from that.
 
 use std::ops::Range;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::ingest::Reading;
+use super::node_files::NodeFiles;
 use super::record::Recorded;
-use super::rounds::RoundPlan;
 use crate::gram::gpu::DeviceChoice;
-use crate::gram::{CpuEngine, Lane, Level, Precision, TileReader, TileStore, Tolerance, tree};
+use crate::gram::{Lane, Level, Precision, TileStore, tree};
 use crate::model::Experiment;
 use crate::{Error, Result, buffers};
 
@@ -20,8 +20,6 @@ pub struct Setup {
     pub experiment: Experiment,
     /// Threads a rank asked for on the command line or in the configuration.
     pub threads: Option<usize>,
-    /// Count full-resolution passes in batches of about this many pairs on every rank.
-    pub batch_pairs: Option<usize>,
     /// Precision of Gram passes.
     pub precision: Precision,
     /// Where passes are made.
@@ -35,62 +33,18 @@ pub struct Setup {
     /// What ranks record beside.
     #[serde(default)]
     pub recorded: Recorded,
-    /// Which passes are made in rounds.
-    pub rounds: RoundPlan,
-    /// Where packed data are and how much of them ranks keep; `None` = they hold all.
-    pub streaming: Option<Streaming>,
-}
-
-/// Packed data in files, which are read in every pass but for what is kept.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Streaming {
-    /// The folder that rank 0 writes and all read: a file for every level.
-    pub folder: PathBuf,
-    /// Bytes of packed data that each rank keeps.
-    pub keep: usize,
-    /// What is done where reads fail.
-    pub tolerance: Tolerance,
-    /// Level and global number of tiles that an earlier run couldn't read, and which stay left out.
-    pub lost: Vec<(usize, usize)>,
-}
-
-impl Streaming {
-    /// The file of a level.
-    pub(super) fn file(&self, level: usize) -> PathBuf {
-        self.folder.join(format!("level-{level}.tiles"))
-    }
-
-    /// Opens the files, which are complete, for one rank. Those of another run are verified.
-    pub(super) fn open(&self, dealing: &Dealing, rank: usize, verify: bool) -> Result<Vec<TileReader>> {
-        let level = |(k, level): (usize, &Level)| {
-            let range = dealing.ranges[k][rank].clone();
-            let file = TileReader::open(&self.file(k), &level.plan, range, self.tolerance, verify)?;
-            file.leave_out(self.lost.iter().filter(|(level, _)| *level == k).map(|(_, tile)| *tile));
-            Ok(file)
-        };
-        dealing.levels.iter().enumerate().map(level).collect()
-    }
-
-    /// Has an engine take its data from the files, and keep as much as it may: of the coarse levels, which see most passes,
-    /// first.
-    pub(super) fn attach(&self, files: Vec<TileReader>, engine: &mut CpuEngine) -> Result<()> {
-        let mut keep = self.keep;
-        for (level, file) in files.into_iter().enumerate().rev() {
-            keep = keep.saturating_sub(engine.stream(level, file, keep)?);
-        }
-        Ok(())
-    }
+    /// Whether ranks keep the pairs of the finest level; else they read them whenever single pairs are needed.
+    pub keeps: bool,
+    /// Where nodes are kept for a run that goes on.
+    pub nodes: Option<NodeFiles>,
+    /// How the file is read; `None` where nothing is.
+    pub reading: Option<Reading>,
 }
 
 impl Setup {
     /// As a time, where there is a limit.
     pub(super) fn silence(&self) -> Option<Duration> {
         (self.silence_limit > 0.0).then(|| Duration::from_secs_f64(self.silence_limit))
-    }
-
-    /// Whether a pass is made in rounds.
-    pub(super) fn in_rounds(&self, level: &Level, n_points: usize) -> bool {
-        level.plan.n_pairs() as u64 * n_points as u64 >= self.rounds.from_pairs
     }
 }
 
@@ -132,23 +86,22 @@ impl Dealing {
         tree::owned_nodes(plan.per_angle(), &plan.within_angle(&self.ranges[level][rank], angle), u32::MAX)
     }
 
-    /// Empty stores for one rank; without any tile where the data are `elsewhere`.
+    /// Empty stores for one rank, of the finest level without any tile where its pairs aren't kept.
     ///
     /// # Errors
     /// [`Error::Memory`] where there is none.
-    pub fn stores(&self, rank: usize, elsewhere: bool) -> Result<Vec<TileStore>> {
-        let tiles = |ranges: &[Range<usize>]| {
-            let Range { start, end } = ranges[rank];
-            start..if elsewhere { start } else { end }
+    pub fn stores(&self, rank: usize, keeps: bool) -> Result<Vec<TileStore>> {
+        let tiles = |level: usize| {
+            let Range { start, end } = self.ranges[level][rank];
+            start..if keeps || level > 0 { end } else { start }
         };
-        let lanes = |(level, ranges): (&Level, &Vec<Range<usize>>)| {
-            let plan = &level.plan;
-            tiles(ranges).map(|tile| plan.tiles[tile % plan.per_angle()].n_lanes).sum::<usize>()
+        let levels = || self.levels.iter().enumerate();
+        let lanes = |(k, level): (usize, &Level)| {
+            tiles(k).map(|tile| level.plan.tiles[tile % level.plan.per_angle()].n_lanes).sum::<usize>()
         };
-        let levels = || self.levels.iter().zip(&self.ranges);
         let bytes = levels().map(lanes).sum::<usize>() * size_of::<Lane>();
         buffers::check(bytes, || format!("the data of rank {rank}, of which more ranks on more nodes each hold less"))?;
-        Ok(levels().map(|(level, ranges)| TileStore::new(&level.plan, tiles(ranges))).collect())
+        Ok(levels().map(|(k, level)| TileStore::new(&level.plan, tiles(k))).collect())
     }
 }
 

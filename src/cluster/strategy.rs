@@ -12,9 +12,9 @@ pub enum Strategy {
     Standard,
     /// In memory, sharded, progress per iteration.
     Large,
-    /// In memory, sharded, progress by batches of a pass.
+    /// In memory, sharded, progress by matrices.
     Chunked,
-    /// In memory as far as that goes, the rest from a file in every pass; progress by batches.
+    /// In memory where that goes, else nodes in memory and pairs read when they are needed; progress by matrices.
     Streaming,
 }
 
@@ -24,8 +24,6 @@ const LARGE_FROM: u64 = 1_000_000;
 const CHUNKED_FROM: u64 = 10_000_000;
 /// Matrix entries above which a set counts as STREAMING.
 const CHUNKED_TO: u64 = 100_000_000;
-/// Pairs in a batch of a CHUNKED pass on one rank: some milliseconds of work.
-const BATCH_PAIRS: usize = 4_000_000;
 /// Share of the memory found that the job may use unless it was told a limit.
 const SHARE_OF_MEMORY: f64 = 0.8;
 /// Bytes in the GB of limits and reports.
@@ -55,11 +53,6 @@ impl Strategy {
     /// Whether a fit takes seconds at most.
     pub fn is_short(self) -> bool {
         matches!(self, Self::Standard | Self::Large)
-    }
-
-    /// Pairs per batch, where passes are counted in batches.
-    pub fn batch_pairs(self) -> Option<usize> {
-        (!self.is_short()).then_some(BATCH_PAIRS)
     }
 }
 

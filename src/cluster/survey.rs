@@ -11,7 +11,6 @@ use super::threads::refuse_absurd;
 use super::worker::{encode, operation};
 use super::{ThreadPlan, World, thread_plan};
 use crate::arithmetic::selected_instruction_set;
-use crate::gram::rounds::Known;
 use crate::gram::{Gram, Lane, Level, Pass, Point};
 use crate::{Error, Result};
 
@@ -133,10 +132,10 @@ impl Part<'_> {
         let point = Point { physical: vec![1.0; e.mode.n_physical()], scaling: vec![(0.3, 1.0); e.n_angles()] };
         self.world.broadcast_floats(&mut encode(&[point]));
         let sums = reduction.nodes_of(self.world.rank()) * Pass::Gram.filled().len();
-        let own = message(Head { signal: 0, lost: 0, worked: 0.0 }, std::iter::repeat_n(1.0, sums));
+        let own = message(Head { signal: 0, worked: 0.0 }, std::iter::repeat_n(1.0, sums));
         let all = self.world.gather(&own, &reduction.counts(1, Pass::Gram));
         if self.world.rank() == 0 {
-            let done: Vec<Vec<Gram>> = reduction.complete(1, Pass::Gram, &Known::default(), &all);
+            let done: Vec<Vec<Gram>> = reduction.complete(1, Pass::Gram, &all);
             std::hint::black_box(done);
         }
         begin.elapsed().as_secs_f64()

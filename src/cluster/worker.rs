@@ -1,21 +1,16 @@
 //! The loop of every rank but 0: wait for a command, do it.
 
-use std::sync::Arc;
-
-use super::engine;
 use super::fault::Fault;
+use super::ingest::Ended;
 use super::interrupt::Interrupts;
-use super::memory::Samples;
-use super::parallel::{self, Reading, Shelves};
 use super::pulse::Pulse;
+use super::rank_data::RankData;
 use super::reduce::{Head, message};
-use super::rounds::LongPass;
-use super::setup::{Dealing, Setup, thread_pool};
+use super::setup::Setup;
 use super::{MemoryProfile, Place, ThreadPlan, World, memory, overview, record, survey, thread_plan};
 use crate::gram::gpu::{Accelerated, Usage};
 use crate::gram::overview::View;
-use crate::gram::rounds::Known;
-use crate::gram::{Engine, Gram, Pass, Point, TileStore};
+use crate::gram::{Gram, Pass, Point};
 use crate::{Error, Result, trace};
 
 /// Words of a command: the operation and three operands.
@@ -25,18 +20,21 @@ pub(super) const COMMAND_WORDS: usize = 4;
 pub(super) mod operation {
     /// Operand: bytes of the [`super::Setup`] that follows as JSON.
     pub const SETUP: u64 = 1;
-    /// Operand: angle whose tiles follow, level by level.
-    pub const LOAD: u64 = 2;
-    /// Operand: angle whose σ of every pair follow like tiles, before these.
-    pub const LOAD_SIGMA: u64 = 10;
-    /// Operand: bytes of the [`super::Reading`] that follows: every rank reads its part of the file, round after round.
+    /// Operands: number of matrices to be read, whether what is known of them is wanted, whether every rank reads a part; their angles
+    /// follow, and round after round.
     pub const READ: u64 = 14;
     /// Operand: number of the round that begins; only while reading.
     pub const ROUND: u64 = 15;
+    /// No operands: how a look ends, see [`super::Ended`]; after a pass [`LEAVE`] says that nothing is to be read.
+    pub const DONE: u64 = 10;
+    pub const AGAIN: u64 = 11;
+    pub const LEAVE: u64 = 18;
+    /// Operand: number of matrices whose nodes an earlier run has left; their angles follow, and what is missing is gathered.
+    pub const RESTORE: u64 = 2;
+    /// No operands: all data have come, and passes begin.
+    pub const COMPLETE: u64 = 9;
     /// Operands: level, number of the pass's kind, number of points; the points follow.
     pub const EVALUATE: u64 = 3;
-    /// Operands: number of the pass's kind, count of numbers; what is known of the next pass follows.
-    pub const KNOWN: u64 = 11;
     /// No operands: every rank's [`super::RankStatus`] is gathered.
     pub const STATUS: u64 = 4;
     /// Operands: bytes of the [`super::Setup`] that follows as JSON, whether to measure (see [`super::survey`]).
@@ -45,14 +43,12 @@ pub(super) mod operation {
     pub const REST: u64 = 7;
     /// No operands: σ of every angle follows.
     pub const SIGMA: u64 = 8;
-    /// Operand: whether another run has written the files of the levels, which are complete.
-    pub const OPEN: u64 = 9;
     /// No operands: where every rank is and what it has to work with is gathered as JSON.
     pub const PLACE: u64 = 13;
-    /// No operands: level and number of every tile that a rank has to leave out are gathered.
-    pub const LOST: u64 = 12;
     /// Operand: bytes of the [`crate::gram::overview::View`] that follows.
     pub const VIEW: u64 = 16;
+    /// The same, of one that will come, at the point of an exact pass: it is made with that.
+    pub const EXPECT: u64 = 12;
     /// No operands: what every rank has recorded is gathered.
     pub const RECORDS: u64 = 17;
     /// Operand: exit code.
@@ -79,11 +75,6 @@ pub(super) fn flatten(sums: &[Gram], pass: Pass) -> impl Iterator<Item = f64> {
     sums.iter().flat_map(move |g| g.0[pass.filled()].iter().copied())
 }
 
-/// Tiles, each by its level and global number, as numbers.
-pub(super) fn encode_tiles(tiles: &[(usize, usize)]) -> Vec<f64> {
-    tiles.iter().flat_map(|&(level, tile)| [level as f64, tile as f64]).collect()
-}
-
 /// What a rank tells about itself.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RankStatus {
@@ -93,10 +84,9 @@ pub struct RankStatus {
     pub plan: ThreadPlan,
     /// Time its threads worked in full-resolution passes, s, averaged over them.
     pub worked: f64,
-    /// Mean resident memory over the batches of full-resolution passes, bytes, and its standard deviation over that; zeros
-    /// where there are no batches.
+    /// Mean resident memory between matrices that pass by, bytes, and its standard deviation over that; zeros where none do.
     pub steady_memory: (f64, f64),
-    /// Reads of streamed data that had to be tried again.
+    /// Reads that had to be tried again.
     pub retries: u64,
     /// What its GPU was used for, where it has one; the bytes in use now aren't told.
     pub gpu: Option<Usage>,
@@ -107,10 +97,15 @@ impl RankStatus {
     pub(super) const WORDS: usize = ThreadPlan::WORDS + 9;
 
     /// That of this process.
-    pub(super) fn own(plan: ThreadPlan, worked: f64, samples: &Samples, engine: Option<&Accelerated>) -> Self {
-        let retries = engine.map_or(0, |engine| engine.retried());
-        let gpu = engine.and_then(Accelerated::usage);
-        Self { peak_memory: memory::peak(), plan, worked, steady_memory: samples.steady(), retries, gpu }
+    pub(super) fn own(data: &RankData, worked: f64) -> Self {
+        Self {
+            peak_memory: memory::peak(),
+            plan: data.threads,
+            worked,
+            steady_memory: data.samples.steady(),
+            retries: data.retried(),
+            gpu: data.engine().and_then(Accelerated::usage),
+        }
     }
 
     pub(super) fn encode(self) -> [f64; Self::WORDS] {
@@ -142,7 +137,8 @@ impl RankStatus {
 }
 
 /// Where this rank is and what it has to work with, as JSON.
-pub(super) fn place(world: &World, plan: ThreadPlan, engine: Option<&Accelerated>) -> String {
+pub(super) fn place(world: &World, data: &RankData) -> String {
+    let (plan, engine) = (data.threads, data.engine());
     let set = engine.map_or("none", |engine| engine.instruction_set());
     let place = Place::own(world, (plan.cores, plan.threads), set, engine.and_then(Accelerated::gpu));
     // texts and numbers always have a form
@@ -150,20 +146,8 @@ pub(super) fn place(world: &World, plan: ThreadPlan, engine: Option<&Accelerated
 }
 
 struct Ready {
-    setup: Setup,
-    dealing: Dealing,
-    threads: ThreadPlan,
-    /// Until the last angle has come.
-    stores: Vec<TileStore>,
-    /// σ of every pair, where they have their own.
-    sigma: Vec<TileStore>,
-    /// Threads of the engine to be.
-    pool: Option<rayon::ThreadPool>,
-    engine: Option<Accelerated>,
-    /// What is known of the next pass.
-    known: Known,
+    data: RankData,
     interrupts: Interrupts,
-    samples: Arc<Samples>,
     /// As in [`RankStatus`].
     worked: f64,
     /// Samples its memory, where that is wanted.
@@ -199,88 +183,55 @@ fn obey(world: &World) -> Result<u8> {
                 world.broadcast_bytes(&mut bytes);
                 let setup: Setup = serde_json::from_slice(&bytes)
                     .map_err(|e| failed(world, format!("cannot read the set-up from rank 0: {e}")))?;
+                // what is recorded goes on where this isn't the first set-up
+                let before = state.take().map(|before| (before.profile, before.interrupts));
                 let pulse = Pulse::start(world, setup.silence());
                 setup.recorded.agree_on_time(world);
-                let profile = setup.recorded.begin()?;
+                let (profile, interrupts) = match before {
+                    Some(before) => before,
+                    None => (setup.recorded.begin()?, Interrupts::install(world.rank())?),
+                };
                 let plan = thread_plan(world, setup.threads);
-                let dealing = Dealing::new(&setup.experiment, world.size());
-                let pool = thread_pool(world.rank(), plan.threads)?;
-                let mut stores = dealing.stores(world.rank(), setup.streaming.is_some())?;
+                let mut data = RankData::new(world, setup, plan)?;
                 // rank 0 is busy with the first matrix
-                pool.install(|| stores.iter_mut().for_each(TileStore::touch));
-                let sigma = if setup.weighted { dealing.stores(world.rank(), false)? } else { Vec::new() };
-                state = Some(Ready {
-                    setup,
-                    dealing,
-                    threads: plan,
-                    stores,
-                    sigma,
-                    pool: Some(pool),
-                    engine: None,
-                    known: Known::default(),
-                    interrupts: Interrupts::install(world.rank())?,
-                    samples: Arc::default(),
-                    worked: 0.0,
-                    profile,
-                    _pulse: pulse,
-                });
-            }
-            (operation::LOAD, Some(ready)) => load(world, ready, first as usize)?,
-            (operation::LOAD_SIGMA, Some(ready)) => {
-                for (level, store) in ready.sigma.iter_mut().enumerate() {
-                    let tiles = ready.dealing.tiles(level, world.rank(), first as usize);
-                    if !tiles.is_empty() {
-                        store.receive(&tiles, |floats| world.receive(floats));
-                    }
-                }
+                data.touch();
+                state = Some(Ready { data, interrupts, worked: 0.0, profile, _pulse: pulse });
             }
             (operation::READ, Some(ready)) => {
-                let mut bytes = vec![0; first as usize];
-                world.broadcast_bytes(&mut bytes);
-                if let Some(code) = read(world, ready, &bytes)? {
-                    return Ok(code);
-                }
+                ready.follow(world, [first, second, third])?;
             }
-            (operation::KNOWN, Some(ready)) => {
-                let mut floats = vec![0.0; second as usize];
-                world.broadcast_floats(&mut floats);
-                ready.known = Known::decode(&floats, Pass::from_code(first)).unwrap_or_default();
+            (operation::RESTORE, Some(ready)) => {
+                let mut words = vec![0; first as usize];
+                world.broadcast_words(&mut words);
+                let angles: Vec<usize> = words.into_iter().map(|angle| angle as usize).collect();
+                let missing = ready.data.restore(&angles);
+                world.gather_any(&missing.iter().map(|&angle| angle as f64).collect::<Vec<_>>());
             }
+            (operation::COMPLETE, Some(ready)) => ready.data.begin_passes(world)?,
             (operation::EVALUATE, Some(ready)) => {
                 fault.check()?;
                 evaluate(world, ready, [first, second, third])?;
             }
-            (operation::OPEN, Some(ready)) => {
-                complete(world, ready)?;
-                if let (Some(streaming), Some(own)) = (&ready.setup.streaming, &mut ready.engine) {
-                    let files = streaming.open(&ready.dealing, world.rank(), first == 1)?;
-                    streaming.attach(files, own)?;
-                    engine::accelerate(own, world, &ready.setup)?;
-                }
-            }
-            (operation::SIGMA, Some(Ready { setup, engine: Some(engine), .. })) => {
-                let mut sigma = vec![0.0; setup.experiment.n_angles()];
+            (operation::SIGMA, Some(ready)) => {
+                let mut sigma = vec![0.0; ready.data.setup.experiment.n_angles()];
                 world.broadcast_floats(&mut sigma);
-                engine.set_sigma(&sigma);
+                ready.data.engine_mut()?.set_sigma(&sigma);
             }
             (operation::STATUS, Some(ready)) => {
-                let own = RankStatus::own(ready.threads, ready.worked, &ready.samples, ready.engine.as_ref());
-                world.gather(&own.encode(), &[]);
+                world.gather(&RankStatus::own(&ready.data, ready.worked).encode(), &[]);
             }
             (operation::PLACE, Some(ready)) => {
-                world.gather_texts(&place(world, ready.threads, ready.engine.as_ref()));
+                world.gather_texts(&place(world, &ready.data));
             }
-            (operation::LOST, Some(Ready { engine: Some(engine), .. })) => {
-                world.gather_any(&encode_tiles(&engine.lost()));
-            }
-            (operation::VIEW, Some(Ready { dealing, engine: Some(engine), .. })) => {
-                let mut bytes = vec![0; first as usize];
-                world.broadcast_bytes(&mut bytes);
-                let view: View = postcard::from_bytes(&bytes)
-                    .map_err(|e| failed(world, format!("cannot read from rank 0 what to look at: {e}")))?;
+            (operation::VIEW, Some(ready)) => {
+                let view = receive_view(world, first)?;
                 let _span = trace::span("looking");
-                overview::gather(world, engine, &dealing.levels[0], &view)?;
+                if !ready.data.begin_view(view.clone())? || ready.read_again(world)? {
+                    let own = ready.data.take_seen();
+                    overview::gather(world, own, &ready.data.dealing.levels[0], &view)?;
+                }
             }
+            (operation::EXPECT, Some(ready)) => ready.data.expect(receive_view(world, first)?),
             (operation::RECORDS, Some(ready)) => drop(record::gather(world, ready.profile.as_ref())),
             (operation::SURVEY, _) => survey::take_part(world, first, second == 1)?,
             (operation::REST, _) => world.rest(),
@@ -290,99 +241,62 @@ fn obey(world: &World) -> Result<u8> {
     }
 }
 
+impl Ready {
+    /// Takes part in a look; `false` where rank 0 ends it.
+    fn follow(&mut self, world: &World, [n_angles, judges, parallel]: [u64; 3]) -> Result<bool> {
+        let interrupts = &self.interrupts;
+        let what = (n_angles as usize, judges == 1, parallel == 1);
+        match self.data.follow(world, what, &|| interrupts.pending())? {
+            Ended::Again => self.read_again(world),
+            ended => Ok(ended == Ended::Done),
+        }
+    }
+
+    /// Takes part in what follows a pass or a look where pairs aren't kept: reading, if rank 0 wants it. `false` where rank 0 ends that.
+    fn read_again(&mut self, world: &World) -> Result<bool> {
+        let mut command = [0u64; COMMAND_WORDS];
+        world.broadcast_words(&mut command);
+        match command {
+            [operation::READ, what @ ..] => self.follow(world, what),
+            _ => Ok(true),
+        }
+    }
+}
+
+/// What rank 0 wants to be looked at, of so many bytes.
+fn receive_view(world: &World, bytes: u64) -> Result<View> {
+    let mut bytes = vec![0; bytes as usize];
+    world.broadcast_bytes(&mut bytes);
+    postcard::from_bytes(&bytes).map_err(|e| failed(world, format!("cannot read from rank 0 what to look at: {e}")))
+}
+
 /// Takes part in a pass: level, number of its kind, number of points.
 fn evaluate(world: &World, ready: &mut Ready, [level, code, n_points]: [u64; 3]) -> Result<()> {
-    let known = std::mem::take(&mut ready.known);
-    let Ready { setup, dealing, engine: Some(engine), interrupts, worked, .. } = ready else {
-        return Err(failed(world, "a pass was asked for before all data had come".into()));
-    };
-    let (n, k) = (setup.experiment.mode.n_physical(), setup.experiment.n_angles());
+    let experiment = &ready.data.setup.experiment;
+    let (n, k) = (experiment.mode.n_physical(), experiment.n_angles());
     let mut floats = vec![0.0; n_points as usize * (n + 2 * k)];
     world.broadcast_floats(&mut floats);
     let (level, points, pass) = (level as usize, decode(&floats, n, k), Pass::from_code(code));
     let span = trace::span("pass").with(|| format!("level {level}, {} points, {pass:?}", points.len()));
-    let sums = if setup.in_rounds(&dealing.levels[level], points.len()) || !known.is_empty() {
-        let length = setup.rounds.length;
-        let long = LongPass { world, dealing, length, level, points: &points, pass, known: &known, lost: 0 };
-        match long.follow(engine, || interrupts.pending())? {
-            Some(sums) => sums,
-            None => return Ok(()),
+    let waiting = ready.data.begin_sums(level, points, pass)?;
+    if level == 0 && !ready.data.setup.keeps {
+        world.gather_any(&waiting.iter().map(|&angle| angle as f64).collect::<Vec<_>>());
+        if !ready.read_again(world)? {
+            return Ok(());
         }
-    } else {
-        engine.evaluate(level, &points, pass)?
-    };
+    }
+    let sums = ready.data.take_sums().sums;
     drop(span);
+    let worked = ready.data.engine().map_or(0.0, Accelerated::worked);
     if level == 0 {
-        *worked += engine.worked();
+        ready.worked += worked;
     }
     let _span = trace::span("reduction");
-    let head = Head { signal: interrupts.pending(), lost: engine.losses()(), worked: engine.worked() };
+    let head = Head { signal: ready.interrupts.pending(), worked };
     world.gather(&message(head, flatten(&sums, pass)), &[]);
     Ok(())
 }
 
 fn failed(world: &World, message: String) -> Error {
     Error::Rank { rank: world.rank(), message }
-}
-
-fn load(world: &World, ready: &mut Ready, angle: usize) -> Result<()> {
-    let _span = trace::span("receiving").with(|| format!("angle {angle}"));
-    for (level, store) in ready.stores.iter_mut().enumerate() {
-        let tiles = ready.dealing.tiles(level, world.rank(), angle);
-        if !tiles.is_empty() {
-            store.receive(&tiles, |floats| world.receive(floats));
-            let plan = &ready.dealing.levels[level].plan;
-            match &ready.pool {
-                Some(pool) => pool.install(|| store.mark(plan, &tiles)),
-                None => store.mark(plan, &tiles),
-            }
-        }
-    }
-    if angle + 1 == ready.setup.experiment.n_angles() {
-        begin_passes(world, ready)?;
-    }
-    Ok(())
-}
-
-/// Reads this rank's part of the file; the exit code where rank 0 ends that.
-fn read(world: &World, ready: &mut Ready, bytes: &[u8]) -> Result<Option<u8>> {
-    let reading: Reading =
-        postcard::from_bytes(bytes).map_err(|e| failed(world, format!("cannot read from rank 0 what to read: {e}")))?;
-    let pool = match ready.pool.take() {
-        Some(pool) => pool,
-        None => thread_pool(world.rank(), ready.threads.threads)?,
-    };
-    let shelves = Shelves { stores: &mut ready.stores, sigma: &mut ready.sigma };
-    let ended = parallel::follow((world, &ready.dealing, &pool), shelves, (&reading, &ready.setup.experiment));
-    ready.pool = Some(pool);
-    if ended.is_none() {
-        begin_passes(world, ready)?;
-    }
-    Ok(ended)
-}
-
-/// All data that are dealt are there: they go to an engine, and to the GPU where there is one.
-fn begin_passes(world: &World, ready: &mut Ready) -> Result<()> {
-    complete(world, ready)?;
-    match &mut ready.engine {
-        Some(own) => engine::accelerate(own, world, &ready.setup),
-        None => Ok(()),
-    }
-}
-
-/// All data that are dealt are there: they go to an engine.
-fn complete(world: &World, ready: &mut Ready) -> Result<()> {
-    let stores = std::mem::take(&mut ready.stores);
-    let pool = match ready.pool.take() {
-        Some(pool) => pool,
-        None => thread_pool(world.rank(), ready.threads.threads)?,
-    };
-    let sigma = std::mem::take(&mut ready.sigma);
-    let mut own = engine::build(&ready.setup, &ready.dealing, (stores, sigma), pool)?;
-    if let Some(pairs) = ready.setup.batch_pairs {
-        let samples = Arc::clone(&ready.samples);
-        own.set_batches(pairs, Some(Box::new(move |_, _| samples.take())));
-    }
-    ready.engine = Some(own);
-    Ok(())
 }

@@ -69,13 +69,14 @@ pub fn convert(c: &Conversion, out: &mut impl Write) -> Result<()> {
     )?;
 
     let mut progress = Progress::new(true);
+    let tell = progress.teller("converting", spec.n_frames);
     let mut n_missing = 0;
     let written = write_from(c.output, &spec, TwoTime::default(), |k, matrix| {
         let report = dataset.read(k, matrix)?;
         // missing as a whole, in the file as before: a reader finds and names them again
         report.dead_frames.iter().for_each(|&frame| matrix.set_frame(frame, 0.0));
         n_missing += report.n_missing;
-        progress.matrices("converting", k + 1, phi.len());
+        tell(k + 1, phi.len());
         Ok(())
     });
     progress.finish();

@@ -11,7 +11,7 @@ use super::holding::{self, Holding};
 use super::opening::{experiment, open};
 use super::scaling::Choice;
 use crate::Result;
-use crate::cluster::{GB, MemoryLimit, Recorded, RoundPlan, Setup, Share, Survey, World, survey};
+use crate::cluster::{GB, MemoryLimit, Recorded, Setup, Share, Survey, World, survey};
 use crate::config::Config;
 use crate::dataset::{Dataset, TwoTime, digest, noise};
 use crate::gram::Pass;
@@ -42,17 +42,16 @@ pub fn dry_run(world: &World, config: &Config, out: &mut impl Write) -> Result<(
     let scaling = Choice::new(config, &experiment)?;
     let threads = config.performance.threads;
     let holding = Holding::new(world, config, &experiment, &dataset);
-    let batch_pairs = holding.as_ref().ok().and_then(|holding| holding.strategy.batch_pairs());
     let precision = config.performance.precision;
     let setup = Setup {
         experiment: experiment.clone(),
         threads,
-        batch_pairs,
         precision,
-        streaming: None,
+        keeps: true,
+        nodes: None,
+        reading: None,
         recorded: Recorded::default(),
         weighted: false,
-        rounds: RoundPlan::from_environment(),
         device: config.performance.device,
         memory_fraction: config.performance.memory_fraction,
         silence_limit: config.performance.silence_limit,
@@ -144,20 +143,12 @@ impl Printed<'_> {
             let pairs = e.n_pairs() - kept[0] as u64;
             line("left out", format!("{}; times are as if nothing were", output::left_out(&left_out.text(), pairs)))?;
         }
-        if let Some(Holding { strategy, why, keep, .. }) = self.holding {
+        if let Some(Holding { strategy, why, keeps, .. }) = self.holding {
             line("strategy", format!("{}, {why} ({})", strategy.name(), grouped(e.n_points())))?;
-            if let Some(pairs) = strategy.batch_pairs() {
-                line("batches", format!("{} pairs of a rank in each", grouped(pairs as u64)))?;
-            }
-            if let Some(keep) = keep {
-                let finest = self.survey.levels[0].bytes();
-                let text = format!(
-                    "{} in {}, of which each rank keeps {}; times are as if all were in memory",
-                    megabytes(finest),
-                    self.config.streaming.directory.display(),
-                    megabytes(*keep)
-                );
-                line("scratch file", text)?;
+            if !keeps {
+                let text = "once to be compressed, once to verify the answer, and once for every pass of a robust loss; times are as \
+                            if all were in memory";
+                line("the file is read", text.into())?;
             }
         }
         line("ranks", self.world.size().to_string())?;

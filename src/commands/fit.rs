@@ -11,7 +11,7 @@ use super::fitting::{Answer, Fitting};
 use super::holding::{self, Holding};
 use super::keeper::{Going, Keeper};
 use super::opening::{experiment, open};
-use super::reading::{self, Found};
+use super::reading::{Found, Manner};
 use super::recording::{Recording, Wanted};
 use super::sampling::Sampling;
 use super::scaling::Choice;
@@ -19,13 +19,13 @@ use super::sigma::sigma;
 use super::stops::Stops;
 use super::writing::Writing;
 use crate::checkpoint::{FolderLock, Journal, Purpose};
-use crate::cluster::{Driver, GB, Recorded, RoundPlan, Setup, Strategy, Streaming, World, node_lines};
+use crate::cluster::{Driver, NodeFiles, Reading, Recorded, Setup, Strategy, World, node_lines};
 use crate::config::Config;
 use crate::dataset::{Dataset, LeftOut};
 use crate::gram::gpu::{self, DeviceChoice};
-use crate::gram::{Level, Objective, Tolerance};
+use crate::gram::{Level, Objective};
 use crate::model::Experiment;
-use crate::output::{DataSummary, Folder, Keeping, LostBlock, Report, Truth, memory_of_views};
+use crate::output::{DataSummary, Folder, Keeping, LostMatrix, Report, Truth, memory_of_views};
 use crate::sampler::summary::Summary;
 use crate::solver::{Robust, Sigma};
 use crate::telemetry::{Phases, Progress};
@@ -56,21 +56,39 @@ pub fn fit(world: &World, config: &Config, asked: &Asked, out: &mut impl Write) 
     let recording = Recording::begin(asked.record)?;
     let mut phases = Phases::default();
     let truth = asked.truth.map(Truth::read).transpose()?;
-    let dataset = phases.time("opening", || open(config))?;
-    let experiment = experiment(config, &dataset)?;
+    let mut dataset = phases.time("opening", || open(config))?;
+    let (experiment, scaling, holding) = prepare(world, config, &dataset)?;
     in_fitting(&experiment).iter().for_each(|line| log::info!("{line}"));
-    let holding = Holding::new(world, config, &experiment, &dataset)?;
     device(config.performance.device)?;
-    let scaling = Choice::new(config, &experiment)?;
     let folder = Folder::probe(&config.output.directory)?;
     let strategy = holding.strategy;
     let (going, records) = (asked.going, recording.files());
-    let run = Run { world, config, experiment, strategy, holding, dataset: &dataset, truth, going, records };
+    let mut recording = Some(recording);
     // both locks are left before the folder is, which an early end takes back
     let done = FolderLock::take(&config.output.directory, Purpose::Results).and_then(|_lock| {
         folder.tidy();
-        let mut keeper = Keeper::open(config, &dataset.file, run.strategy.is_short(), asked.going, begin)?;
-        let done = run.compute(&mut keeper, scaling, &folder, &mut phases, recording, out);
+        let mut keeper = Keeper::open(config, &dataset.file, strategy.is_short(), asked.going, begin)?;
+        let all = dataset.selected.clone();
+        let mut ready = Some((experiment, scaling, holding));
+        let done = loop {
+            let lost = leave_out(&mut dataset, &all, keeper.lost());
+            let (experiment, scaling, holding) = match ready.take().filter(|_| lost.is_empty()) {
+                Some(ready) => ready,
+                None => prepare(world, config, &dataset)?,
+            };
+            let may_lose = (1.0 - config.streaming.min_success_rate) * all.len() as f64;
+            let may_lose = (may_lose.floor() as usize).min(all.len() - 1).saturating_sub(lost.len());
+            let (dataset, truth, records) = (&dataset, truth.as_ref(), &records[..]);
+            let run =
+                Run { world, config, experiment, strategy, holding, dataset, lost, may_lose, truth, going, records };
+            match run.compute(&mut keeper, scaling, &folder, &mut phases, &mut recording, out) {
+                Err(Error::Lost(more)) => {
+                    log::warn!("the fit begins anew without what can't be read");
+                    keeper.begin_without(&more, all.len());
+                }
+                done => break done,
+            }
+        };
         match &done {
             Ok(_) => keeper.finish(),
             // the fit is done and sampling can't begin: there is nothing to go on with
@@ -80,6 +98,25 @@ pub fn fit(world: &World, config: &Config, asked: &Asked, out: &mut impl Write) 
         done
     });
     done.inspect_err(|_| folder.discard())
+}
+
+/// What is fitted of the data, how its scaling is chosen, and how the data are held.
+fn prepare(world: &World, config: &Config, dataset: &Dataset) -> Result<(Experiment, Choice, Holding)> {
+    let experiment = experiment(config, dataset)?;
+    let holding = Holding::new(world, config, &experiment, dataset)?;
+    let scaling = Choice::new(config, &experiment)?;
+    Ok((experiment, scaling, holding))
+}
+
+/// Leaves these of all selected matrices out; gives what they are.
+fn leave_out(dataset: &mut Dataset, all: &[usize], lost: &[usize]) -> Vec<LostMatrix> {
+    let (left, rest): (Vec<usize>, Vec<usize>) = (0..all.len()).partition(|number| lost.contains(number));
+    dataset.selected = rest.into_iter().map(|number| all[number]).collect();
+    let of = |number: usize| {
+        let slot = &dataset.slots[all[number]];
+        LostMatrix { phi: slot.phi, path: slot.path.clone() }
+    };
+    left.into_iter().map(of).collect()
 }
 
 /// Says why no GPU is used, before anything is read.
@@ -103,53 +140,81 @@ struct Run<'a> {
     strategy: Strategy,
     holding: Holding,
     dataset: &'a Dataset,
-    truth: Option<Truth>,
+    /// Matrices that couldn't be read.
+    lost: Vec<LostMatrix>,
+    /// How many more may be left out.
+    may_lose: usize,
+    truth: Option<&'a Truth>,
     going: &'a Going,
     /// Files that will hold what is recorded beside the results.
-    records: Vec<PathBuf>,
+    records: &'a [PathBuf],
 }
 
 impl Run<'_> {
-    /// Computes on all ranks, and brings together what they recorded, however that ends.
+    /// Computes on all ranks, and brings together what they recorded, however that ends but for data that are lost.
     fn compute(
         &self,
         keeper: &mut Keeper,
         scaling: Choice,
         folder: &Folder,
         phases: &mut Phases,
-        recording: Recording,
+        recording: &mut Option<Recording>,
         out: &mut impl Write,
     ) -> Result<u8> {
-        let streaming = self.streaming(keeper)?;
-        let mut driver = self.driver(streaming, recording.of_ranks())?;
+        let recorded = recording.as_ref().map(Recording::of_ranks).unwrap_or_default();
+        let nodes = if self.holding.keeps { None } else { keeper.nodes() };
+        if !self.holding.keeps {
+            log::info!(
+                "{}: ranks keep nodes in place of pairs; the file is read again to verify the answer",
+                self.strategy.name()
+            );
+        }
+        let mut driver = Driver::new(self.world, self.setup(recorded, nodes, scaling.needs_plateaus()))?;
         let done = self.compute_with(&mut driver, keeper, scaling, folder, phases, out);
         let others_wait = !matches!(done, Err(Error::Rank { .. }));
-        let recorded = recording.finish(others_wait.then_some(&driver));
-        done.and_then(|code| recorded.map(|()| code))
+        match recording.take_if(|_| !matches!(done, Err(Error::Lost(_)))) {
+            Some(recording) => {
+                let recorded = recording.finish(others_wait.then_some(&driver));
+                done.and_then(|code| recorded.map(|()| code))
+            }
+            None => done,
+        }
     }
 
-    fn driver(&self, streaming: Option<Streaming>, recorded: Recorded) -> Result<Driver<'_>> {
-        let performance = &self.config.performance;
-        let batch_pairs = self.strategy.batch_pairs().map(|pairs| self.config.streaming.batch_pairs.unwrap_or(pairs));
-        let setup = Setup {
+    fn setup(&self, recorded: Recorded, nodes: Option<NodeFiles>, plateaus: bool) -> Setup {
+        let (performance, dataset) = (&self.config.performance, self.dataset);
+        let Manner { parallel, on_their_way } = self.holding.reading;
+        let reading = Reading {
+            // ranks needn't have the same working directory
+            file: std::path::absolute(&dataset.file).unwrap_or_else(|_| dataset.file.clone()),
+            identity: dataset.identity.clone(),
+            selection: self.config.selection.clone(),
+            matrices: dataset.selected.clone(),
+            plateaus,
+            parallel,
+            falls_back: performance.parallel_reading.is_none(),
+            on_their_way,
+            retries: self.config.streaming.retries,
+            may_lose: self.may_lose,
+        };
+        Setup {
             experiment: self.experiment.clone(),
             threads: performance.threads,
-            batch_pairs,
             precision: performance.precision,
             device: performance.device,
             memory_fraction: performance.memory_fraction,
             silence_limit: performance.silence_limit,
-            streaming,
             recorded,
-            rounds: RoundPlan::from_environment(),
-            weighted: self.dataset.has_sigma_by_pair(),
-        };
-        Driver::new(self.world, setup)
+            weighted: dataset.has_sigma_by_pair(),
+            keeps: self.holding.keeps,
+            nodes,
+            reading: Some(reading),
+        }
     }
 
-    fn compute_with(
-        &self,
-        driver: &mut Driver,
+    fn compute_with<'d>(
+        &'d self,
+        driver: &mut Driver<'d>,
         keeper: &mut Keeper,
         mut scaling: Choice,
         folder: &Folder,
@@ -169,6 +234,7 @@ impl Run<'_> {
             Stops::new(driver.signals(), &self.config.output.directory, keeper.begin(), self.going.max_time);
         let mut progress = Progress::new(self.config.performance.progress);
         progress.watch(driver.pace());
+        driver.on_matrix(progress.teller("reading the data again", self.experiment.n_frames));
         let (data, pairs, by_pair) = self
             .read(driver, &progress, &mut warnings, phases, &mut scaling, &mut || keeper.between(&mut stops))
             .and_then(|read| {
@@ -182,7 +248,6 @@ impl Run<'_> {
             node_lines(&places).iter().for_each(|line| log::info!("{line}"));
         }
         keeper.data_are(&data.hash)?;
-        driver.on_batch(progress.batches(pairs.iter().sum()));
         progress.measure_by(sigma.reference);
         if sigma.by_pair {
             driver.set_sigma(&vec![sigma.reference; data.noise.len()]);
@@ -200,18 +265,8 @@ impl Run<'_> {
             n_levels,
             progress: &progress,
         };
-        let mut state = keeper.state();
-        let (answer, journal) = loop {
-            // what was left out and now is there again, or the other way round
-            let journal = Journal::of(state.without(driver.lost()));
-            match fitting.answer(driver, &journal, (&mut *keeper, &mut stops), &mut scaling, phases) {
-                Err(Error::Lost(what)) => {
-                    log::warn!("{what}; they are left out, and the fit goes on from where this level began");
-                    state = journal.state();
-                }
-                answer => break (answer?, journal),
-            }
-        };
+        let journal = Journal::of(keeper.state());
+        let answer = fitting.answer(driver, &journal, (&mut *keeper, &mut stops), &mut scaling, phases)?;
         let Answer { fit, view, seen, one_scaling } = answer;
         let space = &scaling.space;
         let sampling = Sampling {
@@ -248,11 +303,10 @@ impl Run<'_> {
             pairs_evaluated: 0.0,
             pass_seconds: 0.0,
             finest_seconds: 0.0,
-            n_batches: driver.n_batches(),
+            n_batches: if self.strategy.is_short() { 1 } else { self.experiment.n_angles() },
             data_bytes: driver.data_bytes(),
-            kept: self.holding.keep,
-            readable: 1.0,
-            lost: Vec::new(),
+            kept: (!self.holding.keeps).then(|| driver.held_bytes()),
+            lost: self.lost.clone(),
             keeping: Keeping::default(),
             posterior: None,
             seen: Vec::new(),
@@ -267,8 +321,8 @@ impl Run<'_> {
         let mut writing = Writing {
             folder,
             dataset: self.dataset,
-            truth: self.truth.as_ref(),
-            records: &self.records,
+            truth: self.truth,
+            records: self.records,
             view,
             seen,
             written: Vec::new(),
@@ -312,38 +366,9 @@ impl Run<'_> {
         report.passes = journal.passes();
         report.pass_seconds = driver.work().1.as_secs_f64();
         report.finest_seconds = driver.finest_seconds();
-        (report.readable, report.lost) = (driver.readable(), self.lost(driver));
         report.keeping = keeper.record();
         (report.phases, report.seconds) = (phases.all(), phases.total().as_secs_f64());
         report.timestamp = jiff::Zoned::now().timestamp().to_string();
-    }
-
-    /// Pairs of the finest level that couldn't be read.
-    fn lost(&self, driver: &Driver) -> Vec<LostBlock> {
-        let level = &driver.levels()[0];
-        let n = level.plan.per_angle();
-        // frames as the file counts them, from 1
-        let number = |frame: usize| frame + self.dataset.first_frame + 1;
-        let block = |&(_, tile): &(usize, usize)| {
-            let frames = level.frames_of(tile % n).map(|(first, last)| [number(first), number(last)]);
-            LostBlock { angle: tile / n, frames }
-        };
-        driver.lost().iter().filter(|(level, _)| *level == 0).map(block).collect()
-    }
-
-    /// What ranks are to do with what they can't keep.
-    fn streaming(&self, keeper: &mut Keeper) -> Result<Option<Streaming>> {
-        let Some(keep) = self.holding.keep else { return Ok(None) };
-        let folder = keeper.scratch()?;
-        log::info!(
-            "{}: packed data go to {}; ranks keep {:.2} GB of them each and read the rest in every pass",
-            self.strategy.name(),
-            folder.display(),
-            keep as f64 / GB
-        );
-        let settings = &self.config.streaming;
-        let tolerance = Tolerance { retries: settings.retries, may_lose: 1.0 - settings.min_success_rate };
-        Ok(Some(Streaming { folder, keep, tolerance, lost: keeper.state().lost().to_vec() }))
     }
 
     /// The loss asked for, and σ for it on all ranks: the σ in use or, while that is a default, the estimated noise, one for all
@@ -375,11 +400,11 @@ impl Run<'_> {
         Some(Robust { loss, sigma })
     }
 
-    /// Reads all matrices and deals or packs them, unless an earlier run has packed them. The second part of the answer is how
-    /// many pairs of each angle are fitted, the third σ of every angle where pairs have their own.
-    fn read(
-        &self,
-        driver: &mut Driver,
+    /// Has all matrices read and dealt. The second part of the answer is how many pairs of each angle are fitted, the third σ of every
+    /// angle where pairs have their own.
+    fn read<'d>(
+        &'d self,
+        driver: &mut Driver<'d>,
         progress: &Progress,
         warnings: &mut Vec<String>,
         phases: &mut Phases,
@@ -387,24 +412,15 @@ impl Run<'_> {
         between: &mut dyn FnMut() -> Result<()>,
     ) -> Result<(DataSummary, Vec<u64>, Option<Vec<f64>>)> {
         let dataset = self.dataset;
-        let packed = driver.scratch().map(|folder| folder.join(Found::FILE));
-        let mut earlier = packed.as_deref().and_then(Found::load);
-        if earlier.is_some() && !driver.reuse()? {
-            earlier = None;
-        }
-        let found = match (earlier, &packed) {
-            (Some(found), Some(packed)) => {
-                log::info!("{}: data that an earlier run has packed are used", packed.display());
-                found
-            }
-            _ => {
-                let asked = (scaling.needs_plateaus(), self.holding.reading);
-                let file = (dataset, &self.config.selection);
-                let found = reading::read_all(file, &self.experiment, driver, progress, phases, asked, between)?;
-                packed.iter().try_for_each(|packed| found.save(packed))?;
-                found
-            }
-        };
+        let n_angles = self.experiment.n_angles();
+        let tell = progress.teller("reading", self.experiment.n_frames);
+        let judged = phases.time("reading", || {
+            driver.read(dataset, &mut |done| {
+                tell(done, n_angles);
+                between()
+            })
+        })?;
+        let found = Found::of(judged, &self.experiment, dataset);
         for (&slot, frames) in dataset.selected.iter().zip(&found.dead_frames).filter(|(_, frames)| !frames.is_empty())
         {
             let text = dead_frames(&dataset.slots[slot].path, frames, dataset.first_frame);

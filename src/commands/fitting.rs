@@ -2,18 +2,18 @@
 
 use std::cell::RefCell;
 
-use super::keeper::Keeper;
+use super::keeper::{Keeper, Watchman};
 use super::scaling::Choice;
-use super::stops::{Ask, Stops};
-use crate::Result;
-use crate::checkpoint::{self, Care, Journal};
+use super::stops::Stops;
+use crate::checkpoint::{self, Journal};
 use crate::cluster::Driver;
 use crate::gram::overview::{Overview, View};
 use crate::model::{Experiment, ScalingMode};
 use crate::output::quality::smoothness;
 use crate::output::views;
-use crate::solver::{self, Event, Fit, FitConfig, Iteration, OneScaling, Robust, Sigma, Task, Weighted};
+use crate::solver::{self, Event, Fit, FitConfig, OneScaling, Robust, Sigma, Task, Weighted};
 use crate::telemetry::{Phases, Progress};
+use crate::{Error, Result};
 
 /// What a fit has found, and what the residuals look like there.
 pub(super) struct Answer {
@@ -59,10 +59,13 @@ impl Fitting<'_> {
             scaling.tested(&refuted);
         }
         let last = RefCell::new(None);
+        if let Some(view) = views::expected(self.experiment, self.sigma, self.noise) {
+            driver.look_when_verifying(&view);
+        }
         loop {
             let (mode, sigma) = (scaling.mode, self.sigma.for_errors());
             let task = Task { space: &scaling.space, config: self.config, mode, sigma, robust: self.robust };
-            let mut watchman = Watchman { keeper, stops, last: &last, ask: Ask::Nothing };
+            let mut watchman = Watchman { keeper, stops, last: Some(&last) };
             let mut recorded = checkpoint::Recorded::new(driver, journal, &mut watchman);
             let mut objective = Weighted::new(&mut recorded, self.sigma.weights(), self.n_levels);
             let mut fit = phases.time("fitting", || {
@@ -78,14 +81,19 @@ impl Fitting<'_> {
             self.sigma.count_pairs(&mut fit);
             let view = views::view(self.experiment, &fit, self.sigma, self.noise);
             self.progress.doing("looking at the residuals");
-            let seen = phases.time("looking", || driver.overview(&view)).unwrap_or_else(|error| {
-                log::warn!("{error}; the residuals aren't judged, and there will be no maps");
-                Vec::new()
-            });
+            let looked = phases.time("looking", || driver.overview(&view, &mut || keeper.go_on(journal, stops)));
+            let seen = match looked {
+                Err(error @ (Error::Stopped(_) | Error::Lost(_))) => return Err(error),
+                Err(error) => {
+                    log::warn!("{error}; the residuals aren't judged, and there will be no maps");
+                    Vec::new()
+                }
+                Ok(seen) => seen,
+            };
             if mode != ScalingMode::Averaged || self.experiment.n_angles() < 2 {
                 return Ok(Answer { fit, view, seen, one_scaling });
             }
-            let mut watchman = Watchman { keeper, stops, last: &last, ask: Ask::Nothing };
+            let mut watchman = Watchman { keeper, stops, last: Some(&last) };
             let mut recorded = checkpoint::Recorded::new(driver, journal, &mut watchman);
             let mut objective = Weighted::new(&mut recorded, self.sigma.weights(), self.n_levels);
             let smooth = smoothness(&seen);
@@ -98,30 +106,5 @@ impl Fitting<'_> {
             log::info!("contrast or offset differs between the angles ({}); fitting own ones", found.text());
             journal.refute(found);
         }
-    }
-}
-
-/// Has a fit kept while it is made.
-struct Watchman<'a, 'c> {
-    keeper: &'a mut Keeper<'c>,
-    stops: &'a mut Stops,
-    last: &'a RefCell<Option<Iteration>>,
-    /// Why a part of a pass is wanted.
-    ask: Ask,
-}
-
-impl Care for Watchman<'_, '_> {
-    fn after_pass(&mut self, level: usize, journal: &Journal) -> Result<()> {
-        self.keeper.after_pass(level, journal, self.last.borrow().as_ref(), self.stops)
-    }
-
-    fn wants_part(&mut self) -> bool {
-        self.ask = self.keeper.look(self.stops);
-        self.ask != Ask::Nothing
-    }
-
-    fn has_part(&mut self, journal: &Journal) -> Result<()> {
-        let ask = std::mem::replace(&mut self.ask, Ask::Nothing);
-        self.keeper.act(ask, journal, self.last.borrow().as_ref())
     }
 }

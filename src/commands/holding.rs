@@ -16,14 +16,10 @@ use crate::{Error, Result};
 const RANK: f64 = 64e6;
 /// Memory of the tables of a pass per frame and angle: at several points at once.
 const TABLES: f64 = 600.0;
-/// More than the largest tile of every level takes.
-const LARGEST_TILES: f64 = 4e6;
 /// Memory of the host for a GPU: what batches are copied from, and some 300 MB that drivers are known to take.
 const GPU: f64 = gpu::STAGING as f64 + 300e6;
 /// Memory for looking at the data that a run of usual size has beside all limits.
 const VIEWS: f64 = 128e6;
-/// Memory of packing what goes into a scratch file.
-const PACKING: f64 = 24e6;
 
 /// How the data are held.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,8 +28,8 @@ pub(super) struct Holding {
     pub strategy: Strategy,
     /// Why that one.
     pub why: &'static str,
-    /// Bytes of packed data that every rank keeps, the coarse levels first, while it reads the rest in every pass; `None` = all.
-    pub keep: Option<usize>,
+    /// Whether ranks keep all pairs; else they keep nodes, and read the file again when single pairs are needed.
+    pub keeps: bool,
     /// Who reads the file, and how much of it at once.
     pub reading: Manner,
 }
@@ -47,13 +43,15 @@ impl Holding {
         let (limit, on_node) = MemoryLimit::of_tightest_node(world, config.performance.memory_limit_gb)?;
         let ranks = (world.size(), on_node);
         let (by_pair, beside) = (dataset.has_sigma_by_pair(), dataset.memory_beside());
-        let mut parallel = config.performance.parallel_reading && world.size() > 1;
+        let mut parallel = config.performance.parallel_reading.unwrap_or(true) && world.size() > 1;
         let mut sizes = Sizes::new(experiment, ranks, (by_pair, beside), parallel);
         if config.performance.device != DeviceChoice::Cpu && gpu::available().is_ok() {
             sizes.rank += GPU;
         }
         if parallel && sizes.in_memory() > limit.bytes {
-            log::info!(
+            let told = if config.performance.parallel_reading.is_some() { log::Level::Info } else { log::Level::Debug };
+            log::log!(
+                told,
                 "reading in parallel would take the data to {:.2} GB on a node, {} allows {:.2} GB: rank 0 reads",
                 sizes.in_memory() / GB,
                 limit.source,
@@ -68,11 +66,8 @@ impl Holding {
         };
         let forced = config.performance.strategy;
         let on_their_way = reading::most_on_their_way(experiment, beside, sizes.packed, sizes.readers);
-        let held = Self { strategy, why, keep: None, reading: Manner { parallel, on_their_way } };
+        let held = Self { strategy, why, keeps: true, reading: Manner { parallel, on_their_way } };
         match forced {
-            Some(Strategy::Streaming) if parallel => {
-                log::info!("rank 0 reads: what is streamed it packs into files, from which all ranks read");
-            }
             Some(Strategy::Streaming) => {}
             _ if sizes.in_memory() <= limit.bytes => return Ok(held),
             None => {}
@@ -89,7 +84,7 @@ impl Holding {
                 limit.bytes / GB
             )));
         }
-        let least = sizes.least();
+        let least = sizes.streamed(1);
         if least > limit.bytes {
             return Err(Error::Memory(format!(
                 "streaming needs {:.2} GB on a node, {} allows {:.2} GB; raise `performance.memory_limit_gb`, use fewer ranks a \
@@ -99,16 +94,10 @@ impl Holding {
                 limit.bytes / GB
             )));
         }
-        let (keep, why) = match forced {
-            Some(_) => (sizes.coarse(), why),
-            None => (sizes.keep(limit.bytes), "the data don't fit into the memory"),
-        };
-        Ok(Self {
-            strategy: Strategy::Streaming,
-            why,
-            keep: Some(keep as usize),
-            reading: Manner { parallel: false, on_their_way: 1 },
-        })
+        let most = (1..=on_their_way).rev().find(|&n| sizes.streamed(n) <= limit.bytes).unwrap_or(1);
+        let why = if forced.is_some() { why } else { "the data don't fit into the memory" };
+        let reading = Manner { parallel, on_their_way: most };
+        Ok(Self { strategy: Strategy::Streaming, why, keeps: false, reading })
     }
 }
 
@@ -150,8 +139,11 @@ struct Sizes {
     readers: usize,
     /// Matrices on their way, of all of them on a node.
     reading: f64,
-    /// The same, one at a time.
+    /// Each of them, and the most that reading a single one takes.
+    on_its_way: f64,
     matrix: f64,
+    /// Tiles of one matrix.
+    window: f64,
 }
 
 impl Sizes {
@@ -179,7 +171,9 @@ impl Sizes {
             rank: RANK + TABLES * frames,
             readers,
             reading: readers.min(ranks_on_node) as f64 * reading::memory(experiment, beside, packed, readers),
+            on_its_way: reading::on_its_way(experiment, beside),
             matrix: reading::one_at_a_time(experiment, beside),
+            window: levels[0].bytes() as f64 / experiment.n_angles() as f64,
         }
     }
 
@@ -188,22 +182,12 @@ impl Sizes {
         self.arrays * (self.packed as f64 * self.share + self.reading) + self.nodes as f64 * self.share
     }
 
-    /// Without any packed data.
-    fn least(&self) -> f64 {
-        self.fixed() + (self.matrix + PACKING)
-    }
-
-    fn fixed(&self) -> f64 {
-        self.ranks * self.rank + self.nodes as f64 * self.share
-    }
-
-    /// A rank's part of all levels but the finest; a tile more, for they don't divide evenly.
-    fn coarse(&self) -> f64 {
-        (self.packed - self.finest) as f64 * self.share / self.ranks + LARGEST_TILES
-    }
-
-    /// What every rank can keep: when data are loaded, no matrix is on its way any more.
-    fn keep(&self, limit: f64) -> f64 {
-        (limit - self.fixed()).max(0.0) / self.ranks
+    /// With nodes in place of the finest level's pairs, and so many matrices on their way on every rank that reads; each rank has the
+    /// tiles of one beside.
+    fn streamed(&self, on_their_way: usize) -> f64 {
+        let coarse = (self.packed - self.finest) as f64 * self.share;
+        let reading = (on_their_way as f64 * self.on_its_way).max(self.matrix);
+        let readers = (self.readers as f64).min(self.ranks);
+        self.ranks * (self.rank + self.window) + self.nodes as f64 * self.share + coarse + readers * reading
     }
 }

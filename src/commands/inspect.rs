@@ -115,8 +115,9 @@ fn matrices(d: &Dataset, file: &Path, seen: &mut Seen, out: &mut impl Write) -> 
     let mut table = Table::new(&columns, &[1]);
     let (mut remarks, mut empty, mut buffer) = (Vec::new(), Vec::new(), TwoTime::default());
     let mut progress = Progress::new(true);
+    let tell = progress.teller("looking at the data", d.n_frames);
     for (k, &slot) in d.selected.iter().enumerate() {
-        progress.matrices("looking at the data", k, d.selected.len());
+        tell(k, d.selected.len());
         let name = (slot + 1).to_string();
         match d.read(k, &mut buffer) {
             Ok(report) => {

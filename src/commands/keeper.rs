@@ -1,17 +1,16 @@
 //! Keeps a fit from being lost: checkpoints, going on from one, stopping in time.
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::reading::Found;
 use super::shelf::{self, From, Shelf, of_another_run};
 use super::stops::{Ask, Stops};
-use crate::checkpoint::{
-    Checkpoint, FolderLock, Journal, Purpose, Saver, State, Statistics, Stored, differences, identity, list,
-};
+use crate::checkpoint::{Care, Checkpoint, Journal, Saver, State, Statistics, Stored, differences, identity, list};
+use crate::cluster::NodeFiles;
 use crate::config::Config;
 use crate::output::Keeping;
 use crate::solver::Iteration;
@@ -19,8 +18,8 @@ use crate::{Error, Result};
 
 /// Kind of state that a fit saves.
 const KIND: &str = "fit, test of one scaling and draws";
-/// How the names of scratch folders begin.
-const SCRATCH: &str = "scratch-";
+/// How the names of folders of nodes begin.
+const NODES: &str = "nodes-";
 /// Longest time between two checkpoints.
 const AT_LEAST_EVERY: Duration = Duration::from_secs(60);
 /// Where the configuration says whether there are checkpoints.
@@ -63,12 +62,10 @@ pub(super) struct Keeper<'a> {
     sigma: f64,
     /// When the results of the fit were made, where this run has written them.
     written: Option<String>,
+    /// Matrices that couldn't be read, by their number among all that were selected.
+    lost: Vec<usize>,
     /// `None` as long as nothing had to be saved, and where nothing may be.
     shelf: Option<Shelf>,
-    /// The checkpoint folder's, where there is packed data in it but no checkpoint may be.
-    lock: Option<FolderLock>,
-    /// The folder of packed data.
-    scratch: Option<PathBuf>,
     last_save: Instant,
     last_look: Instant,
     /// Full-resolution passes since the last save.
@@ -106,13 +103,12 @@ impl<'a> Keeper<'a> {
             begin,
             identity,
             data_hash: resumed.as_ref().and_then(|resumed: &Resumed| resumed.data_hash.clone()),
+            lost: resumed.as_ref().map(|resumed| resumed.state.lost().to_vec()).unwrap_or_default(),
             resumed,
             about: json!({}),
             sigma: 1.0,
             written: None,
             shelf,
-            lock: None,
-            scratch: None,
             last_save: now,
             last_look: now,
             passes: 0,
@@ -122,32 +118,49 @@ impl<'a> Keeper<'a> {
 
     /// The state to go on from.
     pub fn state(&self) -> State {
-        self.resumed.as_ref().map(|resumed| resumed.state.clone()).unwrap_or_default()
+        self.resumed.as_ref().map_or_else(|| State::without(&self.lost), |resumed| resumed.state.clone())
     }
 
-    /// The folder for data that memory doesn't hold; its name tells these data, packed like this, from all others. It is empty,
-    /// or an earlier run has completed it; what other runs have left is removed.
-    ///
-    /// # Errors
-    /// [`Error::Io`] where it can't be made, or where another job works there.
-    pub fn scratch(&mut self) -> Result<PathBuf> {
-        let folder = &self.config.streaming.directory;
-        if self.shelf.is_none() {
-            self.lock = Some(FolderLock::take(folder, Purpose::Checkpoints)?);
+    /// Matrices that couldn't be read, by their number among all that were selected.
+    pub fn lost(&self) -> &[usize] {
+        &self.lost
+    }
+
+    /// The fit begins anew without more of the `all` matrices: these of those that were left.
+    pub fn begin_without(&mut self, more: &[usize], all: usize) {
+        let left: Vec<usize> = (0..all).filter(|number| !self.lost.contains(number)).collect();
+        self.lost.extend(more.iter().map(|&number| left[number]));
+        self.lost.sort_unstable();
+        (self.resumed, self.data_hash) = (None, None);
+    }
+
+    /// The folder for nodes of data that memory doesn't hold, where checkpoints may be; its name tells the nodes of these data from all
+    /// others, which are removed.
+    pub fn nodes(&mut self) -> Option<NodeFiles> {
+        let root = &self.config.streaming.directory;
+        self.shelf.as_ref()?;
+        let hash = blake3::hash(format!("{} {:?}", self.identity, self.lost).as_bytes()).to_hex();
+        // ranks needn't have the same working directory
+        let root = std::path::absolute(root).unwrap_or_else(|_| root.clone());
+        let folder = root.join(format!("{NODES}{}", &hash[..16]));
+        self.remove_nodes(Some(&folder));
+        if let Err(error) = fs::create_dir_all(&folder) {
+            log::warn!("{}: {error}; a run that goes on will read the data again", folder.display());
+            return None;
         }
-        let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
-        let hash = blake3::hash(self.identity.to_string().as_bytes()).to_hex();
-        let own = folder.join(format!("{SCRATCH}{}", &hash[..16]));
-        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            let is_scratch = entry.file_name().to_string_lossy().starts_with(SCRATCH);
-            if is_scratch && (path != own || !own.join(Found::FILE).exists()) {
-                let _ = fs::remove_dir_all(path);
+        Some(NodeFiles { folder })
+    }
+
+    /// Removes all folders of nodes but one; whether there were any.
+    fn remove_nodes(&self, but: Option<&Path>) -> bool {
+        let mut any = false;
+        for entry in fs::read_dir(&self.config.streaming.directory).into_iter().flatten().flatten() {
+            let is_one = entry.file_name().to_string_lossy().starts_with(NODES);
+            if is_one && but.and_then(Path::file_name) != Some(&entry.file_name()) {
+                any |= fs::remove_dir_all(entry.path()).is_ok();
             }
         }
-        fs::create_dir_all(&own).map_err(|e| Error::io("create the scratch folder", &own, e))?;
-        self.scratch = Some(own.clone());
-        Ok(own)
+        any
     }
 
     /// When the run began.
@@ -187,11 +200,10 @@ impl<'a> Keeper<'a> {
             return Err(of_another_run(path, &["contents of the data file have changed".into()]));
         }
         log::info!(
-            "resumed from {}: {:.1} s of work and {} full passes are kept{}",
+            "resumed from {}: {:.1} s of work and {} full passes are kept",
             path.display(),
             self.elapsed() - self.begin.elapsed().as_secs_f64(),
-            state.passes().first().unwrap_or(&0),
-            if state.has_part() { ", and part of the next pass" } else { "" }
+            state.passes().first().unwrap_or(&0)
         );
         Ok(())
     }
@@ -216,24 +228,8 @@ impl<'a> Keeper<'a> {
         self.written.as_deref().or_else(|| self.resumed.as_ref()?.results.as_deref())
     }
 
-    /// To be called after every pass: saves when it is time, and stops where that is asked for.
-    ///
-    /// # Errors
-    /// [`Error::Stopped`] after a save, or another error where there can be none.
-    pub fn after_pass(
-        &mut self,
-        level: usize,
-        journal: &Journal,
-        last: Option<&Iteration>,
-        stops: &mut Stops,
-    ) -> Result<()> {
-        self.passes += u64::from(level == 0);
-        let ask = self.look(stops);
-        self.act(ask, journal, last)
-    }
-
-    /// To be called whenever something could be saved: what is to be done now.
-    pub fn look(&mut self, stops: &mut Stops) -> Ask {
+    /// What is to be done now.
+    fn look(&mut self, stops: &mut Stops) -> Ask {
         let due = self.passes >= self.config.streaming.frequency || self.last_save.elapsed() > self.at_least_every;
         // the next look comes as late as this one did
         let next = std::mem::replace(&mut self.last_look, Instant::now()).elapsed();
@@ -246,8 +242,8 @@ impl<'a> Keeper<'a> {
     /// Does that.
     ///
     /// # Errors
-    /// As [`Self::after_pass`].
-    pub fn act(&mut self, ask: Ask, journal: &Journal, last: Option<&Iteration>) -> Result<()> {
+    /// [`Error::Stopped`] after a save, or another error where there can be none.
+    fn act(&mut self, ask: Ask, journal: &Journal, last: Option<&Iteration>) -> Result<()> {
         match ask {
             Ask::Nothing => {}
             Ask::Stop(why) => return Err(self.stop(&why, &journal.state(), last)),
@@ -264,10 +260,19 @@ impl<'a> Keeper<'a> {
         Ok(())
     }
 
-    /// To be called between passes and before the first: stops where that is asked for.
+    /// To be called between the matrices of a look that is no pass: saves and stops as after a pass.
     ///
     /// # Errors
-    /// As [`Self::after_pass`].
+    /// As [`Self::act`].
+    pub fn go_on(&mut self, journal: &Journal, stops: &mut Stops) -> Result<()> {
+        let ask = self.look(stops);
+        self.act(ask, journal, None)
+    }
+
+    /// To be called before the first pass: stops where that is asked for.
+    ///
+    /// # Errors
+    /// As [`Self::act`].
     pub fn between(&mut self, stops: &mut Stops) -> Result<()> {
         match stops.look(Duration::ZERO, self.statistics().longest) {
             Ask::Stop(why) => Err(self.stop(&why, &self.state(), None)),
@@ -339,35 +344,48 @@ impl<'a> Keeper<'a> {
         self.shelf.as_ref().map(|shelf| shelf.saver.statistics()).unwrap_or_default()
     }
 
-    /// The results are written: checkpoints and packed data have done their work.
+    /// The run ends without results. Nodes stay where the next run can use them: when this one was stopped, or failed for no fault of
+    /// configuration or data.
+    pub fn leave(self, error: &Error) {
+        if !matches!(error, Error::Stopped(_) | Error::Io { .. } | Error::Rank { .. }) {
+            self.remove_nodes(None);
+        }
+    }
+
+    /// The results are written: checkpoints have done their work.
     pub fn finish(mut self) {
-        let keep = self.config.streaming.keep_scratch;
-        let mut is_used = !keep && self.remove_scratch();
-        is_used |= self.shelf.take().is_some_and(Shelf::clear);
-        drop(self.lock.take());
+        let had_nodes = self.shelf.is_some() && self.remove_nodes(None);
         // a run that was killed may have made the folder; anything else in it keeps it
-        if is_used {
+        if self.shelf.take().is_some_and(Shelf::clear) || had_nodes {
             let _ = fs::remove_dir(&self.config.streaming.directory);
         }
     }
+}
 
-    /// The run ends without results. Packed data stay where the next run can use them: when this one was stopped, or failed
-    /// for no fault of configuration or data.
-    pub fn leave(mut self, error: &Error) {
-        let usable = matches!(error, Error::Stopped(_) | Error::Io { .. } | Error::Rank { .. });
-        let complete = self.scratch.as_ref().is_some_and(|scratch| scratch.join(Found::FILE).exists());
-        if !(usable && complete) {
-            self.remove_scratch();
-        }
+/// Has a fit kept while it is made, and ends it where that is asked for.
+pub(super) struct Watchman<'a, 'c> {
+    pub keeper: &'a mut Keeper<'c>,
+    pub stops: &'a mut Stops,
+    /// The last iteration, of a fit; draws have none, and their passes aren't counted.
+    pub last: Option<&'a RefCell<Option<Iteration>>>,
+}
+
+impl Watchman<'_, '_> {
+    fn look(&mut self, journal: &Journal) -> Result<()> {
+        let ask = self.keeper.look(self.stops);
+        let last = self.last.map(RefCell::borrow);
+        self.keeper.act(ask, journal, last.as_ref().and_then(|last| last.as_ref()))
+    }
+}
+
+impl Care for Watchman<'_, '_> {
+    fn after_pass(&mut self, level: usize, journal: &Journal) -> Result<()> {
+        self.keeper.passes += u64::from(level == 0 && self.last.is_some());
+        self.look(journal)
     }
 
-    /// Whether there was one.
-    fn remove_scratch(&mut self) -> bool {
-        let Some(scratch) = self.scratch.take() else { return false };
-        if let Err(e) = fs::remove_dir_all(&scratch) {
-            log::warn!("the scratch files stay: {}: {e}", scratch.display());
-        }
-        true
+    fn between(&mut self, journal: &Journal) -> Result<()> {
+        self.look(journal)
     }
 }
 

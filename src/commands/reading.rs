@@ -1,16 +1,10 @@
-//! From the file to the ranks: several matrices at once are on their way, read by rank 0 or by every rank its part.
+//! What reading takes, and what was found in the data.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
-use crate::cluster::reading::{Judged, Loaded, Source, read_ahead};
-use crate::cluster::{Driver, Reading};
-use crate::dataset::{Blank, Dataset, Digest, PairSigma, Plateaus, Selection, fingerprint, short};
+use crate::cluster::reading::Judged;
+use crate::dataset::{Blank, Dataset, Digest, PairSigma, Plateaus, fingerprint, short};
 use crate::model::Experiment;
-use crate::telemetry::{Phases, Progress};
-use crate::{Result, files};
 
 /// A mean of c2 below this, or above the other, isn't one: offset and contrast are about 1 and at most 1.
 const LEAST_MEAN: f64 = 0.5;
@@ -44,7 +38,8 @@ pub(super) fn one_at_a_time(experiment: &Experiment, beside: f64) -> f64 {
     2.0 * matrix_bytes(experiment) + beside
 }
 
-fn on_its_way(experiment: &Experiment, beside: f64) -> f64 {
+/// Memory of each of several matrices on their way, bytes.
+pub(super) fn on_its_way(experiment: &Experiment, beside: f64) -> f64 {
     ON_ITS_WAY * matrix_bytes(experiment) + beside
 }
 
@@ -56,7 +51,7 @@ fn matrix_bytes(experiment: &Experiment) -> f64 {
 const NAMED_COPIES: usize = 10;
 
 /// What was found in the data.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Found {
     /// Pairs of fitted frames without a value, by angle.
     pub n_missing: Vec<u64>,
@@ -84,7 +79,7 @@ pub(super) struct Found {
 
 impl Found {
     /// From what is known of the matrices, by angle.
-    fn of(judged: Vec<Judged>, experiment: &Experiment, dataset: &Dataset) -> Self {
+    pub fn of(judged: Vec<Judged>, experiment: &Experiment, dataset: &Dataset) -> Self {
         let digests = judged.iter().flat_map(|one| &one.digests);
         let sigma = dataset.sigma().unwrap_or_default();
         Self {
@@ -157,29 +152,6 @@ impl Found {
         };
         groups.into_iter().map(line).collect()
     }
-
-    /// Its file in a folder of packed data.
-    pub const FILE: &str = "found";
-    /// Largest that is read, bytes: what is known of an angle has some hundreds.
-    const MOST: u64 = 1 << 30;
-
-    /// Writes this beside packed data, by which another run sees that they are complete.
-    ///
-    /// # Errors
-    /// [`Error::Io`] naming the file.
-    pub fn save(&self, file: &Path) -> Result<()> {
-        // numbers, texts and lists of them always have a form
-        let found = postcard::to_stdvec(self).unwrap_or_default();
-        let bytes = [&blake3::hash(&found).as_bytes()[..], &found].concat();
-        files::write(file, &bytes)
-    }
-
-    /// What was saved; `None` where nothing was, or where it isn't as it was written.
-    pub fn load(file: &Path) -> Option<Self> {
-        let bytes = files::read(file, Self::MOST).ok()?;
-        let (hash, found) = bytes.split_at_checked(blake3::OUT_LEN)?;
-        (blake3::hash(found).as_bytes()[..] == *hash).then(|| postcard::from_bytes(found).ok())?
-    }
 }
 
 /// Who reads a file, and how much of it at once.
@@ -189,71 +161,6 @@ pub(super) struct Manner {
     pub parallel: bool,
     /// Matrices that may be on their way at once, on every rank that reads.
     pub on_their_way: usize,
-}
-
-/// Has all matrices read and dealt; `between` is called now and then and may end it. `plateaus`: whether c2 at long and short lags
-/// is to be looked for.
-///
-/// # Errors
-/// The first in the order of the angles, or of ranks, that [`Dataset::read`] gives, or what dealing fails with. Nothing is being
-/// read any more on this rank when this returns.
-pub(super) fn read_all(
-    (dataset, selection): (&Dataset, &Selection),
-    experiment: &Experiment,
-    driver: &mut Driver,
-    progress: &Progress,
-    phases: &mut Phases,
-    (plateaus, manner): (bool, Manner),
-    between: &mut dyn FnMut() -> Result<()>,
-) -> Result<Found> {
-    let n_angles = experiment.n_angles();
-    if !manner.parallel {
-        let source = Source { dataset, plateaus };
-        let judged = read_alone(source, n_angles, driver, progress, phases, manner.on_their_way, between)?;
-        return Ok(Found::of(judged, experiment, dataset));
-    }
-    // ranks needn't have the same working directory
-    let file = std::path::absolute(&dataset.file).unwrap_or_else(|_| dataset.file.clone());
-    let (identity, selection) = (dataset.identity.clone(), selection.clone());
-    let reading = Reading { file, identity, selection, plateaus, on_their_way: manner.on_their_way };
-    let judged = phases.time("reading", || {
-        driver.read_in_parallel(&reading, dataset, &mut |n| {
-            progress.matrices("reading", n, n_angles);
-            between()
-        })
-    })?;
-    Ok(Found::of(judged, experiment, dataset))
-}
-
-/// Reads all matrices on this rank and deals them.
-fn read_alone(
-    source: Source,
-    n_angles: usize,
-    driver: &mut Driver,
-    progress: &Progress,
-    phases: &mut Phases,
-    on_their_way: usize,
-    between: &mut dyn FnMut() -> Result<()>,
-) -> Result<Vec<Judged>> {
-    let by_pair = source.dataset.has_sigma_by_pair();
-    let angles: Vec<usize> = (0..n_angles).collect();
-    let pool = driver.pool();
-    read_ahead(&pool, source, &angles, on_their_way, |ahead| {
-        let one = |&angle: &usize| {
-            let Loaded { matrix, sigma, judged } = phases.time("reading", || ahead.next(None))?;
-            between()?;
-            phases.time("dealing", || {
-                if by_pair {
-                    driver.load_sigma(angle, &|i| sigma.row_after(i));
-                }
-                driver.load(angle, &|i| matrix.row_after(i))
-            })?;
-            progress.matrices("reading", angle + 1, n_angles);
-            ahead.begin(matrix, sigma);
-            Ok(judged)
-        };
-        angles.iter().map(one).collect()
-    })
 }
 
 #[cfg(test)]

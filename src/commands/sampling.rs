@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::keeper::Keeper;
-use super::stops::{Ask, Stops};
-use crate::checkpoint::{Care, Journal, Recorded};
+use super::keeper::{Keeper, Watchman};
+use super::stops::Stops;
+use crate::checkpoint::{Journal, Recorded};
 use crate::cluster::Driver;
 use crate::config::{Config, Method};
 use crate::gram::Objective;
@@ -28,30 +28,6 @@ pub(super) struct Sampling<'a> {
     pub fit: &'a Fit,
     pub journal: &'a Journal,
     pub progress: &'a Progress,
-}
-
-/// Looks for reasons to stop in the middle of a pass.
-struct Watchman<'a, 'c> {
-    keeper: &'a mut Keeper<'c>,
-    stops: &'a mut Stops,
-    ask: Ask,
-}
-
-impl Care for Watchman<'_, '_> {
-    fn after_pass(&mut self, _: usize, journal: &Journal) -> Result<()> {
-        let ask = self.keeper.look(self.stops);
-        self.keeper.act(ask, journal, None)
-    }
-
-    fn wants_part(&mut self) -> bool {
-        self.ask = self.keeper.look(self.stops);
-        self.ask != Ask::Nothing
-    }
-
-    fn has_part(&mut self, journal: &Journal) -> Result<()> {
-        let ask = std::mem::replace(&mut self.ask, Ask::Nothing);
-        self.keeper.act(ask, journal, None)
-    }
 }
 
 impl Sampling<'_> {
@@ -95,15 +71,7 @@ impl Sampling<'_> {
         let noise = self.noise();
         let (posterior, start) = Posterior::around(self.space, &scaling, fit, noise, &experiment);
         let plan = Plan::new(config, &posterior, start);
-        let unresolved = loop {
-            match self.sample(&plan, driver, keeper, stops) {
-                Err(Error::Lost(what)) => {
-                    log::warn!("{what}; they are left out, and sampling begins anew");
-                    self.journal.begin_draws_anew(driver.lost());
-                }
-                done => break done?,
-            }
-        };
+        let unresolved = self.sample(&plan, driver, keeper, stops)?;
         let record = self.journal.draws().borrow();
         let (sigma_is_sampled, seconds) = (matches!(noise, Noise::Sampled(_)), begin.elapsed().as_secs_f64());
         let marginals = self.marginals(&record, &experiment, sigma_is_sampled);
@@ -113,7 +81,7 @@ impl Sampling<'_> {
     /// Draws, and holds the last of them against every pair.
     fn sample(&self, plan: &Plan, driver: &mut Driver, keeper: &mut Keeper, stops: &mut Stops) -> Result<f64> {
         let (draws, config) = (self.journal.draws(), plan.config);
-        let mut watchman = Watchman { keeper, stops, ask: Ask::Nothing };
+        let mut watchman = Watchman { keeper, stops, last: None };
         let mut recorded = Recorded::of_draws(driver, self.journal, &mut watchman);
         let mut objective = Weighted::new(&mut recorded, self.sigma.weights(), 1);
         self.progress.samples(&draws.borrow().progress(config));

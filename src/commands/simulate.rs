@@ -94,13 +94,14 @@ pub fn simulate(
     let axis = TimeAxis::without_derivatives(&experiment, &simulation.parameters[..config.mode.n_physical()]);
     let mut plotted = Vec::new();
     let mut progress = Progress::new(true);
-    progress.matrices("simulating", 0, simulation.phi.len());
+    let tell = progress.teller("simulating", simulation.n_frames);
+    tell(0, simulation.phi.len());
     write_file(file, &spec, |angle, matrix| {
         fill(simulation, &experiment, &axis, angle, matrix);
         if plots.is_some() {
             plotted.push(plot(simulation, &experiment, &axis, angle, matrix));
         }
-        progress.matrices("simulating", angle + 1, simulation.phi.len());
+        tell(angle + 1, simulation.phi.len());
     })?;
     progress.finish();
 

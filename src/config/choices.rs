@@ -43,7 +43,7 @@ const CHOICES: &[Choice] = &[
     // the Python package writes PDF, too: shapes and text are the nearest to it
     Choice { path: "plotting.format", ready: &["png", "pdf/svg"] },
     Choice { path: "plotting.color_scale.mode", ready: &["legacy", "percentile/adaptive", "fixed"] },
-    Choice { path: "distributed.io", ready: &["root", "parallel"] },
+    Choice { path: "distributed.io", ready: &["auto", "root", "parallel"] },
 ];
 
 /// Words that a key may hold in this version, the usual spelling of each; `None` for keys that hold something else.

@@ -80,8 +80,6 @@ pub(super) fn effective(config: &Config) -> Value {
                 "resume_from_checkpoint": config.streaming.resume,
                 "max_retries_per_batch": config.streaming.retries,
                 "min_success_rate": config.streaming.min_success_rate,
-                "batch_size": config.streaming.batch_pairs,
-                "keep_scratch": config.streaming.keep_scratch,
             },
         },
         "performance": {
@@ -97,7 +95,11 @@ pub(super) fn effective(config: &Config) -> Value {
             "memory_fraction": config.performance.memory_fraction,
         },
         "distributed": {
-            "io": if config.performance.parallel_reading { "parallel" } else { "root" },
+            "io": match config.performance.parallel_reading {
+                None => "auto",
+                Some(true) => "parallel",
+                Some(false) => "root",
+            },
             "silence_limit": config.performance.silence_limit,
         },
         "output": {

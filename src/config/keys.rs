@@ -55,17 +55,9 @@ pub(super) const GROUPS: &[Group] = &[
     used("optimization.nlsq.anti_degeneracy", Kind::Whole, "constant_scaling_threshold fourier_order"),
     used("optimization.nlsq", Kind::Flag, "multi_start.enable cmaes.enable"),
     used("optimization.nlsq.multi_start", Kind::Whole, "n_starts seed"),
-    used(
-        "optimization.streaming",
-        Kind::Flag,
-        "enable_checkpoints enable_fault_tolerance keep_scratch resume_from_checkpoint",
-    ),
+    used("optimization.streaming", Kind::Flag, "enable_checkpoints enable_fault_tolerance resume_from_checkpoint"),
     used("optimization.streaming", Kind::Text, "checkpoint_dir"),
-    used(
-        "optimization.streaming",
-        Kind::Whole,
-        "batch_size checkpoint_frequency keep_last_checkpoints max_retries_per_batch",
-    ),
+    used("optimization.streaming", Kind::Whole, "checkpoint_frequency keep_last_checkpoints max_retries_per_batch"),
     used("optimization.streaming", Kind::Number, "min_success_rate"),
     used("optimization.nuts", Kind::Whole, "max_tree_depth num_chains num_samples num_warmup seed"),
     used("optimization.nuts", Kind::Number, "target_accept_prob"),
@@ -250,7 +242,8 @@ pub(super) const GROUPS: &[Group] = &[
         "check_memory_safety collect_diagnostics enabled force_sequential_fallback log_diagnostics \
          max_imbalance_ratio target_chunk_size use_index_based",
     ),
-    idle("optimization.streaming", "memory doesn't depend on the size of batches", "adaptive_batching"),
+    idle("optimization.streaming", "a matrix is read and compressed at a time", "adaptive_batching batch_size"),
+    idle("optimization.streaming", "packed data aren't written to files any more", "keep_scratch"),
     idle("output", "results go straight into `output.directory`", "create_subdirs timestamp_dirs"),
     idle(
         "output",

@@ -179,7 +179,11 @@ fn performance(document: &Document) -> Result<PerformanceConfig> {
             _ => DeviceChoice::Auto,
         },
         memory_fraction: memory_fraction(document)?,
-        parallel_reading: document.choice("distributed.io")? == Some("parallel"),
+        parallel_reading: match document.choice("distributed.io")? {
+            Some("parallel") => Some(true),
+            Some("root") => Some(false),
+            _ => None,
+        },
         silence_limit: silence_limit(document)?,
         progress: document.flag("performance.enable_progress", true)?,
     })

@@ -107,7 +107,7 @@ pub struct PerformanceConfig {
     /// Share of a GPU's free memory that is used.
     pub memory_fraction: f64,
     /// Whether every rank reads its part of the file; else rank 0 reads all.
-    pub parallel_reading: bool,
+    pub parallel_reading: Option<bool>,
     /// How long ranks may be silent before the job ends, s; 0 = for ever.
     pub silence_limit: f64,
     /// Whether progress is shown on a terminal.
@@ -123,7 +123,7 @@ impl Default for PerformanceConfig {
             precision: Precision::default(),
             device: DeviceChoice::default(),
             memory_fraction: MEMORY_FRACTION,
-            parallel_reading: false,
+            parallel_reading: None,
             silence_limit: SILENCE_LIMIT,
             progress: true,
         }

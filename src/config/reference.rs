@@ -237,7 +237,7 @@ const SECTIONS: &[(&str, &[Entry])] = &[
             entry(
                 "optimization.streaming.checkpoint_dir",
                 "null",
-                "folder of checkpoints and of packed data, from the working directory; null: `checkpoints` in the folder of results",
+                "folder of checkpoints and of nodes of a streamed run, from the working directory; null: `checkpoints` in the folder of results",
             ),
             entry(
                 "optimization.streaming.checkpoint_frequency",
@@ -250,7 +250,6 @@ const SECTIONS: &[(&str, &[Entry])] = &[
                 "true",
                 "whether a run goes on from the checkpoint that an earlier one left; `--resume` overrides it",
             ),
-            entry("optimization.streaming.batch_size", "null", "pairs of a batch; null: some millions"),
             entry(
                 "optimization.streaming.enable_fault_tolerance",
                 "true",
@@ -260,12 +259,7 @@ const SECTIONS: &[(&str, &[Entry])] = &[
             entry(
                 "optimization.streaming.min_success_rate",
                 "1.0",
-                "share of the pairs that must be readable; what can't be read beyond the retries is left out and named",
-            ),
-            entry(
-                "optimization.streaming.keep_scratch",
-                "false",
-                "keep the packed data of a streamed run, for another one",
+                "share of the matrices that must be readable; what can't be read beyond the retries is left out and named",
             ),
         ],
     ),
@@ -343,8 +337,8 @@ const SECTIONS: &[(&str, &[Entry])] = &[
             entry("device.memory_fraction", "0.9", "share of a GPU's free memory that is used"),
             entry(
                 "distributed.io",
-                "root",
-                "the first rank reads the file and deals it out, or every rank reads its part",
+                "auto",
+                "the first rank reads the file and deals it out, or every rank reads its part; auto: the latter where all see the file",
             ),
             entry(
                 "distributed.silence_limit",

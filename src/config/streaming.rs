@@ -30,12 +30,8 @@ pub struct StreamingConfig {
     pub resume: bool,
     /// How often a failed read is tried again.
     pub retries: u32,
-    /// Share of the pairs that must be readable; what can't be read beyond that is left out.
+    /// Share of the matrices that must be readable; what can't be read beyond that is left out.
     pub min_success_rate: f64,
-    /// Pairs in a batch; `None` = the program's choice.
-    pub batch_pairs: Option<usize>,
-    /// Whether packed data stay when the run has ended.
-    pub keep_scratch: bool,
 }
 
 impl Default for StreamingConfig {
@@ -48,8 +44,6 @@ impl Default for StreamingConfig {
             resume: true,
             retries: RETRIES,
             min_success_rate: 1.0,
-            batch_pairs: None,
-            keep_scratch: false,
         }
     }
 }
@@ -75,7 +69,5 @@ pub(super) fn streaming(document: &Document, results: &Path) -> Result<Streaming
         resume: document.flag(&path("resume_from_checkpoint"), default.resume)?,
         retries: if tolerant { retries } else { 0 },
         min_success_rate: share.filter(|_| tolerant).map_or(default.min_success_rate, |spot| spot.value),
-        batch_pairs: whole("batch_size", 1, i64::MAX)?.map(|spot| spot.value as usize),
-        keep_scratch: document.flag(&path("keep_scratch"), default.keep_scratch)?,
     })
 }

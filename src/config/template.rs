@@ -271,10 +271,8 @@ impl Text {
                 (&format!("    max_retries_per_batch: {}", streaming.retries), "of a failed read"),
                 (
                     "    min_success_rate: 1.0",
-                    "share of the pairs without which there is no fit, if reads keep failing",
+                    "share of the matrices without which there is no fit, if reads keep failing",
                 ),
-                ("    batch_size: null", "pairs; null: some millions"),
-                ("    keep_scratch: false", "true: packed data of a streamed run stay in checkpoint_dir"),
             ]);
         }
     }
@@ -332,7 +330,7 @@ impl Text {
             (&format!("  memory_fraction: {MEMORY_FRACTION}"), "of a GPU's free memory"),
             ("", ""),
             ("distributed:", ""),
-            ("  io: root", "the first rank reads and deals; parallel: every rank its part"),
+            ("  io: auto", "root: the first rank reads and deals; parallel: every rank its part"),
             (
                 &format!("  silence_limit: {SILENCE_LIMIT:.1}"),
                 "s: a rank that is frozen or lost for so long ends the job; 0: never",

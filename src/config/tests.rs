@@ -118,7 +118,7 @@ fn every_setting_arrives() {
     assert_eq!((config.fit.ftol, config.fit.xtol, config.fit.gtol), (1e-6, 1e-7, 1e-9));
     assert_eq!(config.fit.scaling, Some(ScalingMode::Individual));
     let performance = PerformanceConfig {
-        parallel_reading: true,
+        parallel_reading: Some(true),
         strategy: Some(Strategy::Chunked),
         memory_limit_gb: Some(1.5),
         threads: Some(6),
@@ -185,7 +185,7 @@ fn wrong_values_name_key_place_and_expectation() {
         ("optimization: {streaming: {checkpoint_frequency: 0}}", "must be at least 1"),
         ("optimization: {streaming: {max_retries_per_batch: -1}}", "must be from 0 to 1000"),
         ("optimization: {streaming: {min_success_rate: 95}}", "must be from 0 to 1"),
-        ("distributed: {io: mpiio}", "`distributed.io` can be `root`, `parallel`, found `mpiio`"),
+        ("distributed: {io: mpiio}", "`distributed.io` can be `auto`, `root`, `parallel`, found `mpiio`"),
         ("device: {memory_fraction: 90}", "must be above 0 and at most 1"),
         ("distributed: {silence_limit: 0.5}", "must be 0 (for ever) or from 1"),
         ("output: {compression_level: 10}", "must be from 0 to 9"),

@@ -9,25 +9,20 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::axis::Clock;
-use super::chunk::{Batches, Chunk, wholes};
-use super::pack::TileStore;
-use super::rounds::{Known, Rounds};
-use super::stream;
+use super::pack::{TileData, TileStore};
 use super::tables::{Source, Tables};
 use super::task::{Task, cut};
 use super::tile::{AngleData, Job, Scratch};
-use super::tile_reader::TileReader;
 use super::tree::{self, Node};
 use super::work::{Crew, Work};
-use super::{Engine, Gram, Pass, Point};
-use crate::arithmetic::{InstructionSet, Lane};
+use super::{Engine, Gram, Partial, Pass, Point};
+use crate::arithmetic::InstructionSet;
 use crate::model::Experiment;
 use crate::nodes::blocks::{Blocks, of_plan};
-use crate::nodes::compress::compress;
+use crate::nodes::compressor::Compressor;
 use crate::nodes::plan::Level;
-use crate::nodes::rules::Rules;
 use crate::nodes::store::NodeStore;
-use crate::{Result, trace};
+use crate::{Error, Result, trace};
 
 /// Precision of a Gram pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -49,40 +44,62 @@ impl Precision {
     }
 }
 
-/// One level's tiles as held by one rank.
+/// One level's tiles of one rank.
 #[derive(Debug, Clone)]
 pub struct Shard {
     /// The level's frames and plan.
     pub level: Level,
-    /// The tiles held: all, or where the others are streamed the first ones.
+    /// Global numbers of all its tiles.
+    pub range: Range<usize>,
+    /// Those whose pairs are at hand: all, or those of the matrix that is passing by.
     pub store: TileStore,
-    /// Gives the others.
-    pub streamed: Option<Arc<TileReader>>,
-    /// σ of every pair, stored alike, where they have their own and all tiles are held.
+    /// σ of every pair, stored alike, where they have their own.
     pub sigma: Option<TileStore>,
 }
 
 impl Shard {
-    /// With all tiles held.
+    /// With all pairs at hand.
     pub fn held(level: Level, store: TileStore) -> Self {
-        Self { level, store, streamed: None, sigma: None }
+        Self { level, range: store.range.clone(), store, sigma: None }
     }
 
-    /// Global numbers of all its tiles.
-    pub(super) fn range(&self) -> &Range<usize> {
-        self.streamed.as_ref().map_or(&self.store.range, |file| file.range())
+    /// With none.
+    pub fn by_nodes(level: Level, range: Range<usize>) -> Self {
+        let store = TileStore::new(&level.plan, range.start..range.start);
+        Self { level, range, store, sigma: None }
+    }
+
+    /// Angles that it has tiles of.
+    pub(super) fn angles(&self) -> Range<usize> {
+        let n = self.level.plan.per_angle().max(1);
+        if self.range.is_empty() { 0..0 } else { self.range.start / n..self.range.end.div_ceil(n) }
+    }
+
+    /// Maximal nodes of one angle that it sums.
+    fn wholes(&self, angle: usize) -> Vec<Node> {
+        let plan = &self.level.plan;
+        tree::owned_nodes(plan.per_angle(), &plan.within_angle(&self.range, angle), u32::MAX)
+    }
+
+    /// Where the sums of an angle stand among those of a point.
+    pub(super) fn place(&self, angle: usize) -> Range<usize> {
+        let before: usize = (self.angles().start..angle).map(|angle| self.wholes(angle).len()).sum();
+        before..before + self.wholes(angle).len()
+    }
+
+    /// The pairs of a tile, by its global number, where they are at hand.
+    pub(super) fn pairs(&self, angle: usize, number: usize) -> Option<AngleData<'_>> {
+        self.store.range.contains(&number).then(|| {
+            let TileData { lanes, n_finite } = self.store.tile(number);
+            let sigma = self.sigma.as_ref().map(|sigma| sigma.tile(number).lanes);
+            AngleData { angle, data: lanes, n_finite, sigma, nodes: None }
+        })
     }
 }
-
-/// Called by the threads, after every batch of a batched pass, with (batches done, batches in all).
-pub type BatchProgress = Box<dyn Fn(usize, usize) + Send + Sync>;
 
 /// On levels with fewer pairs than this, and where nodes stand for pairs, the threads share out the points where there are enough for
 /// all.
 const SMALL_LEVEL: usize = 1_000_000;
-
-/// Points that a tile is read for at once: their tables must lie in memory together.
-const POINTS_READ_FOR: usize = 4;
 
 thread_local! {
     static SCRATCH: RefCell<Box<Scratch>> = RefCell::new(Scratch::new());
@@ -104,13 +121,6 @@ pub struct CpuEngine {
     blocks: Vec<Vec<Arc<Blocks>>>,
     /// What stands for the finest level's pairs, once it is needed.
     nodes: OnceLock<NodeStore>,
-    /// Reads that had to be tried again while data to be kept were loaded.
-    retried: u64,
-    /// Level and global number of tiles that couldn't be read then.
-    lost: Vec<(usize, usize)>,
-    /// Pairs per batch of a full-resolution pass; `None` = one batch.
-    batch_pairs: Option<usize>,
-    on_batch: Option<BatchProgress>,
     work: Work,
     /// Weighted pairs that the last pass summed.
     terms: AtomicU64,
@@ -132,10 +142,6 @@ impl CpuEngine {
             tasks: Vec::new(),
             blocks: shards.iter().map(|shard| of_plan(&shard.level.plan)).collect(),
             nodes: OnceLock::new(),
-            retried: 0,
-            lost: Vec::new(),
-            batch_pairs: None,
-            on_batch: None,
             experiment,
             shards,
             pool,
@@ -148,7 +154,7 @@ impl CpuEngine {
     fn prepare(&mut self) {
         let threads = self.pool.current_num_threads();
         self.work = Work::new(threads);
-        self.tasks = self.shards.iter().map(|s| cut(&s.level.plan, s.range(), threads)).collect();
+        self.tasks = self.shards.iter().map(|s| cut(&s.level.plan, &s.range, threads)).collect();
     }
 
     /// Works in another thread pool from now on.
@@ -192,22 +198,29 @@ impl CpuEngine {
     }
 
     /// Forms what stands for the pairs of the finest level, whether it is there or not.
-    ///
-    /// # Errors
-    /// What reading fails with.
-    pub fn compress(&mut self) -> Result<()> {
+    pub fn compress(&mut self) {
         self.nodes = OnceLock::new();
-        self.pool.install(|| self.compressed().map(drop))
+        self.pool.install(|| {
+            self.compressed();
+        });
+    }
+
+    /// Takes what stands for the pairs of the finest level from elsewhere.
+    pub fn set_nodes(&mut self, nodes: NodeStore) {
+        self.nodes = OnceLock::from(nodes);
+    }
+
+    /// Has these tiles of the finest level at hand while `work` is done.
+    pub fn with_pairs<T>(&mut self, tiles: TileStore, work: impl FnOnce(&mut Self) -> T) -> T {
+        let before = std::mem::replace(&mut self.shards[0].store, tiles);
+        let out = work(self);
+        self.shards[0].store = before;
+        out
     }
 
     /// The tiles, level by level.
     pub fn shards(&self) -> &[Shard] {
         &self.shards
-    }
-
-    /// How a level's tiles are cut into pieces of work.
-    pub(super) fn tasks(&self, level: usize) -> &[Task] {
-        &self.tasks[level]
     }
 
     /// Gives the pairs of a level a σ of their own.
@@ -222,23 +235,6 @@ impl CpuEngine {
         self.set = set;
     }
 
-    /// Counts full-resolution passes in batches of about `pairs` pairs, reporting each. No thread waits between them.
-    pub fn set_batches(&mut self, pairs: usize, on_batch: Option<BatchProgress>) {
-        self.batch_pairs = Some(pairs.max(1));
-        self.on_batch = on_batch;
-    }
-
-    /// Pairs of a level that this rank holds, missing ones included.
-    fn n_pairs(&self, level: usize) -> usize {
-        self.tasks[level].iter().map(|task| task.n_pairs).sum()
-    }
-
-    /// Batches of a full-resolution pass on this rank.
-    pub fn n_batches(&self) -> usize {
-        let pairs = self.n_pairs(0);
-        pairs.div_ceil(self.batch_pairs.unwrap_or(usize::MAX)).max(usize::from(pairs > 0))
-    }
-
     /// Name of the instruction set in use.
     pub fn instruction_set(&self) -> &'static str {
         self.set.name()
@@ -249,58 +245,6 @@ impl CpuEngine {
         self.pool.current_num_threads()
     }
 
-    /// Takes the tiles of a level from a file from now on, keeping as many of them as fit into so many bytes. Gives the bytes
-    /// that are used.
-    ///
-    /// # Errors
-    /// What reading fails with.
-    pub fn stream(&mut self, level: usize, file: TileReader, keep: usize) -> Result<usize> {
-        let shard = &mut self.shards[level];
-        let plan = &shard.level.plan;
-        let marks = file.bytes();
-        let mut room = keep.saturating_sub(marks) / size_of::<Lane>();
-        let fits = |tile: &usize| {
-            let lanes = plan.tiles[tile % plan.per_angle()].n_lanes;
-            let fits = lanes <= room;
-            room -= if fits { lanes } else { 0 };
-            fits
-        };
-        let kept = file.range().clone().take_while(fits).count();
-        let mut store = TileStore::new(plan, file.range().start..file.range().start + kept);
-        self.pool.install(|| store.fill_from(plan, &file))?;
-        if kept < file.range().len() {
-            shard.streamed = Some(Arc::new(file));
-        } else {
-            self.retried += file.retried();
-            self.lost.extend(file.lost().map(|tile| (level, tile)));
-        }
-        let used = marks + store.bytes();
-        shard.store = store;
-        self.nodes = OnceLock::new();
-        self.prepare();
-        Ok(used)
-    }
-
-    /// Reads of streamed tiles that had to be tried again so far.
-    pub fn retried(&self) -> u64 {
-        let streamed = self.shards.iter().filter_map(|shard| shard.streamed.as_ref());
-        self.retried + streamed.map(|file| file.retried()).sum::<u64>()
-    }
-
-    /// Level and global number of streamed tiles that are left out because they couldn't be read.
-    pub fn lost(&self) -> Vec<(usize, usize)> {
-        let files = self.shards.iter().enumerate().filter_map(|(level, s)| Some((level, s.streamed.as_ref()?)));
-        let streamed = files.flat_map(|(level, file)| file.lost().map(move |tile| (level, tile)));
-        self.lost.iter().copied().chain(streamed).collect()
-    }
-
-    /// Counts them, also while a pass goes on.
-    pub fn losses(&self) -> impl Fn() -> usize + use<> {
-        let files: Vec<Arc<TileReader>> = self.shards.iter().filter_map(|shard| shard.streamed.clone()).collect();
-        let before = self.lost.len();
-        move || before + files.iter().map(|file| file.lost().count()).sum::<usize>()
-    }
-
     /// Bytes of data held.
     pub fn bytes(&self) -> usize {
         let pairs = self.shards.iter().map(|s| s.store.bytes() + s.sigma.as_ref().map_or(0, TileStore::bytes));
@@ -308,27 +252,17 @@ impl CpuEngine {
     }
 
     /// What stands for the pairs of the finest level.
-    ///
-    /// # Errors
-    /// What reading fails with.
-    fn compressed(&self) -> Result<&NodeStore> {
-        if let Some(nodes) = self.nodes.get() {
-            return Ok(nodes);
-        }
-        let _span = trace::span("compressing");
-        let (shard, set, rules) = (&self.shards[0], self.set, Rules::default());
-        let n = shard.level.plan.per_angle();
-        let one = |number: usize| {
-            stream::with_tile(shard, &(number / n..number / n + 1), number % n, |data| {
-                let own = data.first().filter(|own| own.n_finite > 0)?;
-                let tile = (&shard.level.plan.tiles[number % n], &*self.blocks[0][number % n]);
-                Some((compress(set, tile, own.data, own.n_finite as usize, &rules), own.n_finite))
-            })
-        };
-        let range = shard.range().clone();
-        let tiles = range.clone().into_par_iter().with_max_len(1).map(one).collect::<Result<Vec<_>>>()?;
-        let store = NodeStore::new(&shard.level.plan, &self.blocks[0], range.start, tiles);
-        Ok(self.nodes.get_or_init(|| store))
+    fn compressed(&self) -> &NodeStore {
+        self.nodes.get_or_init(|| {
+            let _span = trace::span("compressing");
+            let shard = &self.shards[0];
+            let mut compressor = Compressor::new(self.set, &shard.level.plan, shard.range.clone());
+            compressor.take(shard.store.range.clone(), |number| {
+                let TileData { lanes, n_finite } = shard.store.tile(number);
+                (lanes, n_finite)
+            });
+            compressor.finish()
+        })
     }
 
     /// Whether a pass goes over nodes.
@@ -336,109 +270,68 @@ impl CpuEngine {
         level == 0 && matches!(pass, Pass::Gram | Pass::Chi2 | Pass::Slopes) && self.shards[level].sigma.is_none()
     }
 
-    /// The Gram matrices of a task's angles, point after point. Tiles that aren't held are read where their pairs are needed, once for all
-    /// points.
-    pub(super) fn sum_task(&self, level: usize, tables: &[Tables], task: &Task, pass: Pass) -> Result<Vec<Vec<Gram>>> {
+    /// The Gram matrices of a task's angles; nothing where single pairs are needed that aren't at hand.
+    fn sum_task(&self, level: usize, tables: &Tables, task: &Task, pass: Pass) -> Vec<Option<Gram>> {
         let shard = &self.shards[level];
         let plan = &shard.level.plan;
         let n = plan.per_angle();
-        let nodes = if self.uses_nodes(level, pass) { Some(self.compressed()?) } else { None };
+        let nodes = self.uses_nodes(level, pass).then(|| self.compressed());
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.terms = 0;
-            let mut leaves: Vec<Vec<Vec<(Node, Gram)>>> = vec![vec![Vec::new(); task.angles.len()]; tables.len()];
-            for number in task.node.tiles(n) {
-                let mut sum = |own: &AngleData, tables: &Tables| {
-                    // a tile without a value, beyond the longest lag to be fitted for instance, takes no time
-                    if own.n_finite == 0 {
-                        return Some(Gram::default());
-                    }
-                    let (tile, blocks) = (&plan.tiles[number], &*self.blocks[level][number]);
-                    let slots = nodes.map(|nodes| &nodes.slots);
-                    Job { tile, blocks, slots, own, tables, pass, scratch }.run(self.set)
-                };
-                // what can't be read any more is left out, whatever was known of it
-                let is_lost = |angle: usize| {
-                    let number = angle * n + number;
-                    shard
-                        .streamed
-                        .as_ref()
-                        .is_some_and(|file| !shard.store.range.contains(&number) && file.finite(number) == 0)
-                };
-                let of =
-                    |angle: usize| nodes.filter(|_| !is_lost(angle)).and_then(|nodes| nodes.tile(angle * n + number));
-                let is_held = |angle: usize| shard.store.range.contains(&(angle * n + number));
-                // without pairs where nodes are enough
-                let mut missing = Vec::new();
-                let mut found: Vec<Vec<Option<Gram>>> = vec![vec![None; task.angles.len()]; tables.len()];
-                for angle in task.angles.clone() {
-                    let Some(nodes) = of(angle).filter(|_| !is_held(angle)) else {
-                        missing.push(angle);
-                        continue;
-                    };
-                    let own = AngleData { angle, data: &[], n_finite: nodes.n_finite, sigma: None, nodes: Some(nodes) };
-                    for (tables, found) in tables.iter().zip(&mut found) {
-                        found[angle - task.angles.start] = sum(&own, tables);
-                    }
-                    if found.iter().any(|found| found[angle - task.angles.start].is_none()) {
-                        missing.push(angle);
-                    }
-                }
-                if !missing.is_empty() {
-                    let whole = missing[0]..missing[missing.len() - 1] + 1;
-                    stream::with_tile(shard, &whole, number, |data| {
-                        for own in data.iter().filter(|own| missing.contains(&own.angle)) {
-                            let own = AngleData { nodes: of(own.angle), ..*own };
-                            for (tables, found) in tables.iter().zip(&mut found) {
-                                let found = &mut found[own.angle - task.angles.start];
-                                if found.is_none() {
-                                    *found = sum(&own, tables);
-                                }
-                            }
+            let mut leaves: Vec<Option<Vec<(Node, Gram)>>> = vec![Some(Vec::new()); task.angles.len()];
+            for tile in task.node.tiles(n) {
+                for (angle, leaves) in task.angles.clone().zip(&mut leaves) {
+                    let number = angle * n + tile;
+                    let (at_hand, nodes_of) = (shard.pairs(angle, number), nodes.and_then(|nodes| nodes.tile(number)));
+                    let own = match (at_hand, nodes_of, nodes) {
+                        (Some(own), of, _) => Some(AngleData { nodes: of, ..own }),
+                        (None, Some(of), _) => {
+                            Some(AngleData { angle, data: &[], n_finite: of.n_finite, sigma: None, nodes: Some(of) })
                         }
-                    })?;
-                }
-                for (leaves, found) in leaves.iter_mut().zip(found) {
-                    for (leaves, gram) in leaves.iter_mut().zip(found) {
-                        leaves.push((Node { height: 0, index: number }, gram.unwrap_or_default()));
+                        // none of its pairs has a value
+                        (None, None, Some(_)) => {
+                            Some(AngleData { angle, data: &[], n_finite: 0, sigma: None, nodes: None })
+                        }
+                        (None, None, None) => None,
+                    };
+                    let sum = own.and_then(|own| {
+                        // a tile without a value, beyond the longest lag to be fitted for instance, takes no time
+                        if own.n_finite == 0 {
+                            return Some(Gram::default());
+                        }
+                        let (blocks, slots) = (&*self.blocks[level][tile], nodes.map(|nodes| &nodes.slots));
+                        let tile = &plan.tiles[tile];
+                        Job { tile, blocks, slots, own: &own, tables, pass, scratch: &mut *scratch }.run(self.set)
+                    });
+                    match (sum, &mut *leaves) {
+                        (Some(sum), Some(leaves)) => leaves.push((Node { height: 0, index: tile }, sum)),
+                        _ => *leaves = None,
                     }
                 }
             }
             self.terms.fetch_add(scratch.terms, Ordering::Relaxed);
-            let whole = |own: &Vec<(Node, Gram)>| {
-                tree::complete(task.node, n, &mut own.iter().map(|(node, gram)| (*node, gram)))
+            let whole = |own: Option<Vec<(Node, Gram)>>| {
+                Some(tree::complete(task.node, n, &mut own?.iter().map(|(node, gram)| (*node, gram))))
             };
-            Ok(leaves.iter().map(|of_point| of_point.iter().map(whole).collect()).collect())
+            leaves.into_iter().map(whole).collect()
         })
     }
 
-    /// From the sums of all tasks of a level to those of the maximal nodes of one angle.
-    fn coalesce<'s>(
-        shard: &Shard,
-        tasks: &[Task],
-        sums: impl Iterator<Item = &'s Vec<Gram>>,
-        angle: usize,
-    ) -> Vec<Gram> {
-        // tasks are in the order of their tiles
+    /// From the sums of tasks, in the order of their tiles, to those of the maximal nodes of one angle.
+    fn coalesce(shard: &Shard, tasks: &[Task], sums: &[Vec<Option<Gram>>], angle: usize) -> Option<Vec<Gram>> {
         let own = tasks.iter().zip(sums).filter(|(task, _)| task.angles.contains(&angle));
-        let pieces = own.map(|(task, grams)| (task.node, &grams[angle - task.angles.start]));
-        tree::coalesce(shard.level.plan.per_angle(), &wholes(shard, angle), pieces)
+        let pieces = own.map(|(task, grams)| Some((task.node, grams[angle - task.angles.start]?)));
+        let pieces: Vec<(Node, Gram)> = pieces.collect::<Option<_>>()?;
+        Some(tree::coalesce(shard.level.plan.per_angle(), &shard.wholes(angle), pieces))
     }
 
-    fn sums(
-        &self,
-        level: usize,
-        points: &[Point],
-        pass: Pass,
-        known: &Known,
-        rounds: &mut Rounds<'_>,
-    ) -> Result<Vec<Gram>> {
-        let (shard, tasks, work, set) = (&self.shards[level], &self.tasks[level], &self.work, self.set);
-        let slots = match self.uses_nodes(level, pass) {
-            true => Some(&self.pool.install(|| self.compressed())?.slots),
-            false => None,
-        };
-        let n = shard.level.plan.per_angle().max(1);
-        let held = shard.range().start / n..shard.range().end.div_ceil(n);
+    /// Sums of these angles at every point by tasks that cover them; `angles` within those held.
+    fn sums(&self, level: usize, points: &[Point], pass: Pass, angles: Range<usize>, tasks: &[Task]) -> Partial {
+        let (shard, work, set) = (&self.shards[level], &self.work, self.set);
+        // pairs with a σ of their own are all taken the same way
+        let weighted = shard.sigma.is_some();
+        let formed = if weighted && pass == Pass::Chi2 { Pass::Gram } else { pass };
+        let slots = self.uses_nodes(level, formed).then(|| &self.pool.install(|| self.compressed()).slots);
         let source = |crew| Source {
             experiment: &self.experiment,
             clock: &self.clock,
@@ -446,90 +339,100 @@ impl CpuEngine {
             slots,
             crew,
             sigma: &self.sigma,
-            weighted: shard.sigma.is_some(),
+            weighted,
         };
         let tables = |point, crew| {
             let _span = trace::span("tables");
-            Tables::new(set, &source(crew), point, pass)
+            Tables::new(set, &source(crew), point, formed)
+        };
+        let whole = |sums: &[Vec<Option<Gram>>], angle: usize| {
+            let mut sums = Self::coalesce(shard, tasks, sums, angle);
+            sums.iter_mut().flatten().filter(|_| weighted).for_each(|sum| sum.keep(&pass.filled()));
+            sums
         };
         let enough = points.len() >= self.pool.current_num_threads();
-        if enough && shard.streamed.is_none() && (slots.is_some() || shard.level.plan.n_pairs() < SMALL_LEVEL) {
-            // many points, each of which is little work: one task a point
-            let sums: Result<Vec<Vec<Gram>>> = self.pool.install(|| {
+        let by_angle: Vec<Vec<Option<Vec<Gram>>>> =
+            if enough && (slots.is_some() || shard.level.plan.n_pairs() < SMALL_LEVEL) {
+                // many points, each of which is little work: one task a point
                 let of_point = |point| {
-                    let tables = [tables(point, Crew::ALONE)];
+                    let tables = tables(point, Crew::ALONE);
                     let _span = trace::span("tiles");
-                    let sum = |task| self.sum_task(level, &tables, task, pass);
-                    let sums: Vec<Vec<Vec<Gram>>> = tasks.iter().map(sum).collect::<Result<_>>()?;
-                    let whole = |angle| Self::coalesce(shard, tasks, sums.iter().map(|of| &of[0]), angle);
-                    Ok(held.clone().flat_map(whole).collect())
+                    let sums: Vec<_> = tasks.iter().map(|task| self.sum_task(level, &tables, task, formed)).collect();
+                    angles.clone().map(|angle| whole(&sums, angle)).collect()
                 };
-                points.par_iter().map(|point| work.task(|| of_point(point))).collect()
-            });
-            return Ok(sums?.concat());
-        }
-        // a tile that is read is read once for several points
-        let together = if shard.streamed.is_some() { POINTS_READ_FOR } else { 1 };
-        let mut out = Vec::new();
-        for (chunk, points) in points.chunks(together).enumerate() {
-            let first = chunk * together;
-            let chunk = Chunk { first, shard, tasks, known, held: &held, done: Chunk::nothing(tasks) };
-            let todo = chunk.todo(points.len());
-            let (next, batches) = (AtomicUsize::new(0), self.batches(level, &todo));
-            let until = rounds.until();
-            let round = |tables: &[Tables], until| {
-                let sum = |task: &Task| {
-                    let sums = work.task(|| self.sum_task(level, tables, task, pass));
-                    batches.count(task.n_pairs);
-                    sums
+                self.pool.install(|| points.par_iter().map(|point| work.task(|| of_point(point))).collect())
+            } else {
+                let of_point = |point| {
+                    // waking the threads takes as long as many a pass, so it is done once
+                    self.pool.install(|| {
+                        let tables = tables(point, work.crew());
+                        let sums = in_order(tasks, |task| work.task(|| self.sum_task(level, &tables, task, formed)));
+                        angles.clone().into_par_iter().map(|angle| whole(&sums, angle)).collect()
+                    })
                 };
-                stream::in_order(shard.streamed.as_deref(), tasks, &todo, &next, until, &chunk.done, sum);
-                (next.load(Ordering::Relaxed) >= todo.len()).then(|| chunk.wholes(points.len()))
+                points.iter().map(of_point).collect()
             };
-            // waking the threads takes as long as many a pass, so it is done once
-            let (tables, mut wholes) = self.pool.install(|| {
-                let tables: Vec<Tables> = points.iter().map(|point| tables(point, work.crew())).collect();
-                let wholes = round(&tables, until);
-                (tables, wholes)
-            });
-            while wholes.is_none() {
-                rounds.next(&|| self.pool.install(|| chunk.finished(points.len(), &out)))?;
-                let until = rounds.until();
-                wholes = self.pool.install(|| round(&tables, until));
-            }
-            out.extend(wholes.into_iter().collect::<Result<Vec<_>>>()?.concat());
+        let nothing = |angle: usize| vec![Gram::default(); shard.wholes(angle).len()];
+        let waiting = angles.clone().filter(|&angle| by_angle.iter().any(|of| of[angle - angles.start].is_none()));
+        Partial {
+            waiting: waiting.collect(),
+            sums: by_angle
+                .into_iter()
+                .flat_map(|of| angles.clone().zip(of).map(|(angle, sums)| sums.unwrap_or_else(|| nothing(angle))))
+                .flatten()
+                .collect(),
         }
-        Ok(out)
     }
 
-    /// Counts the batches of a pass in which these tasks are to be done.
-    fn batches(&self, level: usize, todo: &[usize]) -> Batches<'_> {
-        let (n_batches, all) = (self.n_batches(), self.n_pairs(level));
-        let todo: usize = todo.iter().map(|&task| self.tasks[level][task].n_pairs).sum();
-        let report = self.on_batch.as_ref().filter(|_| level == 0 && n_batches > 1);
-        Batches { report, n_batches, all, done: AtomicUsize::new(all - todo) }
+    /// Sums of the maximal nodes of this engine's tiles, point after point, as far as nodes and the pairs at hand give them.
+    pub fn partial(&mut self, level: usize, points: &[Point], pass: Pass) -> Partial {
+        self.work.begin();
+        self.terms.store(0, Ordering::Relaxed);
+        let out = self.sums(level, points, pass, self.shards[level].angles(), &self.tasks[level]);
+        self.work.end();
+        out
+    }
+
+    /// Puts the sums of an angle of the finest level, whose pairs are at hand, where they were missing.
+    pub fn complete(&mut self, partial: &mut Partial, points: &[Point], pass: Pass, angle: usize) {
+        let shard = &self.shards[0];
+        let tasks = cut(&shard.level.plan, &shard.store.range, self.threads());
+        let own = self.sums(0, points, pass, angle..angle + 1, &tasks).sums;
+        let place = shard.place(angle);
+        if place.is_empty() || points.is_empty() {
+            return;
+        }
+        let of_point = partial.sums.len() / points.len();
+        for (all, own) in partial.sums.chunks_exact_mut(of_point).zip(own.chunks_exact(place.len())) {
+            all[place.clone()].copy_from_slice(own);
+        }
+        partial.waiting.retain(|&waiting| waiting != angle);
     }
 }
 
-impl Engine for CpuEngine {
-    fn evaluate_in_rounds(
-        &mut self,
-        level: usize,
-        points: &[Point],
-        pass: Pass,
-        known: &Known,
-        rounds: &mut Rounds<'_>,
-    ) -> Result<Vec<Gram>> {
-        self.work.begin();
-        self.terms.store(0, Ordering::Relaxed);
-        // pairs with a σ of their own are all taken the same way
-        let weighted = self.shards[level].sigma.is_some();
-        let formed = if weighted && pass == Pass::Chi2 { Pass::Gram } else { pass };
-        let mut sums = self.sums(level, points, formed, known, rounds);
-        if weighted {
-            sums.iter_mut().flatten().for_each(|sum| sum.keep(&pass.filled()));
+/// Does tasks in their order by all threads of the rayon pool in which it is called.
+fn in_order<T: Send + Sync>(tasks: &[Task], sum: impl Fn(&Task) -> T + Sync) -> Vec<T> {
+    let done: Vec<OnceLock<T>> = tasks.iter().map(|_| OnceLock::new()).collect();
+    let next = AtomicUsize::new(0);
+    rayon::broadcast(|_| {
+        let _span = trace::span("tiles");
+        while let Some((task, done)) = {
+            let k = next.fetch_add(1, Ordering::Relaxed);
+            tasks.get(k).zip(done.get(k))
+        } {
+            // nobody else has this number
+            let _ = done.set(sum(task));
         }
-        self.work.end();
-        sums
+    });
+    done.into_iter().filter_map(OnceLock::into_inner).collect()
+}
+
+impl Engine for CpuEngine {
+    fn evaluate(&mut self, level: usize, points: &[Point], pass: Pass) -> Result<Vec<Gram>> {
+        let Partial { sums, waiting } = self.partial(level, points, pass);
+        match waiting.first() {
+            None => Ok(sums),
+            Some(angle) => Err(Error::Rank { rank: 0, message: format!("the pairs of angle {angle} aren't at hand") }),
+        }
     }
 }

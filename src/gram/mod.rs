@@ -9,7 +9,6 @@
 //! nodes, whose total does not depend on how tiles were dealt. Cost: see docs/performance.md.
 
 mod axis;
-mod chunk;
 mod cpu;
 pub mod gpu;
 mod local;
@@ -17,28 +16,20 @@ mod loss;
 pub mod overview;
 mod pack;
 mod pairs;
-pub mod rounds;
 mod sides;
-mod stream;
 mod tables;
 mod task;
 #[cfg(test)]
 mod tests;
 mod tile;
-mod tile_file;
-mod tile_reader;
 pub mod tree;
 mod work;
 
-pub use cpu::{BatchProgress, CpuEngine, Precision, Shard};
+pub use cpu::{CpuEngine, Precision, Shard};
 pub use local::Local;
 pub use loss::Loss;
 pub use pack::{TileStore, as_floats, as_floats_mut, pack_angle};
 
-pub use tile_file::TileWriter;
-pub use tile_reader::{TileReader, Tolerance};
-
-use self::rounds::{Known, Rounds};
 pub use crate::arithmetic::Lane;
 use crate::model::{Experiment, MAX_PHYSICAL};
 pub use crate::nodes::plan::{Level, TilePlan};
@@ -181,33 +172,28 @@ pub struct Point {
     pub scaling: Vec<(f64, f64)>,
 }
 
+/// Sums of a pass over what a rank holds, as far as it could form them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Partial {
+    /// Of the maximal tree nodes of its tiles, point after point, in tree order (see [`tree::owned_nodes`]); zero where they are
+    /// missing.
+    pub sums: Vec<Gram>,
+    /// Angles whose sums are missing: they need pairs that aren't at hand.
+    pub waiting: Vec<usize>,
+}
+
 /// Something that turns a shard of tiles and a point into sums over tree nodes: CPU threads, a GPU.
 pub trait Engine {
     /// Sums of the maximal tree nodes of this engine's tiles at `level`, point after point, in tree order
-    /// (see [`tree::owned_nodes`]). What is known isn't computed again; nodes within a larger one that is known are zero.
+    /// (see [`tree::owned_nodes`]).
     ///
     /// # Errors
-    /// What the device or the file behind it fails with, and what comes from between two rounds.
-    fn evaluate_in_rounds(
-        &mut self,
-        level: usize,
-        points: &[Point],
-        pass: Pass,
-        known: &Known,
-        rounds: &mut Rounds<'_>,
-    ) -> crate::Result<Vec<Gram>>;
-
-    /// The same in one round, with nothing known.
-    ///
-    /// # Errors
-    /// As [`Self::evaluate_in_rounds`].
-    fn evaluate(&mut self, level: usize, points: &[Point], pass: Pass) -> crate::Result<Vec<Gram>> {
-        self.evaluate_in_rounds(level, points, pass, &Known::default(), &mut Rounds::one())
-    }
+    /// What the device fails with, and pairs that are needed and aren't at hand.
+    fn evaluate(&mut self, level: usize, points: &[Point], pass: Pass) -> crate::Result<Vec<Gram>>;
 }
 
-/// Called between the rounds of a long pass with a way to learn what is finished of it, on all ranks; an error ends the pass.
-pub type Watch<'w> = &'w mut dyn FnMut(&mut dyn FnMut() -> Known) -> crate::Result<()>;
+/// Called between two matrices of a long look at the data, on rank 0; an error ends it, on all ranks.
+pub type Watch<'w> = &'w mut dyn FnMut() -> crate::Result<()>;
 
 /// θ → one Gram matrix per angle, over however many ranks: all that solver and sampler see of the data.
 pub trait Objective {
@@ -223,7 +209,7 @@ pub trait Objective {
     /// What a rank or device failed with.
     fn evaluate(&mut self, level: usize, points: &[Point], pass: Pass) -> crate::Result<Vec<Vec<Gram>>>;
 
-    /// The same, watched between the rounds of a pass that takes long, and going on from what is known of it.
+    /// The same, watched where the data have to be read for it.
     ///
     /// # Errors
     /// As [`Self::evaluate`], and what watching ends with.
@@ -232,7 +218,6 @@ pub trait Objective {
         level: usize,
         points: &[Point],
         pass: Pass,
-        _known: Known,
         _watch: Watch<'_>,
     ) -> crate::Result<Vec<Vec<Gram>>> {
         self.evaluate(level, points, pass)

@@ -7,7 +7,6 @@ use std::ops::{Deref, DerefMut, Range};
 
 use rayon::prelude::*;
 
-use super::tile_reader::TileReader;
 use crate::arithmetic::{LANES, Lane};
 use crate::nodes::plan::{BrickKind, Level, Tile, TilePlan};
 
@@ -29,7 +28,7 @@ const CACHE_LINE: usize = 64;
 
 /// Lanes that are zero at first and take no memory until they are written: a page then lies near the core that writes it.
 #[derive(Debug)]
-pub(super) struct Lanes {
+struct Lanes {
     /// Zeros of a plain type come from the system as they are; those of an aligned one would be written here and now.
     floats: Vec<f32>,
     n: usize,
@@ -104,26 +103,6 @@ impl TileStore {
         Self { range, lanes, offsets, finite }
     }
 
-    /// Fills a store with what a file holds of its tiles, by the threads of the rayon pool in which it is called.
-    ///
-    /// # Errors
-    /// What reading fails with.
-    pub(super) fn fill_from(&mut self, plan: &TilePlan, file: &TileReader) -> crate::Result<()> {
-        let mut lanes = &mut self.lanes[..];
-        let mut jobs = Vec::with_capacity(self.range.len());
-        for (number, finite) in self.range.clone().zip(&mut self.finite) {
-            let (own, rest) = std::mem::take(&mut lanes).split_at_mut(plan.tiles[number % plan.per_angle()].n_lanes);
-            jobs.push((number, own, finite));
-            lanes = rest;
-        }
-        jobs.into_par_iter().try_for_each(|(number, own, finite)| {
-            let angle = number / plan.per_angle();
-            file.read(&(angle..angle + 1), number % plan.per_angle(), own)?;
-            *finite = file.finite(number);
-            Ok(())
-        })
-    }
-
     /// Makes every value missing, by all threads of the rayon pool in which it is called: the memory then lies near the cores
     /// that will use it, whoever fills in the values.
     pub fn touch(&mut self) {
@@ -167,6 +146,9 @@ impl TileStore {
 
     /// Counts the values of a run of tiles held, and makes NaN of every value that is not finite.
     pub fn mark(&mut self, plan: &TilePlan, tiles: &Range<usize>) {
+        if tiles.is_empty() {
+            return;
+        }
         let (a, b) = (tiles.start - self.range.start, tiles.end - self.range.start);
         let mut lanes = &mut self.lanes[self.offsets[a]..self.offsets[b]];
         let mut jobs = Vec::with_capacity(tiles.len());
@@ -180,7 +162,7 @@ impl TileStore {
 }
 
 /// As [`TileStore::mark`], for one tile: how many values are finite.
-pub(super) fn count_finite(lanes: &mut [Lane]) -> u32 {
+fn count_finite(lanes: &mut [Lane]) -> u32 {
     let mut n_finite = 0;
     for value in lanes.iter_mut().flat_map(|lane| &mut lane.0) {
         let good = value.is_finite();
@@ -191,7 +173,7 @@ pub(super) fn count_finite(lanes: &mut [Lane]) -> u32 {
 }
 
 /// Gives c2 of a frame with all frames behind it, NaN where missing.
-pub(super) type RowAfter<'a, 'm> = &'a (dyn Fn(usize) -> &'m [f32] + Sync);
+type RowAfter<'a, 'm> = &'a (dyn Fn(usize) -> &'m [f32] + Sync);
 
 fn pack_tile(tile: &Tile, frames: &[usize], row_after: RowAfter<'_, '_>, out: &mut [Lane]) {
     let mut lane = 0;
@@ -222,21 +204,6 @@ fn pack_tile(tile: &Tile, frames: &[usize], row_after: RowAfter<'_, '_>, out: &m
 /// Packs tiles `tiles` (numbers within one angle) of a matrix, one after another, into `out`. `row_after(i)` gives c2 of
 /// frame i of the selection with frames i + 1 … N − 1.
 pub fn pack_angle(level: &Level, tiles: Range<usize>, row_after: RowAfter<'_, '_>, out: &mut [Lane]) {
-    let packed: Result<Vec<()>, std::convert::Infallible> = pack_tiles(level, tiles, row_after, out, |_, _| Ok(()));
-    let Ok(_) = packed;
-}
-
-/// The same, and what `finish` makes of every tile, given its number and its lanes.
-///
-/// # Errors
-/// The first that `finish` fails with.
-pub(super) fn pack_tiles<T: Send, E: Send>(
-    level: &Level,
-    tiles: Range<usize>,
-    row_after: RowAfter<'_, '_>,
-    out: &mut [Lane],
-    finish: impl Fn(usize, &mut [Lane]) -> Result<T, E> + Sync,
-) -> Result<Vec<T>, E> {
     let mut rest = out;
     let mut jobs = Vec::with_capacity(tiles.len());
     for number in tiles {
@@ -244,9 +211,6 @@ pub(super) fn pack_tiles<T: Send, E: Send>(
         jobs.push((number, now));
         rest = later;
     }
-    let one = |(number, out): (usize, &mut [Lane])| {
-        pack_tile(&level.plan.tiles[number], &level.frames, row_after, out);
-        finish(number, out)
-    };
-    jobs.into_par_iter().map(one).collect()
+    let one = |(number, out): (usize, &mut [Lane])| pack_tile(&level.plan.tiles[number], &level.frames, row_after, out);
+    jobs.into_par_iter().for_each(one);
 }

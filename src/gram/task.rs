@@ -8,8 +8,8 @@ use crate::nodes::plan::TilePlan;
 
 /// Tasks that every thread should find in a pass, so that none waits long for the others at its end.
 const TASKS_PER_THREAD: usize = 40;
-/// Most angles of a task, and those that lie together in files.
-pub(super) const ANGLES_TOGETHER: usize = 12;
+/// Most angles of a task.
+const ANGLES_TOGETHER: usize = 12;
 /// Most tiles of an angle summed by one task, as a height in the tree.
 const TALLEST: u32 = 3;
 
@@ -18,8 +18,6 @@ const TALLEST: u32 = 3;
 pub(super) struct Task {
     pub node: Node,
     pub angles: Range<usize>,
-    /// Pairs, missing ones included.
-    pub n_pairs: usize,
 }
 
 /// Cuts a run of tiles into tasks in the order of tiles within an angle, angles together wherever the same tiles are held of
@@ -51,8 +49,7 @@ fn cut_at(plan: &TilePlan, held: &Range<usize>, height: u32, together: usize) ->
     let mut tasks = Vec::new();
     for ((first, height), runs) in by_node {
         let node = Node { height, index: first >> height };
-        let pairs: usize = plan.tiles[node.tiles(n)].iter().map(|t| t.n_pairs).sum();
-        tasks.extend(runs.into_iter().map(|angles| Task { node, n_pairs: pairs * angles.len(), angles }));
+        tasks.extend(runs.into_iter().map(|angles| Task { node, angles }));
     }
     tasks
 }

@@ -1,7 +1,6 @@
 //! The Gram pass against sums over the pointwise reference.
 
 mod precise;
-mod rounds;
 
 use proptest::prelude::*;
 
@@ -182,6 +181,66 @@ proptest! {
                 assert_close(&got, &expected, &scale, pass, &format!("{pass:?}"));
             }
         }
+    }
+}
+
+#[test]
+fn pairs_that_pass_by_give_the_same_bits() {
+    let (n, k) = (700, 3);
+    let e = experiment(AnalysisMode::LaminarFlow, ShearConvention::Homodyne, n, vec![0.0, 40.0, 85.0]);
+    let matrices: Vec<TwoTime> = (0..k).map(|a| data(n, a as u64, 0.002)).collect();
+    let level = Level::all(n, k).swap_remove(0);
+    let plan = &level.plan;
+    let point =
+        |d: f64, g: f64| Point { physical: vec![d, -0.3, 100.0, g, 0.2, 1e-4, 1.0], scaling: vec![(0.3, 1.0); k] };
+    // the second one turns faster than nodes resolve, at most angles
+    let points = [point(2e3, 2e-5), point(3e3, 1e-3)];
+    for range in [0..plan.n_tiles(), 1..plan.n_tiles() - 2, 4..5] {
+        let mut held = engine(&e, level.clone(), &matrices, range.clone(), 2);
+        let shard = Shard::by_nodes(level.clone(), range.clone());
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let mut passing = CpuEngine::new(e.clone(), vec![shard], pool).unwrap();
+        let windows: Vec<TileStore> = (0..k)
+            .map(|angle| {
+                let within = plan.within_angle(&range, angle);
+                let base = angle * plan.per_angle();
+                engine(&e, level.clone(), &matrices, base + within.start..base + within.end, 1).shards()[0]
+                    .store
+                    .clone()
+            })
+            .collect();
+        let mut compressor = crate::nodes::compressor::Compressor::new(
+            crate::arithmetic::InstructionSet::select().unwrap(),
+            plan,
+            range.clone(),
+        );
+        for window in windows.iter().rev() {
+            let data = |number| {
+                let tile = window.tile(number);
+                (tile.lanes, tile.n_finite)
+            };
+            compressor.take(window.range.clone(), data);
+        }
+        passing.set_nodes(compressor.finish());
+        let mut waited = Vec::new();
+        for pass in
+            [Pass::Gram, Pass::Chi2, Pass::Slopes, Pass::Exact, Pass::Robust { loss: Loss::Huber, doublings: 0 }]
+        {
+            for points in [&points[..1], &points[..]] {
+                let expected = held.evaluate(0, points, pass).unwrap();
+                let mut partial = passing.partial(0, points, pass);
+                waited.push(partial.waiting.len());
+                for angle in partial.waiting.clone() {
+                    let window = windows[angle].clone();
+                    passing.with_pairs(window, |passing| passing.complete(&mut partial, points, pass, angle));
+                }
+                assert!(partial.waiting.is_empty());
+                assert!(partial.sums == expected, "{range:?} {pass:?} at {} points", points.len());
+            }
+        }
+        let angles = passing.angles().len();
+        assert_eq!((waited[0], waited[6]), (0, angles), "{waited:?}");
+        assert!(waited[1] > 0, "{waited:?}");
     }
 }
 
@@ -393,7 +452,7 @@ fn a_matrix_without_any_value_gives_zero() {
 }
 
 #[test]
-fn ranks_threads_batches_and_grouping_of_points_dont_change_the_bits() {
+fn ranks_threads_and_grouping_of_points_dont_change_the_bits() {
     let (n, k) = (900, 3);
     let e = experiment(AnalysisMode::LaminarFlow, ShearConvention::Homodyne, n, vec![0.0, 40.0, 85.0]);
     let matrices: Vec<TwoTime> = (0..k).map(|a| data(n, a as u64, 0.002)).collect();
@@ -402,15 +461,12 @@ fn ranks_threads_batches_and_grouping_of_points_dont_change_the_bits() {
     let expected = whole(&e, level, &matrices, &point, Pass::Gram);
     let plan = &level.plan;
     for ranks in [1, 2, 3, 7, 40] {
-        for batched in [false, true] {
+        for n_points in [1, 2] {
             let ranges = plan.deal(ranks);
             let mut parts: Vec<Vec<(tree::Node, Gram)>> = vec![Vec::new(); k];
             for range in ranges {
                 let mut engine = engine(&e, level.clone(), &matrices, range.clone(), 1 + ranks % 2);
-                if batched {
-                    engine.set_batches(20_000, None);
-                }
-                let points = vec![point.clone(); if batched { 1 } else { 2 }];
+                let points = vec![point.clone(); n_points];
                 let mut sums = engine.evaluate(0, &points, Pass::Gram).unwrap().into_iter();
                 for (angle, parts) in parts.iter_mut().enumerate() {
                     let nodes = tree::owned_nodes(plan.per_angle(), &plan.within_angle(&range, angle), u32::MAX);
@@ -420,7 +476,7 @@ fn ranks_threads_batches_and_grouping_of_points_dont_change_the_bits() {
             for (angle, parts) in parts.into_iter().enumerate() {
                 let root = tree::Node::root(plan.per_angle());
                 let total = tree::complete(root, plan.per_angle(), &mut parts.into_iter());
-                assert_eq!(total, expected[angle], "{ranks} ranks, batched {batched}");
+                assert_eq!(total, expected[angle], "{ranks} ranks, {n_points} points");
             }
         }
     }

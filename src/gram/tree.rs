@@ -32,13 +32,8 @@ impl Node {
     }
 
     /// The first of them.
-    pub(super) fn first(self) -> usize {
+    fn first(self) -> usize {
         self.index << self.height
-    }
-
-    /// Whether the other one is this or lies within it.
-    pub fn covers(self, other: Self) -> bool {
-        self.height >= other.height && other.index >> (self.height - other.height) == self.index
     }
 
     fn children(self) -> [Self; 2] {
@@ -89,46 +84,15 @@ pub fn complete<B: Borrow<Gram>>(node: Node, n: usize, parts: &mut impl Iterator
     sum(node, n, &mut parts.peekable())
 }
 
-/// Sums of `wholes` from `pieces`, both in tree order, every whole covered by pieces or, where a single piece reaches beyond
-/// it, zero.
+/// Sums of `wholes` from `pieces`, both in tree order, every whole covered by pieces.
 pub fn coalesce<B: Borrow<Gram>>(n: usize, wholes: &[Node], pieces: impl IntoIterator<Item = (Node, B)>) -> Vec<Gram> {
     let mut pieces = pieces.into_iter().peekable();
-    let mut beyond: Option<Node> = None;
-    wholes
-        .iter()
-        .map(|&whole| {
-            if let Some((piece, _)) = pieces.next_if(|(piece, _)| *piece != whole && piece.covers(whole)) {
-                beyond = Some(piece);
-            }
-            if beyond.is_some_and(|piece| piece.covers(whole)) {
-                return Gram::default();
-            }
-            let end = whole.tiles(n).end;
-            let mut own = std::iter::from_fn(|| pieces.next_if(|(piece, _)| piece.first() < end));
-            complete(whole, n, &mut own)
-        })
-        .collect()
-}
-
-/// The fewest nodes that stand for the same tiles as these, which share none and come in tree order.
-pub fn join(n: usize, pieces: impl IntoIterator<Item = (Node, Gram)>) -> Vec<(Node, Gram)> {
-    let root = Node::root(n).height;
-    let mut joined: Vec<(Node, Gram)> = Vec::new();
-    for (mut node, mut sum) in pieces {
-        while node.height < root {
-            let sibling = Node { height: node.height, index: node.index ^ 1 };
-            if node.index & 1 == 1 {
-                let Some((_, mut left)) = joined.pop_if(|(left, _)| *left == sibling) else { break };
-                left.add(&sum);
-                sum = left;
-            } else if !sibling.tiles(n).is_empty() {
-                break;
-            }
-            node = Node { height: node.height + 1, index: node.index / 2 };
-        }
-        joined.push((node, sum));
-    }
-    joined
+    let mut of = |&whole: &Node| {
+        let end = whole.tiles(n).end;
+        let mut own = std::iter::from_fn(|| pieces.next_if(|(piece, _)| piece.first() < end));
+        complete(whole, n, &mut own)
+    };
+    wholes.iter().map(&mut of).collect()
 }
 
 #[cfg(test)]
@@ -165,27 +129,6 @@ mod tests {
             }
             let dealt = complete(Node::root(n), n, &mut parts.into_iter());
             prop_assert_eq!(dealt, sum(Node::root(n), n));
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn joined_nodes_are_maximal_and_right(n in 1usize..300, there in proptest::collection::vec(any::<bool>(), 300), cap in 0u32..5) {
-            let pieces: Vec<Node> = owned_nodes(n, &(0..n), cap).into_iter().filter(|p| there[p.first()]).collect();
-            let joined = join(n, pieces.iter().map(|&p| (p, sum(p, n))));
-            let tiles = |nodes: &[Node]| nodes.iter().flat_map(|node| node.tiles(n)).collect::<Vec<_>>();
-            let nodes: Vec<Node> = joined.iter().map(|(node, _)| *node).collect();
-            prop_assert_eq!(tiles(&nodes), tiles(&pieces));
-            for (node, gram) in &joined {
-                prop_assert_eq!(*gram, sum(*node, n));
-            }
-            for pair in nodes.windows(2) {
-                let siblings = pair[0].height == pair[1].height && pair[0].index ^ 1 == pair[1].index;
-                prop_assert!(!siblings || pair[0].index & 1 == 1);
-            }
-            if pieces.len() == owned_nodes(n, &(0..n), cap).len() {
-                prop_assert_eq!(nodes, vec![Node::root(n)]);
-            }
         }
     }
 

@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::blocks::{Block, Blocks, FEW_VALUES, FINE_VALUES, LEAF_LEVEL, Parts, SMALLEST, Span, TOP};
 use super::leaves::{NEAR_LANES, Pairs, diagonal_leaves};
 use super::plan::{LANES, LEAF, TILE_SIDE, Tile};
@@ -14,7 +16,7 @@ use crate::arithmetic::{InstructionSet, Isa, Kernel, Lane};
 /// One pair in so many, or fewer, may be missing from a block that nodes stand for.
 const MOST_MISSING: usize = 8;
 /// What there is of a block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
     /// No frame of one side lives: nothing, and nobody misses it.
     Dead,
@@ -27,7 +29,7 @@ pub enum State {
 }
 
 /// What a block came to.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stored {
     pub state: State,
     /// Σ y² of its pairs less that of its nodes, with all of these and with few.
@@ -42,7 +44,7 @@ pub struct Stored {
 }
 
 /// A missing pair, whose place was filled.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Hole {
     /// Row and column in the tile.
     pub row: u16,
@@ -52,10 +54,12 @@ pub struct Hole {
 }
 
 /// What stands for the data of one tile.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TileNodes {
-    /// By the number of the span, of either side.
+    /// By the number of the span, of either side; they follow from the frames that live.
+    #[serde(skip)]
     pub rules: [Vec<Option<Arc<SpanRule>>>; 2],
+    living: [Living; 2],
     /// Subtracted from the data before anything else.
     pub centre: f64,
     /// c2 at pairs of nodes, row by row, all blocks.
@@ -68,6 +72,17 @@ pub struct TileNodes {
 }
 
 impl TileNodes {
+    /// Puts the rules back that aren't saved; `false` where this isn't what stands for the data of such a tile.
+    pub fn restore(&mut self, rules: &Rules, tile: &Tile, blocks: &Blocks) -> bool {
+        self.rules = of_sides(rules, &self.living, tile);
+        let near = if tile.is_diagonal() { tile.rows.len().div_ceil(LEAF) * NEAR_LANES } else { 0 };
+        let holes = |stored: &Stored| stored.holes.start <= stored.holes.end && stored.holes.end <= self.holes.len();
+        self.values.len() == blocks.n_values
+            && self.stored.len() == blocks.blocks.len()
+            && self.near.len() == near
+            && self.stored.iter().all(holes)
+    }
+
     /// Bytes that it takes.
     pub fn bytes(&self) -> usize {
         size_of_val(&self.values[..])
@@ -92,12 +107,17 @@ pub(crate) fn compress(
     }
     let source = Source { tile, lanes, near: &near, is_complete: n_finite == tile.n_pairs };
     let living = source.living(blocks);
-    let rows = of_side(rules, &living[0], tile.rows.len());
-    let columns = if tile.is_diagonal() { rows.clone() } else { of_side(rules, &living[1], tile.columns.len()) };
-    let job = Job { source, blocks, rules: [rows, columns], centre: centre(lanes) };
+    let job = Job { source, blocks, rules: of_sides(rules, &living, tile), centre: centre(lanes) };
     let (values, stored, holes) = set.run(&job);
     let Job { rules, centre, .. } = job;
-    TileNodes { rules, centre, values, stored, holes, near }
+    TileNodes { rules, living, centre, values, stored, holes, near }
+}
+
+/// The rules of both sides of a tile.
+fn of_sides(rules: &Rules, living: &[Living; 2], tile: &Tile) -> [Vec<Option<Arc<SpanRule>>>; 2] {
+    let rows = of_side(rules, &living[0], tile.rows.len());
+    let columns = if tile.is_diagonal() { rows.clone() } else { of_side(rules, &living[1], tile.columns.len()) };
+    [rows, columns]
 }
 
 /// About where the data lie.

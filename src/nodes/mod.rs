@@ -16,6 +16,7 @@
 
 pub(crate) mod blocks;
 pub(crate) mod compress;
+pub(crate) mod compressor;
 pub(crate) mod leaves;
 pub mod plan;
 mod project;

@@ -408,9 +408,9 @@ fn times(page: &mut Page, report: &Report) {
             match report.kept {
                 None => format!("{:.0} MB of it packed data", report.data_bytes as f64 / MB),
                 Some(kept) => format!(
-                    "{:.0} MB of packed data, all but {:.0} MB a rank read in every pass",
-                    report.data_bytes as f64 / MB,
-                    kept as f64 / MB
+                    "{:.0} MB of it nodes on rank 0, for {:.0} MB of pairs that are read when they are needed",
+                    kept as f64 / MB,
+                    report.data_bytes as f64 / MB
                 ),
             }
         ),
@@ -421,7 +421,7 @@ fn times(page: &mut Page, report: &Report) {
         .map(|rank| rank.steady_memory)
         .fold((0.0, 0.0f64), |(all, most), (own, varies)| (all + own, most.max(varies)));
     if steady > 0.0 {
-        let text = format!("{:.0} MB while passes were made, varying by {:.1} %", steady / MB, 100.0 * variation);
+        let text = format!("{:.0} MB while matrices passed by, varying by {:.1} %", steady / MB, 100.0 * variation);
         page.entry("", &text);
     }
     let largest = report.ranks.iter().map(|r| r.peak_memory).max().unwrap_or(0);

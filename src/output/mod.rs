@@ -22,7 +22,7 @@ pub mod views;
 pub use comparison::Comparison;
 pub use console::left_out;
 pub use folder::{Folder, Stage};
-pub use report::{DataSummary, Keeping, LostBlock, Report};
+pub use report::{DataSummary, Keeping, LostMatrix, Report};
 pub use results::{Estimate, Results};
 pub use table::Table;
 pub use truth::Truth;

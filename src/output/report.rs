@@ -65,16 +65,16 @@ impl DataSummary {
     }
 }
 
-/// Most places of lost pairs that a warning names.
+/// Most matrices that couldn't be read that a warning names.
 const NAMED_PLACES: usize = 3;
 
-/// Pairs of an angle that couldn't be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LostBlock {
-    /// Position of the angle.
-    pub angle: usize,
-    /// First and last of the frames t1 and of the frames t2, as the file counts them, from 1; only pairs t1 < t2 are meant.
-    pub frames: [[usize; 2]; 2],
+/// A matrix that couldn't be read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LostMatrix {
+    /// Its φ, degree.
+    pub phi: f64,
+    /// Where it stands in the file.
+    pub path: String,
 }
 
 /// What was done so that a killed run loses little.
@@ -126,16 +126,14 @@ pub struct Report<'a> {
     pub pass_seconds: f64,
     /// The same of full-resolution passes alone, s.
     pub finest_seconds: f64,
-    /// Batches of a full pass on rank 0.
+    /// Matrices that are read and compressed one by one; 1 where that takes a moment.
     pub n_batches: usize,
     /// Bytes of packed data of all ranks.
     pub data_bytes: usize,
-    /// Where packed data were read in every pass: bytes of them that each rank kept.
+    /// Where pairs aren't kept: bytes of the nodes that stand for them, and of all else that rank 0 holds of the data.
     pub kept: Option<usize>,
-    /// Share of the pairs that could be read.
-    pub readable: f64,
-    /// Where the others are.
-    pub lost: Vec<LostBlock>,
+    /// Matrices that couldn't be read and are left out.
+    pub lost: Vec<LostMatrix>,
     /// Checkpoints.
     pub keeping: Keeping,
     /// What draws from the posterior say, where there are any.
@@ -333,12 +331,15 @@ impl Report<'_> {
         }
     }
 
-    /// Where pairs couldn't be read, the first of them by name.
+    /// Share of the selected matrices that could be read.
+    pub fn readable(&self) -> f64 {
+        let n = self.experiment.n_angles();
+        n as f64 / (n + self.lost.len()) as f64
+    }
+
+    /// What couldn't be read, the first of them by name.
     fn lost_places(&self) -> String {
-        let place = |block: &LostBlock| {
-            let [[a, b], [c, d]] = block.frames;
-            format!("φ = {}°, frames {a}–{b} with {c}–{d}", self.experiment.phi[block.angle])
-        };
+        let place = |lost: &LostMatrix| format!("φ = {}° ({})", lost.phi, lost.path);
         let mut places: Vec<String> = self.lost.iter().take(NAMED_PLACES).map(place).collect();
         if self.lost.len() > NAMED_PLACES {
             places.push(format!("and {} more, in analysis_results_nlsq.json", self.lost.len() - NAMED_PLACES));
@@ -382,8 +383,9 @@ impl Report<'_> {
         }));
         if !self.lost.is_empty() {
             out.push(Finding::doubt(format!(
-                "{:.3} % of the pairs couldn't be read and are left out: {}",
-                100.0 * (1.0 - self.readable),
+                "{} of {} matrices couldn't be read and are left out: {}",
+                self.lost.len(),
+                self.lost.len() + self.experiment.n_angles(),
                 self.lost_places()
             )));
         }

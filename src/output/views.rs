@@ -1,8 +1,8 @@
 //! What there is to see of a fit, made from the overviews of its angles: for pictures and the report alike.
 
 use crate::config::ColorScale;
-use crate::gram::Point;
 use crate::gram::overview::{Cells, Overview, View};
+use crate::gram::{Loss, Point};
 use crate::model::{Experiment, ShapeRows, TimeAxis};
 use crate::solver::{Fit, Sigma};
 
@@ -19,27 +19,39 @@ const LEGACY: (f64, f64) = (1.0, 1.6);
 /// Percentiles of the residuals between which their colours run, symmetric about zero.
 const RESIDUAL_PERCENTILE: f64 = 99.5;
 
-/// What every rank is to look at after a fit.
+/// What every rank is to look at after a fit: where it was verified, if it was.
 pub fn view(e: &Experiment, fit: &Fit, sigma: &Sigma, noise: &[f64]) -> View {
+    let answer = || Point { physical: fit.physical.clone(), scaling: fit.projected.scaling.clone() };
+    let unit = |angle: usize| {
+        let p = &fit.projected;
+        let own = (p.chi2_per_angle[angle] / p.pairs_per_angle[angle].max(1.0)).sqrt();
+        known_unit(sigma, noise[angle], angle).or(is_unit(own)).unwrap_or(1.0)
+    };
+    let loss = fit.robust.as_ref().map(|robust| robust.loss);
+    of(e, fit.verified_at.clone().unwrap_or_else(answer), (0..e.n_angles()).map(unit).collect(), loss)
+}
+
+/// The same before the fit, for whatever point; nothing where only the fit can say by what residuals are measured.
+pub fn expected(e: &Experiment, sigma: &Sigma, noise: &[f64]) -> Option<View> {
+    let units = (0..e.n_angles()).map(|angle| known_unit(sigma, noise[angle], angle)).collect::<Option<_>>()?;
+    Some(of(e, Point { physical: Vec::new(), scaling: Vec::new() }, units, None))
+}
+
+fn of(e: &Experiment, point: Point, sigma: Vec<f64>, loss: Option<Loss>) -> View {
     let n = e.n_frames - 1;
     let side = ((2.0 * CELLS / e.n_angles() as f64).sqrt() as usize).clamp(8, MOST_CELLS);
     let mut rows: Vec<usize> = (0..ROWS).map(|part| part * n / ROWS).collect();
     rows.dedup();
-    View {
-        point: Point { physical: fit.physical.clone(), scaling: fit.projected.scaling.clone() },
-        sigma: (0..e.n_angles()).map(|angle| unit(fit, sigma, noise[angle], angle)).collect(),
-        loss: fit.robust.as_ref().map(|robust| robust.loss),
-        side,
-        rows,
-    }
+    View { point, sigma, loss, side, rows }
 }
 
-/// What residuals of an angle are measured by: σ where it is known, else the noise in the data, else their own deviation.
-fn unit(fit: &Fit, sigma: &Sigma, noise: f64, angle: usize) -> f64 {
-    let p = &fit.projected;
-    let own = (p.chi2_per_angle[angle] / p.pairs_per_angle[angle].max(1.0)).sqrt();
-    let known = if sigma.is_default() { noise } else { sigma.per_angle[angle] };
-    [known, own].into_iter().find(|unit| unit.is_finite() && *unit > 0.0).unwrap_or(1.0)
+/// What residuals of an angle are measured by: σ where it is known, else the noise in the data.
+fn known_unit(sigma: &Sigma, noise: f64, angle: usize) -> Option<f64> {
+    is_unit(if sigma.is_default() { noise } else { sigma.per_angle[angle] })
+}
+
+fn is_unit(unit: f64) -> Option<f64> {
+    (unit.is_finite() && unit > 0.0).then_some(unit)
 }
 
 /// A curve over the lag.

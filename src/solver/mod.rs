@@ -203,6 +203,9 @@ pub struct Fit {
     /// How far the answer from nodes was from the minimum as all pairs have it, in standard errors; it has been corrected by that
     /// where it was more than a thousandth. Nothing where every pass went over all pairs, or found no minimum.
     pub correction: Option<f64>,
+    /// Where all pairs were looked at for that, with the contrasts and offsets against which residuals were taken; nothing where that
+    /// isn't the answer.
+    pub verified_at: Option<Point>,
 }
 
 /// What the solver needs beside the data.
@@ -473,21 +476,23 @@ impl Solver<'_, '_> {
     }
 
     /// Looks at an answer once more, pair by pair, and goes on from there where that shows another minimum; what is reported then
-    /// depends on no node. With the distance that it had from there, in standard errors.
-    fn verify(&mut self, found: &Trust) -> Result<Option<(Trust, f64)>> {
+    /// depends on no node.
+    fn verify(&mut self, found: &Trust) -> Result<Option<Verified>> {
         if !found.outcome().is_some_and(Outcome::converged) {
             return Ok(None);
         }
-        let Point { physical, scaling } = found.point();
+        let at = found.point();
+        let Point { physical, scaling } = at.clone();
         let goal = Goal::Approach(VERIFIED);
         let mut exact = self.start(physical, scaling, goal, COARSE_PASSES, REFINE_DAMPING);
-        let sums = self.objective.evaluate(0, &[found.point()], Pass::Exact)?;
+        let sums = self.objective.evaluate(0, std::slice::from_ref(&at), Pass::Exact)?;
         exact.receive(&sums[0]);
         let correction = exact.decrement();
         let mut exact = [exact];
         self.run(0, &mut exact, Pass::Exact)?;
         let [exact] = exact;
-        Ok(exact.projected().is_some().then_some((exact, correction)))
+        let at = (exact.passes() == 1).then_some(at);
+        Ok(exact.projected().is_some().then_some(Verified { exact, correction, at }))
     }
 
     /// Sorts by χ², drops repeated minima and those too far above the best; the latter are remembered.
@@ -518,20 +523,14 @@ impl Solver<'_, '_> {
     }
 
     /// `plain`: sums without weights, of a robust fit; `verified`: the best one as all pairs have it.
-    fn conclude(
-        self,
-        mut found: Vec<Trust>,
-        stage: Stage,
-        plain: Option<Plain>,
-        verified: Option<(Trust, f64)>,
-    ) -> Fit {
+    fn conclude(self, mut found: Vec<Trust>, stage: Stage, plain: Option<Plain>, verified: Option<Verified>) -> Fit {
         let Stage { mut others, searched_instead, .. } = stage;
         let by_nodes = found.remove(0);
         let outcome = by_nodes.outcome().unwrap_or(Outcome::Stalled);
         let fine_iterations = by_nodes.passes();
-        let (best, correction) = match verified {
-            Some((exact, correction)) => (exact, Some(correction)),
-            None => (by_nodes, None),
+        let (best, correction, verified_at) = match verified {
+            Some(Verified { exact, correction, at }) => (exact, Some(correction), at),
+            None => (by_nodes, None, None),
         };
         for other in found {
             let excess = (other.chi2() - best.chi2()) / best.noise_variance();
@@ -584,6 +583,16 @@ impl Solver<'_, '_> {
             covariance,
             robust,
             correction,
+            verified_at,
         }
     }
+}
+
+/// An answer as all pairs have it.
+struct Verified {
+    exact: Trust,
+    /// The distance that the answer from nodes had from there, in standard errors.
+    correction: f64,
+    /// Where it was looked at, if that is still the answer.
+    at: Option<Point>,
 }

@@ -1,7 +1,6 @@
 //! What a run tells about itself: log, time by phase, progress.
 
 mod logging;
-mod pass_clock;
 mod phases;
 mod progress;
 mod terminal;

@@ -1,6 +1,7 @@
 //! Progress: a living block of a few lines where stderr is a terminal; elsewhere log lines, seldom enough for a file and never
 //! farther apart than [`SILENCE`]. Under mpirun that is the rule: launchers give ranks a terminal for stdout at most.
 
+use std::cell::Cell;
 use std::io::IsTerminal;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,10 +12,8 @@ use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
 use log::{Level, LevelFilter};
 
-use super::pass_clock::PassClock;
 use super::terminal;
 use crate::cluster::{Pace, resident_memory};
-use crate::gram::BatchProgress;
 use crate::sampler;
 use crate::solver::Event;
 use crate::text::grouped;
@@ -52,7 +51,6 @@ struct State {
     step: String,
     /// When that began.
     since: Instant,
-    pass: Option<PassClock>,
     /// When the last log line was written.
     said: Instant,
     /// Which rank works longest in a pass.
@@ -63,7 +61,64 @@ struct State {
     made_before: usize,
 }
 
+/// How a look at the matrices goes on, from its first report on.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    /// Matrices done then, and now.
+    first: usize,
+    last: usize,
+    begin: Instant,
+}
+
+impl Look {
+    /// So many matrices are done; where they are no more than before, another look has begun.
+    fn at(self, done: usize, now: Instant) -> Self {
+        if done <= self.last { Self { first: done, last: done, begin: now } } else { Self { last: done, ..self } }
+    }
+
+    /// How far it is, how fast it goes, how long it will take.
+    fn words(self, total: usize, pairs: u64, now: Instant) -> String {
+        let Self { first, last: done, begin } = self;
+        let mut words = format!("matrix {done} of {total}");
+        let seconds = now.duration_since(begin).as_secs_f64();
+        // the first ones say little
+        if seconds > 0.5 && done > first {
+            let each = seconds / (done - first) as f64;
+            let left = each * total.saturating_sub(done) as f64;
+            words += &format!(", {} pairs/s, {left:.0} s left", with_prefix(pairs as f64 / each));
+        }
+        words
+    }
+}
+
+/// A number with three digits and its prefix.
+fn with_prefix(x: f64) -> String {
+    let (x, prefix) = match x {
+        x if x >= 1e9 => (x / 1e9, " G"),
+        x if x >= 1e6 => (x / 1e6, " M"),
+        x if x >= 1e3 => (x / 1e3, " k"),
+        x => (x, ""),
+    };
+    let decimals = if x < 10.0 { 2 } else { usize::from(x < 100.0) };
+    format!("{x:.decimals$}{prefix}")
+}
+
 impl Shared {
+    fn begin(&self, work: String) {
+        let mut state = self.state();
+        (state.work, state.step, state.since) = (work, String::new(), Instant::now());
+    }
+
+    /// How far the work is; a log line where it is time for one.
+    fn step(&self, step: String) {
+        let mut state = self.state();
+        state.step = step;
+        if is_due(state.said, Instant::now()) {
+            let text = format!("{}: {}", state.work, state.step);
+            self.log(&mut state, &text);
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -95,7 +150,6 @@ impl State {
     /// Lines of a block for so many columns, and the bytes in use.
     fn block(&self, columns: usize, bytes: u64) -> String {
         let mut lines = vec![self.work.clone(), self.step.clone()];
-        lines.extend(self.pass.as_ref().map(|pass| pass.words(Instant::now())));
         lines.push(self.about(bytes));
         lines.retain(|line| !line.is_empty());
         let cut = |(k, line): (usize, &String)| {
@@ -109,7 +163,6 @@ impl State {
     /// The same as one log line.
     fn line(&self, bytes: u64) -> String {
         let mut parts = vec![self.work.clone(), self.step.clone()];
-        parts.extend(self.pass.as_ref().map(|pass| pass.words(Instant::now())));
         parts.push(format!("{:.0} s at it", self.since.elapsed().as_secs_f64()));
         parts.push(self.about(bytes));
         parts.retain(|part| !part.is_empty());
@@ -153,16 +206,7 @@ impl Progress {
         let log_level = if heard && bar.is_none() { Level::Info } else { Level::Debug };
         let now = Instant::now();
         let (work, step) = (String::new(), String::new());
-        let state = Mutex::new(State {
-            work,
-            step,
-            since: now,
-            pass: None,
-            said: now,
-            pace: None,
-            sigma: None,
-            made_before: 0,
-        });
+        let state = Mutex::new(State { work, step, since: now, said: now, pace: None, sigma: None, made_before: 0 });
         let shared = Arc::new(Shared { bar, state, log_level });
         let (end, ended) = channel();
         let of_ticker = Arc::clone(&shared);
@@ -192,32 +236,25 @@ impl Progress {
     }
 
     fn begin(&self, work: String) {
-        let mut state = self.shared.state();
-        (state.work, state.step, state.pass, state.since) = (work, String::new(), None, Instant::now());
+        self.shared.begin(work);
     }
 
-    /// How far the work is; a log line where it is time for one.
     fn step(&self, step: String) {
-        let mut state = self.shared.state();
-        state.step = step;
-        if is_due(state.said, Instant::now()) {
-            let text = format!("{}: {}", state.work, state.step);
-            self.shared.log(&mut state, &text);
-        }
+        self.shared.step(step);
     }
 
-    /// So many matrices of `total` are done.
-    pub fn matrices(&self, what: &str, done: usize, total: usize) {
-        if self.shared.state().work != what {
-            self.begin(what.into());
+    /// Tells of so many matrices of a total that are done, of which each has so many frames.
+    pub fn teller(&self, what: &'static str, n_frames: usize) -> impl Fn(usize, usize) + 'static {
+        let pairs = n_frames as u64 * n_frames.saturating_sub(1) as u64 / 2;
+        let shared = Arc::clone(&self.shared);
+        let look = Cell::new(Look { first: usize::MAX, last: usize::MAX, begin: Instant::now() });
+        move |done: usize, total: usize| {
+            if shared.state().work != what {
+                shared.begin(what.into());
+            }
+            look.set(look.get().at(done, Instant::now()));
+            shared.step(look.get().words(total, pairs, Instant::now()));
         }
-        let seconds = self.shared.state().since.elapsed().as_secs_f64();
-        let left = if done == 0 || seconds < 2.0 {
-            String::new()
-        } else {
-            format!(", {:.0} s left", seconds * (total - done.min(total)) as f64 / done as f64)
-        };
-        self.step(format!("matrix {done} of {total}{left}"));
     }
 
     /// Something happened in the solver.
@@ -290,16 +327,6 @@ impl Progress {
         self.shared.log(&mut state, &text);
     }
 
-    /// Shows the batches of full-resolution passes, of so many pairs on all ranks.
-    pub fn batches(&self, n_pairs: u64) -> BatchProgress {
-        let shared = Arc::clone(&self.shared);
-        Box::new(move |done, total| {
-            let mut state = shared.state();
-            let now = Instant::now();
-            state.pass.get_or_insert_with(|| PassClock::new(n_pairs, now)).has_done(done, total, now);
-        })
-    }
-
     /// Ends, and clears the block.
     pub fn finish(&mut self) {
         self.end.take();
@@ -335,7 +362,7 @@ mod tests {
         assert!(is_due(last, last + EVERY));
         let progress = Progress::new(true);
         let before = progress.shared.state().said;
-        progress.matrices("reading", 1, 1000);
+        progress.teller("reading", 1)(1, 1000);
         assert_eq!(progress.shared.state().said, before, "said at once");
     }
 
@@ -343,15 +370,14 @@ mod tests {
     fn a_block_fits_the_terminal_and_names_what_matters() {
         let progress = Progress::new(true);
         progress.announce("full resolution, 161838036 pairs".into(), "pass 3, residual 1.000e-2".into());
-        progress.batches(1_000_000)(3, 40);
         let pace = Pace { ranks: 4, slowest: 2, longest: 1.5, mean: 1.0 };
         progress.watch(Arc::new(Mutex::new(pace)));
         let state = progress.shared.state();
         let block = state.block(200, 812 << 20);
         let lines: Vec<&str> = block.lines().collect();
-        assert_eq!(lines.len(), 4, "{block}");
-        assert!(lines[0].starts_with("full") && lines[1].contains("pass 3") && lines[2].contains("batch 3 of 40"));
-        assert_eq!(lines[3], "  812 MB in use; rank 2 of 4 slowest, 50 % above the mean");
+        assert_eq!(lines.len(), 3, "{block}");
+        assert!(lines[0].starts_with("full") && lines[1].contains("pass 3"));
+        assert_eq!(lines[2], "  812 MB in use; rank 2 of 4 slowest, 50 % above the mean");
         for columns in [20, 40, 80] {
             let narrow = state.block(columns, 812 << 20);
             assert!(
@@ -363,6 +389,23 @@ mod tests {
             );
         }
         assert!(state.line(0).contains("pass 3") && !state.line(0).contains('\n'));
+    }
+
+    #[test]
+    fn a_look_tells_its_rate_and_the_time_left() {
+        let begin = Instant::now();
+        let mut look = Look { first: usize::MAX, last: usize::MAX, begin };
+        for (done, seconds) in [(1, 1), (7, 8), (1, 10), (2, 12), (3, 14)] {
+            look = look.at(done, begin + Duration::from_secs(seconds));
+        }
+        let words = look.words(13, 50_000_000, begin + Duration::from_secs(14));
+        assert_eq!(words, "matrix 3 of 13, 25.0 M pairs/s, 20 s left");
+        assert_eq!(look.at(1, begin).words(13, 1, begin), "matrix 1 of 13");
+    }
+
+    #[test]
+    fn numbers_have_three_digits() {
+        assert_eq!([0.5, 12.3, 1234.0, 3.2e10].map(with_prefix), ["0.50", "12.3", "1.23 k", "32.0 G"]);
     }
 
     #[test]

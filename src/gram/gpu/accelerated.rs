@@ -3,8 +3,7 @@
 use std::ops::{Deref, DerefMut};
 use std::time::Instant;
 
-use super::super::rounds::{Known, Rounds};
-use super::super::{COLUMNS, CpuEngine, Engine, Gram, Loss, Pass, Point, Precision};
+use super::super::{COLUMNS, CpuEngine, Engine, Gram, Loss, Partial, Pass, Point, Precision};
 use super::device::{Device, Usage};
 use super::engine::GpuEngine;
 use crate::{Error, Result, trace};
@@ -43,7 +42,7 @@ impl Accelerated {
         let points = [Point { physical, scaling: vec![(0.3, 1.0); experiment.n_angles()] }];
         for pass in [Pass::Gram, Pass::Chi2, Pass::Robust { loss: Loss::SoftL1, doublings: 0 }] {
             let expected = self.cpu.evaluate(level, &points, pass)?;
-            let found = gpu.evaluate(&self.cpu, level, &points, pass, &mut Rounds::one())?;
+            let found = gpu.evaluate(&self.cpu, level, &points, pass)?;
             let worst = found.iter().zip(&expected).map(|(a, b)| distance(a, b, b)).fold(0.0, f64::max);
             let is_mixed = self.cpu.precision == Precision::Mixed && pass != Pass::Chi2;
             if found.len() != expected.len() || worst > if is_mixed { SAME_MIXED } else { SAME } {
@@ -112,25 +111,31 @@ impl DerefMut for Accelerated {
     }
 }
 
-impl Engine for Accelerated {
-    fn evaluate_in_rounds(
-        &mut self,
-        level: usize,
-        points: &[Point],
-        pass: Pass,
-        known: &Known,
-        rounds: &mut Rounds<'_>,
-    ) -> Result<Vec<Gram>> {
+impl Accelerated {
+    /// As [`CpuEngine::partial`]; a GPU, which has all pairs, lets nothing wait.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where the GPU fails.
+    pub fn partial(&mut self, level: usize, points: &[Point], pass: Pass) -> Result<Partial> {
         let Some(gpu) = self.gpu.as_mut().filter(|_| !self.rests) else {
-            return self.cpu.evaluate_in_rounds(level, points, pass, known, rounds);
+            return Ok(self.cpu.partial(level, points, pass));
         };
         let begin = Instant::now();
         let span = trace::span("execution").with(|| gpu.name());
-        let sums = gpu.evaluate(&self.cpu, level, points, pass, rounds);
+        let sums = gpu.evaluate(&self.cpu, level, points, pass)?;
         drop(span);
         trace::counter("GPU memory, MB", gpu.usage().bytes as f64 / (1u64 << 20) as f64);
         self.busy = begin.elapsed().as_secs_f64();
-        sums
+        Ok(Partial { sums, waiting: Vec::new() })
+    }
+}
+
+impl Engine for Accelerated {
+    fn evaluate(&mut self, level: usize, points: &[Point], pass: Pass) -> Result<Vec<Gram>> {
+        if self.gpu.is_none() || self.rests {
+            return self.cpu.evaluate(level, points, pass);
+        }
+        self.partial(level, points, pass).map(|partial| partial.sums)
     }
 }
 

@@ -2,14 +2,13 @@
 //!
 //! Beside c2 itself a device holds, per tile, 40 bytes that say what it is and 448 bytes of sums for every point of a launch,
 //! and the integrals of the points, 128 bytes a frame. Levels lie there whole, coarse ones first, as long as the budget lasts;
-//! of the others batches of tiles are sent in every pass, from memory or from their file: while one is gathered by the
-//! threads of the host another is on its way and a third is worked on.
+//! of the others batches of tiles are sent in every pass: while one is gathered by the threads of the host another is on its way and a
+//! third is worked on.
 
 use std::ops::Range;
 
 use bytemuck::{bytes_of, cast_slice, cast_slice_mut};
 
-use super::super::rounds::Rounds;
 use super::super::{CpuEngine, ENTRIES, Gram, Pass, Point, Shard, tree};
 use super::arguments::{self, Angle, INTEGRALS, Node, SUMS, TREE_THREADS, Trees};
 use super::device::{Address, Device, Fault, Launch, Outcome, STREAMS, Usage};
@@ -76,13 +75,13 @@ impl<D: Device> GpuEngine<D> {
     /// An engine for the tiles of the host's that uses up to `budget` bytes of a device.
     ///
     /// # Errors
-    /// [`Error::Device`] where it fails or has too little memory even for batches; what reading fails with.
+    /// [`Error::Device`] where it fails or has too little memory even for batches.
     pub fn new(mut device: D, host: &CpuEngine, budget: usize) -> Result<Self> {
         let for_points = budget / FOR_POINTS;
         let mut room = budget - for_points;
         let mut levels = Vec::new();
         for shard in host.shards().iter().rev() {
-            levels.push(prepare(&mut device, (host, shard), &mut room).map_err(|ended| ended.told(&device))?);
+            levels.push(prepare(&mut device, (host, shard), &mut room).map_err(|fault| told(&fault, &device))?);
         }
         levels.reverse();
         let batch = (room / (2 * STREAMS)).clamp(SMALLEST_BATCH, LARGEST_BATCH);
@@ -109,18 +108,11 @@ impl<D: Device> GpuEngine<D> {
         self.levels[level].resident.is_some()
     }
 
-    /// Sums of the maximal nodes of a level's tiles, point after point, as [`super::super::Engine::evaluate_in_rounds`] gives them.
+    /// Sums of the maximal nodes of a level's tiles, point after point, as [`super::super::Engine::evaluate`] gives them.
     ///
     /// # Errors
-    /// [`Error::Device`] where the device fails; what reading fails with; what comes from between two rounds.
-    pub fn evaluate(
-        &mut self,
-        host: &CpuEngine,
-        level: usize,
-        points: &[Point],
-        pass: Pass,
-        rounds: &mut Rounds<'_>,
-    ) -> Result<Vec<Gram>> {
+    /// [`Error::Device`] where the device fails.
+    pub fn evaluate(&mut self, host: &CpuEngine, level: usize, points: &[Point], pass: Pass) -> Result<Vec<Gram>> {
         let per_point = {
             let own = &self.levels[level];
             let sums = own.order.n_strips() + own.steps.iter().map(|(_, n)| n).sum::<usize>();
@@ -131,19 +123,19 @@ impl<D: Device> GpuEngine<D> {
         let (mut out, mut done) = (Vec::new(), 0);
         while done < points.len() {
             let now = &points[done..points.len().min(done + together)];
-            match self.together((host, level), now, pass, rounds) {
+            match self.together((host, level), now, pass) {
                 Ok(sums) => {
                     out.extend(sums);
                     done += now.len();
                 }
-                Err(Ended::Fault(Fault::OutOfMemory { .. })) if together > 1 || self.batch > SMALLEST_BATCH => {
+                Err(Fault::OutOfMemory { .. }) if together > 1 || self.batch > SMALLEST_BATCH => {
                     // as much less as can be
                     together = (together / 2).max(1);
                     self.batch = (self.batch / 2).max(SMALLEST_BATCH);
                     self.forget();
                     log::info!("{}: too little memory; batches are halved", self.device.name());
                 }
-                Err(ended) => return Err(ended.told(&self.device)),
+                Err(fault) => return Err(told(&fault, &self.device)),
             }
         }
         Ok(out)
@@ -156,7 +148,7 @@ impl<D: Device> GpuEngine<D> {
     /// [`Error::Device`] where the device fails.
     pub fn model(&mut self, host: &CpuEngine, level: usize, point: &Point, wanted: bool) -> Result<Vec<Lane>> {
         let done = self.form(host, level, point, wanted);
-        done.map_err(|fault| Ended::Fault(fault).told(&self.device))
+        done.map_err(|fault| told(&fault, &self.device))
     }
 
     fn form(&mut self, host: &CpuEngine, level: usize, point: &Point, wanted: bool) -> Outcome<Vec<Lane>> {
@@ -194,13 +186,7 @@ impl<D: Device> GpuEngine<D> {
     }
 
     /// Points whose integrals and sums lie on the device at once.
-    fn together(
-        &mut self,
-        (host, level): (&CpuEngine, usize),
-        points: &[Point],
-        pass: Pass,
-        rounds: &mut Rounds<'_>,
-    ) -> std::result::Result<Vec<Gram>, Ended> {
+    fn together(&mut self, (host, level): (&CpuEngine, usize), points: &[Point], pass: Pass) -> Outcome<Vec<Gram>> {
         let shard = &host.shards()[level];
         let own = &self.levels[level];
         let n_tiles = own.order.n_strips();
@@ -235,9 +221,6 @@ impl<D: Device> GpuEngine<D> {
                 argument.tiles = own.tiles.address.0 + (strips.start * size_of::<arguments::Tile>()) as u64;
                 argument.n_tiles = strips.len() as u32;
                 kernel.launch(device, argument, stream)?;
-                if rounds.until().is_some_and(|until| std::time::Instant::now() >= until) {
-                    rounds.next(&Vec::new)?;
-                }
             }
             (0..STREAMS).try_for_each(|stream| device.wait(stream))?;
         }
@@ -297,32 +280,9 @@ fn begin(
     })
 }
 
-/// Why points weren't finished, or data didn't get to the device.
-enum Ended {
-    Fault(Fault),
-    Error(Error),
-}
-
-impl From<Fault> for Ended {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
-    }
-}
-
-impl From<Error> for Ended {
-    fn from(error: Error) -> Self {
-        Self::Error(error)
-    }
-}
-
-impl Ended {
-    /// With the name of the device.
-    fn told(self, device: &impl Device) -> Error {
-        match self {
-            Self::Fault(fault) => Error::Device { name: device.name(), message: fault.to_string() },
-            Self::Error(error) => error,
-        }
-    }
+/// An error with the name of the device.
+fn told(fault: &Fault, device: &impl Device) -> Error {
+    Error::Device { name: device.name(), message: fault.to_string() }
 }
 
 /// Makes a buffer hold so many bytes.
@@ -343,16 +303,12 @@ fn upload(device: &mut impl Device, buffer: &mut Buffer, bytes: &[u8], stream: u
 }
 
 /// Puts a level on the device: its tiles and trees, and its data where there is room for them.
-fn prepare(
-    device: &mut impl Device,
-    (host, shard): (&CpuEngine, &Shard),
-    room: &mut usize,
-) -> std::result::Result<OnDevice, Ended> {
-    let (plan, range) = (&shard.level.plan, shard.range());
+fn prepare(device: &mut impl Device, (host, shard): (&CpuEngine, &Shard), room: &mut usize) -> Outcome<OnDevice> {
+    let (plan, range) = (&shard.level.plan, &shard.range);
     let n = plan.per_angle();
     let order = Tiles::new(shard);
     let tile = |tile: usize| {
-        let strips = order.slots(&(tile..tile + 1));
+        let strips = order.strips(&(tile..tile + 1));
         Node { first: strips.start as u32, count: strips.len() as u32, into: tile as u32 }
     };
     let tiles: Vec<Node> = (0..order.len()).map(tile).collect();
@@ -399,7 +355,7 @@ fn resident(
     device: &mut impl Device,
     (host, shard): (&CpuEngine, &Shard),
     order: &Tiles,
-) -> std::result::Result<Option<(Buffer, Buffer)>, Ended> {
+) -> Outcome<Option<(Buffer, Buffer)>> {
     let (mut data, mut sigma) = (Buffer::default(), Buffer::default());
     let bytes = order.bytes();
     let mut fill = || {
@@ -412,18 +368,18 @@ fn resident(
             let to = (Address(data.address.0 + before), Address(sigma.address.0 + before));
             send(device, (host, shard), (order, &tiles), to, stream)?;
         }
-        (0..STREAMS).try_for_each(|stream| device.wait(stream)).map_err(Ended::from)
+        (0..STREAMS).try_for_each(|stream| device.wait(stream))
     };
     match fill() {
         Ok(()) => Ok(Some((data, sigma))),
-        Err(Ended::Fault(Fault::OutOfMemory { .. })) => {
+        Err(Fault::OutOfMemory { .. }) => {
             (0..STREAMS).try_for_each(|stream| device.wait(stream))?;
             for buffer in [data, sigma].into_iter().filter(|buffer| buffer.bytes > 0) {
                 device.free(buffer.address);
             }
             Ok(None)
         }
-        Err(ended) => Err(ended),
+        Err(fault) => Err(fault),
     }
 }
 
@@ -434,10 +390,10 @@ fn send(
     (order, tiles): (&Tiles, &Range<usize>),
     (data, sigma): (Address, Address),
     stream: usize,
-) -> std::result::Result<(), Ended> {
+) -> Outcome<()> {
     let bytes = order.lanes(tiles).len() * size_of::<Lane>();
     let staged = if shard.sigma.is_some() { 2 * bytes } else { bytes };
-    order.gather((host, shard), tiles, device.staging(staged, stream)?)?;
+    order.gather((host, shard), tiles, device.staging(staged, stream)?);
     device.send(data, 0..bytes, stream)?;
     if shard.sigma.is_some() {
         device.send(sigma, bytes..staged, stream)?;

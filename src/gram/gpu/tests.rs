@@ -8,13 +8,9 @@ use std::sync::OnceLock;
 use proptest::prelude::*;
 
 use super::super::tests::{CONVENTIONS, MODES, assert_close, by_reference, data, engine, experiment, passes, sigma};
-use super::super::{
-    CpuEngine, Engine, Gram, Lane, Level, Loss, Pass, Point, Precision, TileReader, TileStore, TileWriter, Tolerance,
-    pack_angle,
-};
+use super::super::{CpuEngine, Engine, Gram, Lane, Level, Loss, Pass, Point, Precision, TileStore, pack_angle};
 use super::*;
 use crate::dataset::TwoTime;
-use crate::gram::rounds::Rounds;
 use crate::model::{AnalysisMode, Experiment, ShearConvention, TimeAxis, reference};
 
 /// The kernels built for this host.
@@ -45,7 +41,7 @@ fn on_device(host: &CpuEngine, device: Emulated, budget: usize) -> GpuEngine<Emu
 }
 
 fn evaluate(gpu: &mut GpuEngine<Emulated>, host: &CpuEngine, points: &[Point], pass: Pass) -> crate::Result<Vec<Gram>> {
-    gpu.evaluate(host, 0, points, pass, &mut Rounds::one())
+    gpu.evaluate(host, 0, points, pass)
 }
 
 fn cpu(e: &Experiment, level: &Level, matrices: &[TwoTime]) -> CpuEngine {
@@ -191,60 +187,6 @@ fn order_of_threads_batches_and_ranks_dont_change_the_bits() {
             assert!(got == expected, "{ranks} ranks");
         }
     }
-}
-
-#[test]
-fn tiles_that_are_read_give_the_same_bits_and_lost_ones_nothing() {
-    let (e, level, matrices, points) = wide();
-    let plan = &level.plan;
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("level.tiles");
-    let mut writer = TileWriter::create(&path, plan).unwrap();
-    for matrix in &matrices {
-        writer.write(&level, &|i| matrix.row_after(i)).unwrap();
-    }
-    writer.finish().unwrap();
-    let open = |range: &Range<usize>| {
-        let tolerance = Tolerance { retries: 0, may_lose: 0.5 };
-        TileReader::open(&path, plan, range.clone(), tolerance, true).unwrap()
-    };
-    let all = 0..plan.n_tiles();
-    for range in [all.clone(), 4..plan.n_tiles() - 2] {
-        let held = part(&e, &level, &matrices, range.clone());
-        let mut gpu = on_device(&held, emulated(false, Faults::default()), AMPLE);
-        let expected = evaluate(&mut gpu, &held, &points, Pass::Gram).unwrap();
-        for (keep, budget) in [(0, AMPLE), (0, 4 << 20), (4 << 20, AMPLE), (4 << 20, 4 << 20)] {
-            let mut host = part(&e, &level, &matrices, range.clone());
-            host.stream(0, open(&range), keep).unwrap();
-            let mut gpu = on_device(&host, emulated(false, Faults::default()), budget);
-            assert_eq!(gpu.holds(0), budget == AMPLE);
-            let got = evaluate(&mut gpu, &host, &points, Pass::Gram).unwrap();
-            assert!(got == expected, "{keep} bytes kept, {budget} on the device");
-        }
-    }
-    // as the CPU leaves them out
-    for budget in [AMPLE, 4 << 20] {
-        let file = open(&all);
-        file.leave_out([0, 3, plan.per_angle() + 1]);
-        let mut host = part(&e, &level, &matrices, all.clone());
-        host.stream(0, file, 2 << 20).unwrap();
-        let scale = host.evaluate(0, &points, Pass::Gram).unwrap();
-        let mut gpu = on_device(&host, emulated(false, Faults::default()), budget);
-        for pass in passes() {
-            let expected = host.evaluate(0, &points, pass).unwrap();
-            let got = evaluate(&mut gpu, &host, &points, pass).unwrap();
-            assert_close(&got, &expected, &scale, pass, &format!("lost tiles, {pass:?}"));
-        }
-    }
-    // a file that has become shorter
-    let mut host = part(&e, &level, &matrices, all.clone());
-    host.stream(0, TileReader::open(&path, plan, all, Tolerance::default(), false).unwrap(), 0).unwrap();
-    std::fs::File::options().write(true).open(&path).unwrap().set_len(10_000).unwrap();
-    let error = GpuEngine::new(emulated(false, Faults::default()), &host, AMPLE).err().unwrap();
-    assert!(error.to_string().contains("level.tiles"), "{error}");
-    let mut gpu = on_device(&host, emulated(false, Faults::default()), 1 << 20);
-    let error = evaluate(&mut gpu, &host, &points, Pass::Gram).unwrap_err();
-    assert!(error.to_string().contains("level.tiles"), "{error}");
 }
 
 /// Largest difference of mixed precision from f64, in units of √(G_aa·G_bb), in Gram passes and in weighted ones.

@@ -10,6 +10,7 @@ mod cells;
 mod grid;
 mod tile;
 
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
@@ -21,8 +22,7 @@ pub use grid::Grid;
 use tile::{Add, Look, Sheet};
 
 use super::cpu::CpuEngine;
-use super::{Loss, Point, stream};
-use crate::Result;
+use super::{Loss, Point};
 use crate::model::{Experiment, ShapeRows, TimeAxis};
 use crate::nodes::plan::Level;
 
@@ -186,42 +186,39 @@ struct Angle<'a> {
 }
 
 impl CpuEngine {
-    /// What this rank's tiles of the finest level show, by angle.
-    ///
-    /// # Errors
-    /// What reading tiles fails with.
-    pub fn overview(&self, view: &View) -> Result<Vec<(usize, Overview)>> {
-        let (shard, tasks) = (&self.shards()[0], self.tasks(0));
+    /// What the tiles of the finest level whose pairs are at hand show of these angles.
+    pub fn overview(&self, view: &View, angles: Range<usize>) -> Vec<(usize, Overview)> {
+        let shard = &self.shards()[0];
         let plan = &shard.level.plan;
-        let n = shard.level.frames.len();
-        let held = shard.range().start / plan.per_angle()..shard.range().end.div_ceil(plan.per_angle());
+        let (n, per_angle) = (shard.level.frames.len(), plan.per_angle());
         let axis = TimeAxis::without_derivatives(&self.experiment, &view.point.physical);
-        let angles: Vec<Angle> = held.clone().map(|angle| Angle::new(&self.experiment, &axis, view, angle)).collect();
-        let seen: Vec<Mutex<Overview>> = held.clone().map(|_| Mutex::new(Overview::new(n, view))).collect();
+        let models: Vec<Angle> = angles.clone().map(|angle| Angle::new(&self.experiment, &axis, view, angle)).collect();
+        let seen: Vec<Mutex<Overview>> = angles.clone().map(|_| Mutex::new(Overview::new(n, view))).collect();
         let stride = stride(&shard.level);
-        let look = |sheet: &mut Sheet, tile: usize, of: &std::ops::Range<usize>| {
-            stream::with_tile(shard, of, tile, |data| {
-                for own in data.iter().filter(|own| own.n_finite > 0) {
-                    let angle = own.angle - held.start;
-                    let mut lane = 0;
-                    for (k, strip) in plan.tiles[tile].strips.iter().enumerate() {
-                        // every tile has its share, whatever the stride
-                        let shifts = (tile + k).is_multiple_of(stride);
-                        self.set.run(Look { sheet, strip, own: (own, lane), angle: &angles[angle], shifts });
-                        lane += strip.n_lanes;
-                        let mut seen = seen[angle].lock().unwrap_or_else(PoisonError::into_inner);
-                        self.set.run(Add { sheet, seen: &mut seen, view });
-                    }
-                }
-            })
+        let look = |sheet: &mut Sheet, number: usize| {
+            let (angle, tile) = (number / per_angle, number % per_angle);
+            let Some(own) = shard.pairs(angle, number).filter(|own| own.n_finite > 0) else { return };
+            let mut lane = 0;
+            for (k, strip) in plan.tiles[tile].strips.iter().enumerate() {
+                // every tile has its share, whatever the stride
+                let shifts = (tile + k).is_multiple_of(stride);
+                let (own, model) = ((&own, lane), &models[angle - angles.start]);
+                self.set.run(Look { sheet, strip, own, angle: model, shifts });
+                lane += strip.n_lanes;
+                let mut seen = seen[angle - angles.start].lock().unwrap_or_else(PoisonError::into_inner);
+                self.set.run(Add { sheet, seen: &mut seen, view });
+            }
         };
-        self.pool.install(|| {
-            tasks.par_iter().try_for_each_init(Sheet::new, |sheet, task| {
-                task.node.tiles(plan.per_angle()).try_for_each(|tile| look(sheet, tile, &task.angles))
-            })
-        })?;
+        let at_hand = shard.store.range.clone();
+        let run = at_hand.start.max(angles.start * per_angle)..at_hand.end.min(angles.end * per_angle);
+        self.pool.install(|| run.into_par_iter().with_max_len(1).for_each_init(Sheet::new, look));
         let seen = seen.into_iter().map(|seen| seen.into_inner().unwrap_or_else(PoisonError::into_inner));
-        Ok(held.zip(seen).collect())
+        angles.zip(seen).collect()
+    }
+
+    /// Angles that it has tiles of.
+    pub fn angles(&self) -> Range<usize> {
+        self.shards()[0].angles()
     }
 }
 

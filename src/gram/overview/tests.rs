@@ -20,7 +20,7 @@ fn seen(e: &Experiment, matrices: &[TwoTime], view: &View, ranks: usize, threads
     let mut out: Vec<Overview> = matrices.iter().map(|_| Overview::new(e.n_frames - 1, view)).collect();
     for range in level.plan.deal(ranks).into_iter().filter(|range| !range.is_empty()) {
         let engine = engine(e, level.clone(), matrices, range, threads);
-        for (angle, part) in engine.overview(view).unwrap() {
+        for (angle, part) in engine.overview(view, engine.angles()) {
             out[angle].merge(&part);
         }
     }
