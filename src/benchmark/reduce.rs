@@ -49,6 +49,7 @@ pub fn over_ranks(world: &World, experiment: &Experiment) -> Result<Row> {
         threads: Some(1),
         precision: Precision::F64,
         keeps: true,
+        room: 0,
         nodes: None,
         reading: None,
         recorded: crate::cluster::Recorded::default(),

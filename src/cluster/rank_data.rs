@@ -81,7 +81,7 @@ impl RankData {
             Look::Passing { sums: false, view: false }
         } else {
             let range = dealing.ranges[0][rank].clone();
-            Look::First(Box::new(Compressor::new(InstructionSet::select()?, &dealing.levels[0].plan, range)))
+            Look::First(Box::new(Compressor::new(InstructionSet::select()?, &dealing.levels[0].plan, range, true)))
         };
         Ok(Self {
             setup,
@@ -199,7 +199,9 @@ impl RankData {
             _ => None,
         };
         let pool = thread_pool(self.rank, self.threads.threads)?;
+        let room = self.setup.room;
         let mut own = engine::build(&self.setup, (&self.dealing, self.rank), (stores, sigma, nodes), pool)?;
+        own.set_room(room);
         engine::accelerate(&mut own, world, &self.setup)?;
         self.engine = Some(own);
         Ok(())

@@ -35,6 +35,8 @@ pub struct Setup {
     pub recorded: Recorded,
     /// Whether ranks keep the pairs of the finest level; else they read them whenever single pairs are needed.
     pub keeps: bool,
+    /// Bytes of those that it may keep all the same, where they were needed once.
+    pub room: usize,
     /// Where nodes are kept for a run that goes on.
     pub nodes: Option<NodeFiles>,
     /// How the file is read; `None` where nothing is.

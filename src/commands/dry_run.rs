@@ -48,6 +48,7 @@ pub fn dry_run(world: &World, config: &Config, out: &mut impl Write) -> Result<(
         threads,
         precision,
         keeps: true,
+        room: 0,
         nodes: None,
         reading: None,
         recorded: Recorded::default(),

@@ -207,6 +207,7 @@ impl Run<'_> {
             recorded,
             weighted: dataset.has_sigma_by_pair(),
             keeps: self.holding.keeps,
+            room: self.holding.room,
             nodes,
             reading: Some(reading),
         }

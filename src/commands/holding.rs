@@ -14,8 +14,8 @@ use crate::{Error, Result};
 
 /// Memory of a rank without data: libraries, threads, results.
 const RANK: f64 = 64e6;
-/// Memory of the tables of a pass per frame and angle: at several points at once.
-const TABLES: f64 = 600.0;
+/// Memory of the tables of a pass per frame, at several points at once, and what an angle adds with frames of its own that live.
+const TABLES: [f64; 2] = [2000.0, 60.0];
 /// Memory of the host for a GPU: what batches are copied from, and some 300 MB that drivers are known to take.
 const GPU: f64 = gpu::STAGING as f64 + 300e6;
 /// Memory for looking at the data that a run of usual size has beside all limits.
@@ -30,6 +30,8 @@ pub(super) struct Holding {
     pub why: &'static str,
     /// Whether ranks keep all pairs; else they keep nodes, and read the file again when single pairs are needed.
     pub keeps: bool,
+    /// Bytes of pairs that a rank may keep all the same, where they were needed once.
+    pub room: usize,
     /// Who reads the file, and how much of it at once.
     pub reading: Manner,
 }
@@ -66,7 +68,7 @@ impl Holding {
         };
         let forced = config.performance.strategy;
         let on_their_way = reading::most_on_their_way(experiment, beside, sizes.packed, sizes.readers);
-        let held = Self { strategy, why, keeps: true, reading: Manner { parallel, on_their_way } };
+        let held = Self { strategy, why, keeps: true, room: 0, reading: Manner { parallel, on_their_way } };
         match forced {
             Some(Strategy::Streaming) => {}
             _ if sizes.in_memory() <= limit.bytes => return Ok(held),
@@ -97,7 +99,8 @@ impl Holding {
         let most = (1..=on_their_way).rev().find(|&n| sizes.streamed(n) <= limit.bytes).unwrap_or(1);
         let why = if forced.is_some() { why } else { "the data don't fit into the memory" };
         let reading = Manner { parallel, on_their_way: most };
-        Ok(Self { strategy: Strategy::Streaming, why, keeps: false, reading })
+        let room = ((limit.bytes - sizes.streamed(most)).max(0.0) / sizes.ranks) as usize;
+        Ok(Self { strategy: Strategy::Streaming, why, keeps: false, room, reading })
     }
 }
 
@@ -160,7 +163,8 @@ impl Sizes {
         let plan = &levels[0].plan;
         let nodes = NodeStore::expected(plan, &of_plan(plan), &(0..plan.n_tiles()));
         let readers = if parallel { ranks.min(experiment.n_angles()) } else { 1 };
-        let frames = (experiment.n_frames * experiment.n_angles().min(1 + experiment.n_angles() / ranks)) as f64;
+        let angles = experiment.n_angles().min(1 + experiment.n_angles() / ranks) as f64;
+        let tables = experiment.n_frames as f64 * (TABLES[0] + TABLES[1] * angles);
         Self {
             packed,
             nodes: if by_pair { 0 } else { nodes },
@@ -168,7 +172,7 @@ impl Sizes {
             finest: levels[0].bytes(),
             ranks: ranks_on_node as f64,
             share: ranks_on_node as f64 / ranks as f64,
-            rank: RANK + TABLES * frames,
+            rank: RANK + tables,
             readers,
             reading: readers.min(ranks_on_node) as f64 * reading::memory(experiment, beside, packed, readers),
             on_its_way: reading::on_its_way(experiment, beside),

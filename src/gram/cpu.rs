@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -16,9 +16,9 @@ use super::tile::{AngleData, Job, Scratch};
 use super::tree::{self, Node};
 use super::work::{Crew, Work};
 use super::{Engine, Gram, Partial, Pass, Point};
-use crate::arithmetic::InstructionSet;
+use crate::arithmetic::{InstructionSet, Lane};
 use crate::model::Experiment;
-use crate::nodes::blocks::{Blocks, of_plan};
+use crate::nodes::blocks::{Blocks, Place, of_plan};
 use crate::nodes::compressor::Compressor;
 use crate::nodes::plan::Level;
 use crate::nodes::store::NodeStore;
@@ -124,6 +124,10 @@ pub struct CpuEngine {
     work: Work,
     /// Weighted pairs that the last pass summed.
     terms: AtomicU64,
+    /// Leaves whose pairs were needed singly while these passed by, by the global number of the tile.
+    wanted: Mutex<Vec<(usize, (Place, bool))>>,
+    /// Bytes of pairs that may still be kept.
+    room: usize,
 }
 
 impl CpuEngine {
@@ -139,6 +143,8 @@ impl CpuEngine {
             sigma: vec![1.0; experiment.n_angles()],
             work: Work::new(0),
             terms: AtomicU64::new(0),
+            wanted: Mutex::default(),
+            room: 0,
             tasks: Vec::new(),
             blocks: shards.iter().map(|shard| of_plan(&shard.level.plan)).collect(),
             nodes: OnceLock::new(),
@@ -210,6 +216,11 @@ impl CpuEngine {
         self.nodes = OnceLock::from(nodes);
     }
 
+    /// Keeps up to so many bytes of pairs that pass by and that nodes can't stand for where the model is.
+    pub fn set_room(&mut self, room: usize) {
+        self.room = room;
+    }
+
     /// Has these tiles of the finest level at hand while `work` is done.
     pub fn with_pairs<T>(&mut self, tiles: TileStore, work: impl FnOnce(&mut Self) -> T) -> T {
         let before = std::mem::replace(&mut self.shards[0].store, tiles);
@@ -256,7 +267,7 @@ impl CpuEngine {
         self.nodes.get_or_init(|| {
             let _span = trace::span("compressing");
             let shard = &self.shards[0];
-            let mut compressor = Compressor::new(self.set, &shard.level.plan, shard.range.clone());
+            let mut compressor = Compressor::new(self.set, &shard.level.plan, shard.range.clone(), false);
             compressor.take(shard.store.range.clone(), |number| {
                 let TileData { lanes, n_finite } = shard.store.tile(number);
                 (lanes, n_finite)
@@ -278,6 +289,8 @@ impl CpuEngine {
         let nodes = self.uses_nodes(level, pass).then(|| self.compressed());
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.terms = 0;
+            // pairs that are at hand for a moment only
+            let passing = shard.store.range.len() < shard.range.len();
             let mut leaves: Vec<Option<Vec<(Node, Gram)>>> = vec![Some(Vec::new()); task.angles.len()];
             for tile in task.node.tiles(n) {
                 for (angle, leaves) in task.angles.clone().zip(&mut leaves) {
@@ -301,7 +314,14 @@ impl CpuEngine {
                         }
                         let (blocks, slots) = (&*self.blocks[level][tile], nodes.map(|nodes| &nodes.slots));
                         let tile = &plan.tiles[tile];
-                        Job { tile, blocks, slots, own: &own, tables, pass, scratch: &mut *scratch }.run(self.set)
+                        let passing = passing && !own.data.is_empty();
+                        let job = Job { tile, blocks, slots, own: &own, tables, pass, passing, scratch: &mut *scratch };
+                        let sum = job.run(self.set);
+                        if !scratch.wanted.is_empty() {
+                            let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+                            wanted.extend(scratch.wanted.drain(..).map(|leaf| (number, leaf)));
+                        }
+                        sum
                     });
                     match (sum, &mut *leaves) {
                         (Some(sum), Some(leaves)) => leaves.push((Node { height: 0, index: tile }, sum)),
@@ -407,6 +427,23 @@ impl CpuEngine {
             all[place.clone()].copy_from_slice(own);
         }
         partial.waiting.retain(|&waiting| waiting != angle);
+        self.keep_wanted();
+    }
+
+    /// Keeps the pairs that were needed singly, for there will be passes near this one; then those that may be, in half of the room.
+    fn keep_wanted(&mut self) {
+        let mut wanted = std::mem::take(&mut *self.wanted.lock().unwrap_or_else(PoisonError::into_inner));
+        wanted.sort_unstable_by_key(|(number, (place, is_needed))| (!is_needed, *number, place.lane));
+        let (store, Some(nodes)) = (&self.shards[0].store, self.nodes.get_mut()) else { return };
+        for (number, (place, is_needed)) in wanted.into_iter().filter(|(number, _)| store.range.contains(number)) {
+            let bytes = place.n_lanes() * size_of::<Lane>();
+            let fits = bytes <= if is_needed { self.room } else { self.room / 2 };
+            let Some(tile) = nodes.tile_mut(number).filter(|_| fits) else { continue };
+            tile.nodes.kept.entry(place.lane).or_insert_with(|| {
+                self.room -= bytes;
+                store.tile(number).lanes[place.lane..place.lane + place.n_lanes()].to_vec()
+            });
+        }
     }
 }
 

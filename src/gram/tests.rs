@@ -213,6 +213,7 @@ fn pairs_that_pass_by_give_the_same_bits() {
             crate::arithmetic::InstructionSet::select().unwrap(),
             plan,
             range.clone(),
+            true,
         );
         for window in windows.iter().rev() {
             let data = |number| {

@@ -16,7 +16,7 @@ use super::{Gram, ONE, Pass, R};
 use crate::arithmetic::lanes::prefetch;
 use crate::arithmetic::{InstructionSet, Isa, Kernel, LANES, Lane};
 use crate::model::pair::{Diffusion, LaminarFlow, PairModel, Reach};
-use crate::nodes::blocks::{Block, Blocks, FEW_VALUES, FINE_VALUES, Parts, Span, TRIANGLE};
+use crate::nodes::blocks::{Block, Blocks, FEW_VALUES, FINE_VALUES, Parts, Place, Span, TRIANGLE};
 use crate::nodes::compress::{State, TileNodes};
 use crate::nodes::leaves::{NEAR_LANES, diagonal_leaves};
 use crate::nodes::plan::{LEAF, Tile};
@@ -24,6 +24,8 @@ use crate::nodes::rules::{FEW, NODES};
 use crate::nodes::spans::{NOWHERE, Slots};
 use crate::nodes::store::NodeTile;
 
+/// Leaves that nodes resolve by less than this, as the logarithm of what is left, are kept when they pass by: the next pass may need them.
+const NEARLY: f64 = 11.0;
 /// Largest exponent of E within a triangle whose frames share one reference.
 const STEEP: f64 = 150.0;
 
@@ -52,6 +54,8 @@ pub(crate) struct Scratch {
     near_sigma: Vec<Lane>,
     /// Missing pairs that are taken back, by number, and what stands there.
     picked: Vec<u32>,
+    /// Leaves whose pairs are needed singly, and those (`false`) where nodes only just resolve the model, while they pass by.
+    pub wanted: Vec<(Place, bool)>,
     fills: [f64; LEAF],
     /// Weighted pairs that were summed.
     pub terms: u64,
@@ -69,6 +73,7 @@ impl Scratch {
             near: Vec::new(),
             near_sigma: Vec::new(),
             picked: Vec::new(),
+            wanted: Vec::new(),
             fills: [0.0; LEAF],
             terms: 0,
         })
@@ -101,6 +106,8 @@ struct Chosen {
 enum From {
     /// Off the diagonal: first lane, and rows of a panel.
     Strip { lane: usize, rows: usize },
+    /// The same among the pairs that are kept with the nodes, of the leaf whose first lane is this one: first lane there.
+    Kept { leaf: usize, lane: usize, rows: usize },
     /// In a leaf on the diagonal.
     Near(usize),
     /// There, and rows and columns are the same frames.
@@ -115,6 +122,8 @@ pub(crate) struct Job<'a> {
     pub own: &'a AngleData<'a>,
     pub tables: &'a Tables<'a>,
     pub pass: Pass,
+    /// The pairs are at hand for a moment only.
+    pub passing: bool,
     pub scratch: &'a mut Scratch,
 }
 
@@ -167,7 +176,7 @@ impl Job<'_> {
     /// Takes the largest blocks that resolve the model; gives what their nodes leave of Σ y².
     fn choose(&mut self, NodeTile { nodes, slots, .. }: &NodeTile, at: &AtAngle) -> f64 {
         let (tables, blocks) = (self.tables, self.blocks);
-        let Scratch { items, chosen, todo, picked, .. } = &mut *self.scratch;
+        let Scratch { items, chosen, todo, picked, wanted, .. } = &mut *self.scratch;
         picked.clear();
         chosen.clear();
         let p = at.p.abs();
@@ -188,12 +197,17 @@ impl Job<'_> {
                 // the largest g: at the nearest pair
                 let [diffusion, strain] = tables.across(rows.ends[1], columns.ends[0]);
                 let (decay, x) = (tables.k * diffusion, p * strain);
-                let resolves = |few: bool| {
-                    let of = |span: &AtSpan| span.error(few, tables.power, p, x) - decay < tables.tolerance;
-                    decay > DECAYED || of(rows) && of(columns)
+                // logarithm of the error over what it may be
+                let excess = |few: bool| {
+                    let of = |span: &AtSpan| span.error(few, tables.power, p, x) - decay - tables.tolerance;
+                    if decay > DECAYED { f64::NEG_INFINITY } else { of(rows).max(of(columns)) }
                 };
-                if resolves(false) {
-                    let few = block.few.is_some() && resolves(true);
+                let found = excess(false);
+                if found < 0.0 {
+                    if let (true, Parts::Pairs(place)) = (self.passing && found > -NEARLY, &block.parts) {
+                        wanted.push((*place, false));
+                    }
+                    let few = block.few.is_some() && excess(true) < 0.0;
                     rest += if few { stored.rest_few } else { stored.rest };
                     chosen.push(Chosen { row: block.rows.number(), few, block: number });
                     if stored.has_holes {
@@ -208,7 +222,15 @@ impl Job<'_> {
             match &block.parts {
                 Parts::Blocks(parts) => todo.extend(parts.iter().rev()),
                 Parts::Pairs(place) => {
-                    let from = From::Strip { lane: place.lane + rows.start % LEAF, rows: place.rows };
+                    let (lane, rows_of) = (rows.start % LEAF, place.rows);
+                    let from = if nodes.kept.contains_key(&place.lane) {
+                        From::Kept { leaf: place.lane, lane, rows: rows_of }
+                    } else {
+                        From::Strip { lane: place.lane + lane, rows: rows_of }
+                    };
+                    if self.passing {
+                        wanted.push((*place, true));
+                    }
                     items.push(Item::Pairs { rows, columns, from });
                 }
                 Parts::Near(leaf) => items.push(Item::Pairs { rows, columns, from: From::Near(*leaf) }),
@@ -365,6 +387,10 @@ fn tile<I: Isa, M: PairModel, K: Kind>(isa: I, mut job: Job) -> Option<Gram> {
                                 None => None,
                             };
                             (&own.data[lane..], 0, rows, sigma)
+                        }
+                        From::Kept { leaf, lane, rows } => {
+                            let Some(kept) = own.nodes.and_then(|tile| tile.nodes.kept.get(&leaf)) else { continue };
+                            (&kept[lane..], 0, rows, None)
                         }
                         From::Near(leaf) | From::Triangle(leaf) => {
                             let lane = leaf * NEAR_LANES + own_columns.start % LEAF / LANES * LEAF;

@@ -75,6 +75,13 @@ pub struct Place {
     pub columns: usize,
 }
 
+impl Place {
+    /// Lanes of all its pairs.
+    pub fn n_lanes(&self) -> usize {
+        self.columns.div_ceil(LANES) * self.rows
+    }
+}
+
 /// A block of a tile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {

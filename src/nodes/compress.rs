@@ -1,5 +1,6 @@
 //! Compression of a tile's data to the values at nodes: some 20 multiply-adds a pair, once.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -69,17 +70,32 @@ pub struct TileNodes {
     pub holes: Vec<Hole>,
     /// Leaves on the diagonal, panel after panel of eight columns and 64 rows, NaN where there is no pair.
     pub near: Vec<Lane>,
+    /// Pairs of leaves off the diagonal that were needed singly, where the others aren't kept; by their first lane in the tile.
+    pub kept: BTreeMap<usize, Vec<Lane>>,
 }
 
 impl TileNodes {
+    /// Keeps the pairs of leaves that no nodes stand for; `lanes` are the tile's.
+    pub fn keep_broken(&mut self, blocks: &Blocks, lanes: &[Lane]) {
+        for (block, _) in blocks.blocks.iter().zip(&self.stored).filter(|(_, stored)| stored.state == State::Broken) {
+            if let Parts::Pairs(place) = &block.parts {
+                self.kept.insert(place.lane, lanes[place.lane..place.lane + place.n_lanes()].to_vec());
+            }
+        }
+    }
+
     /// Puts the rules back that aren't saved; `false` where this isn't what stands for the data of such a tile.
     pub fn restore(&mut self, rules: &Rules, tile: &Tile, blocks: &Blocks) -> bool {
         self.rules = of_sides(rules, &self.living, tile);
         let near = if tile.is_diagonal() { tile.rows.len().div_ceil(LEAF) * NEAR_LANES } else { 0 };
+        let leaf = |(lane, lanes): (&usize, &Vec<Lane>)| {
+            blocks.leaves().any(|(_, _, place)| place.lane == *lane && place.n_lanes() == lanes.len())
+        };
         let holes = |stored: &Stored| stored.holes.start <= stored.holes.end && stored.holes.end <= self.holes.len();
         self.values.len() == blocks.n_values
             && self.stored.len() == blocks.blocks.len()
             && self.near.len() == near
+            && self.kept.iter().all(leaf)
             && self.stored.iter().all(holes)
     }
 
@@ -87,6 +103,7 @@ impl TileNodes {
     pub fn bytes(&self) -> usize {
         size_of_val(&self.values[..])
             + size_of_val(&self.near[..])
+            + self.kept.values().map(|lanes| size_of_val(&lanes[..])).sum::<usize>()
             + size_of_val(&self.holes[..])
             + size_of_val(&self.stored[..])
             + self.rules.iter().map(|rules| size_of_val(&rules[..])).sum::<usize>()
@@ -110,7 +127,7 @@ pub(crate) fn compress(
     let job = Job { source, blocks, rules: of_sides(rules, &living, tile), centre: centre(lanes) };
     let (values, stored, holes) = set.run(&job);
     let Job { rules, centre, .. } = job;
-    TileNodes { rules, living, centre, values, stored, holes, near }
+    TileNodes { rules, living, centre, values, stored, holes, near, kept: BTreeMap::new() }
 }
 
 /// The rules of both sides of a tile.

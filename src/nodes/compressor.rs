@@ -16,6 +16,7 @@ use crate::arithmetic::{InstructionSet, Lane};
 pub struct Compressor {
     set: InstructionSet,
     plan: TilePlan,
+    passing: bool,
     /// By tile of an angle.
     blocks: Vec<Arc<Blocks>>,
     rules: Rules,
@@ -27,9 +28,11 @@ pub struct Compressor {
 
 impl Compressor {
     /// For a run of tiles.
-    pub fn new(set: InstructionSet, plan: &TilePlan, range: Range<usize>) -> Self {
+    ///
+    /// `passing`: the pairs aren't kept, but for those of leaves that no nodes stand for.
+    pub fn new(set: InstructionSet, plan: &TilePlan, range: Range<usize>, passing: bool) -> Self {
         let tiles = range.clone().map(|_| None).collect();
-        Self { set, plan: plan.clone(), blocks: of_plan(plan), rules: Rules::default(), range, tiles }
+        Self { set, plan: plan.clone(), passing, blocks: of_plan(plan), rules: Rules::default(), range, tiles }
     }
 
     /// Compresses a run of tiles by all threads of the rayon pool in which it is called; `data` gives the lanes of a tile by its global
@@ -38,14 +41,17 @@ impl Compressor {
         if run.is_empty() {
             return;
         }
-        let Self { set, plan, blocks, rules, range, tiles } = self;
+        let Self { set, plan, passing, blocks, rules, range, tiles } = self;
         let first = run.start;
         let own = &mut tiles[first - range.start..run.end - range.start];
         own.par_iter_mut().enumerate().with_max_len(1).for_each(|(k, out)| {
             let (lanes, n_finite) = data(first + k);
             let tile = (first + k) % plan.per_angle();
             *out = (n_finite > 0).then(|| {
-                let nodes = compress(*set, (&plan.tiles[tile], &blocks[tile]), lanes, n_finite as usize, rules);
+                let mut nodes = compress(*set, (&plan.tiles[tile], &blocks[tile]), lanes, n_finite as usize, rules);
+                if *passing {
+                    nodes.keep_broken(&blocks[tile], lanes);
+                }
                 (nodes, n_finite)
             });
         });

@@ -61,6 +61,11 @@ impl NodeStore {
         self.tiles[number - self.first].as_ref()
     }
 
+    /// The same, to be changed.
+    pub fn tile_mut(&mut self, number: usize) -> Option<&mut NodeTile> {
+        self.tiles[number - self.first].as_mut()
+    }
+
     /// Bytes that it takes.
     pub fn bytes(&self) -> usize {
         self.tiles.iter().flatten().map(|tile| tile.nodes.bytes() + 2 * size_of_val(&tile.slots[0][..])).sum()

@@ -59,6 +59,8 @@ const MOST_CARRIED: usize = 4;
 const VERIFIED: f64 = 1e-3;
 /// Two answers nearer than this, in standard errors, are the same minimum.
 const SAME_MINIMUM: f64 = 1.0;
+/// A point farther than this from an answer of noisy data, in its standard errors, isn't the truth: with eight parameters one in 1000 is.
+const UNCERTAIN: f64 = 5.1;
 
 /// Iterations allowed unless the configuration says otherwise.
 const MAX_ITERATIONS: usize = 100;
@@ -302,6 +304,7 @@ pub fn fit_from(
         let given_up = if stage.part == Part::Squares { &mut stage.others } else { &mut Vec::new() };
         solver.prune(&mut found, stage.level, stage.level == 0, given_up);
         let coarsest = solver.coarsest();
+        let from_squares = stage.part == Part::Robust && stage.level == coarsest;
         (stage.part, stage.level) = match (stage.part, stage.level, task.robust) {
             (Part::Squares, 0, Some(_)) => (Part::Robust, coarsest),
             (_, 0, robust) => {
@@ -311,7 +314,12 @@ pub fn fit_from(
             }
             (part, level, _) => (part, level - 1),
         };
-        stage.carried = found.iter().map(Trust::point).collect();
+        // a coarse level that can't tell the loss's minimum from that of least squares on the finest one knows less of it
+        let nearer = |start: &Trust| {
+            stage.carried.iter().find(|point| solver.distance(start, &point.physical) < UNCERTAIN).cloned()
+        };
+        let point = |start: &Trust| nearer(start).filter(|_| from_squares).unwrap_or_else(|| start.point());
+        stage.carried = found.iter().map(point).collect();
         stage.iterations.clone_from(&solver.iterations);
     }
 }
@@ -516,10 +524,16 @@ impl Solver<'_, '_> {
 
     /// Whether two answers are the same minimum, by the metric of the better one.
     fn same(&self, best: &Trust, other: &Trust) -> bool {
-        let Some(projected) = best.projected() else { return false };
-        let s2 = best.noise_variance();
-        let distance = projected.distance(best.physical(), other.physical(), self.problem.chart.t_ref()) / s2.sqrt();
-        (other.chi2() - best.chi2()).abs() / s2 < SAME_MINIMUM && distance < SAME_MINIMUM
+        let excess = (other.chi2() - best.chi2()).abs() / best.noise_variance();
+        excess < SAME_MINIMUM && self.distance(best, other.physical()) < SAME_MINIMUM
+    }
+
+    /// How far a point is from an answer, in standard errors of that.
+    fn distance(&self, answer: &Trust, physical: &[f64]) -> f64 {
+        answer.projected().map_or(f64::INFINITY, |projected| {
+            let distance = projected.distance(answer.physical(), physical, self.problem.chart.t_ref());
+            distance / answer.noise_variance().sqrt()
+        })
     }
 
     /// `plain`: sums without weights, of a robust fit; `verified`: the best one as all pairs have it.
