@@ -67,9 +67,11 @@ fn the_whole_program_fits_on_the_kernels() {
     assert_eq!(stopped.code, Some(75), "{stopped}");
     on_gpu(folder, 2, &[]).success();
     assert_eq!(parameters(&results), expected);
-    // in batches
-    on_gpu(folder, 0, &["--set", "device.memory_fraction=0.0005"]).success();
-    assert_eq!(parameters(&results), expected);
+    // without room on it
+    let small = ["--set", "device.memory_fraction=0.0001"];
+    let cpu = on_gpu(folder, 0, &small).success();
+    assert!(cpu.stderr.contains("no room for") && cpu.stderr.contains("the CPU is used"), "{cpu}");
+    on_gpu(folder, 0, &[&small[..], &["--device", "cuda"]].concat()).outcome().assert_error(5, &["no room for"]);
     // where the pairs aren't kept, nodes need no GPU
     let streamed = on_gpu(folder, 0, &["--strategy", "streaming"]).success();
     assert!(streamed.stderr.contains("the CPU is used"), "{streamed}");
@@ -238,9 +240,10 @@ fn the_drivers_layer_fits_on_a_driver_that_is_emulated() {
         files().any(|path| path.file_name().unwrap().to_str().unwrap().starts_with("sm_80-NVRTC_12.9-driver_12.2"))
     );
     // half of what the driver says is free isn't
-    let short = on_driver(&cuda).env("EMULATED_DRIVER", "memory:1000000").success();
-    assert!(short.stderr.contains("too little memory; batches are halved"), "{short}");
+    let short = on_driver(&cuda).env("EMULATED_DRIVER", "memory:1500000").success();
+    assert!(short.stderr.contains("too little memory; fewer points at once"), "{short}");
     assert_eq!(parameters(&folder.join("driver")), expected);
+    on_driver(&cuda).env("EMULATED_DRIVER", "memory:500000").outcome().assert_error(5, &["no room for"]);
     let fault = |device: &str| {
         on_driver(&[&fit[..], &["--device", device]].concat()).env("EMULATED_DRIVER", "launch:1").outcome()
     };

@@ -16,8 +16,8 @@ use crate::{Error, Result};
 const RANK: f64 = 64e6;
 /// Memory of the tables of a pass per frame, at several points at once, and what an angle adds with frames of its own that live.
 const TABLES: [f64; 2] = [2000.0, 60.0];
-/// Memory of the host for a GPU: what batches are copied from, and some 300 MB that drivers are known to take.
-const GPU: f64 = gpu::STAGING as f64 + 300e6;
+/// Memory of the host that drivers of a GPU are known to take.
+const GPU: f64 = 300e6;
 /// Memory for looking at the data that a run of usual size has beside all limits.
 const VIEWS: f64 = 128e6;
 

@@ -114,6 +114,11 @@ impl TileStore {
         self.lanes.len() * size_of::<Lane>() + size_of_val(&self.finite[..])
     }
 
+    /// The lanes of all tiles held, one after another.
+    pub fn lanes(&self) -> &[Lane] {
+        &self.lanes
+    }
+
     /// A tile held, by global number.
     pub fn tile(&self, tile: usize) -> TileData<'_> {
         let k = tile - self.range.start;

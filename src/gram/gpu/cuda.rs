@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_int, c_void};
-use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
@@ -12,7 +11,7 @@ use cudarc::driver::{result, sys};
 use cudarc::nvrtc;
 
 use super::cache;
-use super::device::{Address, Device, Fault, Launch, Outcome, STREAMS, Usage};
+use super::device::{Address, Device, Fault, Launch, Outcome, Usage};
 
 /// What is compiled.
 const SOURCE: &str = include_str!("../../../kernels/gram.cu");
@@ -48,13 +47,11 @@ const OLDEST: (i32, i32) = (7, 0);
 pub struct Cuda {
     name: String,
     device: sys::CUdevice,
-    streams: [sys::CUstream; STREAMS],
+    stream: sys::CUstream,
     module: sys::CUmodule,
     functions: BTreeMap<&'static str, sys::CUfunction>,
-    /// Page-locked memory of the host, and its size.
-    staging: [(*mut c_void, usize); STREAMS],
     /// Before and after every launch that hasn't been waited for.
-    launched: [Vec<[sys::CUevent; 2]>; STREAMS],
+    launched: Vec<[sys::CUevent; 2]>,
     /// Events to be used again.
     spare: Vec<[sys::CUevent; 2]>,
     /// Bytes of what is allocated.
@@ -209,13 +206,12 @@ impl Cuda {
         }
         let code = kernels(capability)?;
         // SAFETY: the context stays current on this thread until `drop`; the code ends in a zero
-        let (module, streams) = unsafe {
+        let (module, stream) = unsafe {
             let context = result::primary_ctx::retain(device).map_err(told)?;
             result::ctx::set_current(context).map_err(told)?;
-            let stream = || result::stream::create(result::stream::StreamKind::NonBlocking).map_err(told);
-            let streams = [stream()?, stream()?];
+            let stream = result::stream::create(result::stream::StreamKind::NonBlocking).map_err(told)?;
             let module = result::module::load_data(code.as_ptr().cast());
-            (module.map_err(|e| format!("{name} doesn't take the kernels: {}", told(e)))?, streams)
+            (module.map_err(|e| format!("{name} doesn't take the kernels: {}", told(e)))?, stream)
         };
         let mut functions = BTreeMap::new();
         for kernel in KERNELS {
@@ -226,11 +222,10 @@ impl Cuda {
         Ok(Self {
             name,
             device,
-            streams,
+            stream,
             module,
             functions,
-            staging: [(ptr::null_mut(), 0); STREAMS],
-            launched: Default::default(),
+            launched: Vec::new(),
             spare: Vec::new(),
             sizes: BTreeMap::new(),
             usage: Usage::default(),
@@ -251,22 +246,17 @@ impl Drop for Cuda {
         // SAFETY: all of it was made in `start`; nothing is left to be done about failures
         unsafe {
             let _ = result::ctx::synchronize();
-            for event in self.launched.iter().flatten().chain(&self.spare).flatten() {
+            for event in self.launched.iter().chain(&self.spare).flatten() {
                 let _ = result::event::destroy(*event);
             }
-            for (memory, _) in self.staging.iter().filter(|(memory, _)| !memory.is_null()) {
-                let _ = result::free_host(*memory);
-            }
             let _ = result::module::unload(self.module);
-            for stream in self.streams {
-                let _ = result::stream::destroy(stream);
-            }
+            let _ = result::stream::destroy(self.stream);
             let _ = result::primary_ctx::release(self.device);
         }
     }
 }
 
-// SAFETY of all that follows: memory, streams and functions are the driver's own and live as long as `self`; the engine says
+// SAFETY of all that follows: memory, the stream and functions are the driver's own and live as long as `self`; the engine says
 // how many bytes there are.
 impl Device for Cuda {
     fn name(&self) -> String {
@@ -289,49 +279,18 @@ impl Device for Cuda {
         self.usage.bytes -= self.sizes.remove(&memory.0).unwrap_or(0);
     }
 
-    fn staging(&mut self, bytes: usize, stream: usize) -> Outcome<&mut [u8]> {
-        let (memory, size) = &mut self.staging[stream];
-        if *size < bytes {
-            if !memory.is_null() {
-                unsafe { result::free_host(*memory) }.map_err(fault)?;
-                (*memory, *size) = (ptr::null_mut(), 0);
-            }
-            *memory = unsafe { result::malloc_host(bytes, 0) }.map_err(|error| refused(error, bytes))?;
-            *size = bytes;
-            // pages that are locked have contents, but the compiler doesn't know
-            unsafe { ptr::write_bytes(memory.cast::<u8>(), 0, bytes) };
-        }
-        if bytes == 0 {
-            return Ok(&mut []);
-        }
-        Ok(unsafe { std::slice::from_raw_parts_mut(memory.cast::<u8>(), bytes) })
-    }
-
-    fn send(&mut self, to: Address, part: Range<usize>, stream: usize) -> Outcome<()> {
-        let (memory, size) = self.staging[stream];
-        if part.is_empty() {
-            return Ok(());
-        }
-        if part.start > part.end || part.end > size {
-            return Err(Fault::Failed(format!("bytes {part:?} of {size} aren't there to be sent")));
-        }
-        self.usage.sent += part.len() as u64;
-        let bytes = unsafe { std::slice::from_raw_parts(memory.cast::<u8>().add(part.start), part.len()) };
-        unsafe { result::memcpy_htod_async(to.0, bytes, self.streams[stream]) }.map_err(fault)
-    }
-
-    fn upload(&mut self, to: Address, bytes: &[u8], stream: usize) -> Outcome<()> {
+    fn upload(&mut self, to: Address, bytes: &[u8]) -> Outcome<()> {
         self.usage.sent += bytes.len() as u64;
         // from pageable memory: what is copied may change once the call has returned
-        unsafe { result::memcpy_htod_async(to.0, bytes, self.streams[stream]) }.map_err(fault)
+        unsafe { result::memcpy_htod_async(to.0, bytes, self.stream) }.map_err(fault)
     }
 
-    fn download(&mut self, from: Address, bytes: &mut [u8], stream: usize) -> Outcome<()> {
-        unsafe { result::memcpy_dtoh_async(bytes, from.0, self.streams[stream]) }.map_err(fault)?;
-        self.wait(stream)
+    fn download(&mut self, from: Address, bytes: &mut [u8]) -> Outcome<()> {
+        unsafe { result::memcpy_dtoh_async(bytes, from.0, self.stream) }.map_err(fault)?;
+        self.wait()
     }
 
-    fn launch(&mut self, launch: &Launch<'_>, stream: usize) -> Outcome<()> {
+    fn launch(&mut self, launch: &Launch<'_>) -> Outcome<()> {
         let no_kernel = || Fault::Failed(format!("there is no kernel {}", launch.kernel));
         let function = *self.functions.get(launch.kernel).ok_or_else(no_kernel)?;
         // structures are read as they are, so they must lie as such
@@ -343,8 +302,8 @@ impl Device for Cuda {
             Some(events) => events,
             None => [event()?, event()?],
         };
-        self.launched[stream].push([before, after]);
-        let queue = self.streams[stream];
+        self.launched.push([before, after]);
+        let queue = self.stream;
         unsafe {
             result::event::record(before, queue).map_err(fault)?;
             result::launch_kernel(function, blocks, threads, launch.shared, queue, &mut arguments)
@@ -353,9 +312,9 @@ impl Device for Cuda {
         }
     }
 
-    fn wait(&mut self, stream: usize) -> Outcome<()> {
-        unsafe { result::stream::synchronize(self.streams[stream]) }.map_err(fault)?;
-        for [before, after] in self.launched[stream].drain(..) {
+    fn wait(&mut self) -> Outcome<()> {
+        unsafe { result::stream::synchronize(self.stream) }.map_err(fault)?;
+        for [before, after] in self.launched.drain(..) {
             // a launch that failed has no time
             let milliseconds = unsafe { result::event::elapsed(before, after) }.unwrap_or(0.0);
             self.usage.kernels += f64::from(milliseconds) / 1e3;

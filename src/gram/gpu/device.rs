@@ -1,7 +1,6 @@
 //! What the engine asks of a device: memory, copies, launches. CUDA is one implementation, [`super::Emulated`] another.
 
 use std::fmt;
-use std::ops::Range;
 
 /// Memory of a device, by its address there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,9 +45,6 @@ pub struct Launch<'a> {
     pub argument: &'a [u8],
 }
 
-/// Two queues of work, each in order; copies to the device and launches may go on while the host does.
-pub const STREAMS: usize = 2;
-
 /// What a device has been used for.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Usage {
@@ -58,7 +54,7 @@ pub struct Usage {
     pub most_bytes: usize,
     /// Bytes that were copied to it.
     pub sent: u64,
-    /// Time that kernels took, s, as the device measured it; of two at once both count.
+    /// Time that kernels took, s, as the device measured it.
     pub kernels: f64,
 }
 
@@ -70,7 +66,7 @@ impl Usage {
     }
 }
 
-/// A GPU, or what acts as one.
+/// A GPU, or what acts as one: what it is asked for is done in order, while the host goes on.
 pub trait Device {
     /// What it is, for messages.
     fn name(&self) -> String;
@@ -87,42 +83,29 @@ pub trait Device {
     /// Takes memory back.
     fn free(&mut self, memory: Address);
 
-    /// So many bytes of the host's memory from which this queue copies fastest, on a multiple of 64. What is there is
-    /// undefined; a copy from there must have been waited for.
-    ///
-    /// # Errors
-    /// [`Fault::OutOfMemory`] where there is too little.
-    fn staging(&mut self, bytes: usize, stream: usize) -> Outcome<&mut [u8]>;
-
-    /// Copies a part of [`Self::staging`] to the device, behind what waits in this queue, while the host goes on.
+    /// Copies to the device, behind what waits there; the bytes may be changed once this has returned.
     ///
     /// # Errors
     /// What the device fails with.
-    fn send(&mut self, to: Address, part: Range<usize>, stream: usize) -> Outcome<()>;
+    fn upload(&mut self, to: Address, bytes: &[u8]) -> Outcome<()>;
 
-    /// Copies to the device, behind what waits in this queue; the bytes may be changed once this has returned.
-    ///
-    /// # Errors
-    /// What the device fails with.
-    fn upload(&mut self, to: Address, bytes: &[u8], stream: usize) -> Outcome<()>;
-
-    /// Copies from the device, behind what waits in this queue, and waits for it.
+    /// Copies from the device, behind what waits there, and waits for it.
     ///
     /// # Errors
     /// What the device fails with, or has failed with since.
-    fn download(&mut self, from: Address, bytes: &mut [u8], stream: usize) -> Outcome<()>;
+    fn download(&mut self, from: Address, bytes: &mut [u8]) -> Outcome<()>;
 
-    /// Puts a kernel into a queue.
+    /// Has a kernel made, behind what waits there.
     ///
     /// # Errors
     /// What the device fails with.
-    fn launch(&mut self, launch: &Launch<'_>, stream: usize) -> Outcome<()>;
+    fn launch(&mut self, launch: &Launch<'_>) -> Outcome<()>;
 
-    /// Waits for a queue.
+    /// Waits until all is done.
     ///
     /// # Errors
-    /// What anything in it failed with.
-    fn wait(&mut self, stream: usize) -> Outcome<()>;
+    /// What anything failed with.
+    fn wait(&mut self) -> Outcome<()>;
 }
 
 impl<D: Device + ?Sized> Device for Box<D> {
@@ -142,27 +125,19 @@ impl<D: Device + ?Sized> Device for Box<D> {
         (**self).free(memory);
     }
 
-    fn staging(&mut self, bytes: usize, stream: usize) -> Outcome<&mut [u8]> {
-        (**self).staging(bytes, stream)
+    fn upload(&mut self, to: Address, bytes: &[u8]) -> Outcome<()> {
+        (**self).upload(to, bytes)
     }
 
-    fn send(&mut self, to: Address, part: Range<usize>, stream: usize) -> Outcome<()> {
-        (**self).send(to, part, stream)
+    fn download(&mut self, from: Address, bytes: &mut [u8]) -> Outcome<()> {
+        (**self).download(from, bytes)
     }
 
-    fn upload(&mut self, to: Address, bytes: &[u8], stream: usize) -> Outcome<()> {
-        (**self).upload(to, bytes, stream)
+    fn launch(&mut self, launch: &Launch<'_>) -> Outcome<()> {
+        (**self).launch(launch)
     }
 
-    fn download(&mut self, from: Address, bytes: &mut [u8], stream: usize) -> Outcome<()> {
-        (**self).download(from, bytes, stream)
-    }
-
-    fn launch(&mut self, launch: &Launch<'_>, stream: usize) -> Outcome<()> {
-        (**self).launch(launch, stream)
-    }
-
-    fn wait(&mut self, stream: usize) -> Outcome<()> {
-        (**self).wait(stream)
+    fn wait(&mut self) -> Outcome<()> {
+        (**self).wait()
     }
 }

@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
-use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
 
-use bytemuck::{Pod, Zeroable};
 use libloading::Library;
 
-use super::device::{Address, Device, Fault, Launch, Outcome, STREAMS, Usage};
+use super::device::{Address, Device, Fault, Launch, Outcome, Usage};
 use crate::{Error, Result};
 
 type LaunchFunction = unsafe extern "C" fn(*const c_char, c_uint, c_uint, usize, *const c_void, c_int) -> c_int;
@@ -25,11 +23,6 @@ pub struct Faults {
     pub launch: Option<usize>,
 }
 
-/// Memory aligned as [`Device::staging`] is.
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-#[repr(C, align(64))]
-struct CacheLine([u8; 64]);
-
 /// The host as a device. Memory is poisoned: what is read before it is written is no number.
 pub struct Emulated {
     launch: LaunchFunction,
@@ -38,7 +31,6 @@ pub struct Emulated {
     memory: BTreeMap<u64, (Vec<u128>, usize)>,
     reversed: bool,
     faults: Faults,
-    staging: [Vec<CacheLine>; STREAMS],
     uploads: usize,
     launches: usize,
     usage: Usage,
@@ -66,7 +58,6 @@ impl Emulated {
             memory: BTreeMap::new(),
             reversed,
             faults,
-            staging: Default::default(),
             uploads: 0,
             launches: 0,
             usage: Usage::default(),
@@ -108,20 +99,7 @@ impl Device for Emulated {
         self.usage.bytes -= self.memory.remove(&memory.0).map_or(0, |(_, bytes)| bytes);
     }
 
-    fn staging(&mut self, bytes: usize, stream: usize) -> Outcome<&mut [u8]> {
-        // poisoned, so that what isn't filled shows
-        self.staging[stream] = vec![CacheLine([0xff; 64]); bytes.div_ceil(size_of::<CacheLine>())];
-        Ok(&mut bytemuck::cast_slice_mut(&mut self.staging[stream])[..bytes])
-    }
-
-    fn send(&mut self, to: Address, part: Range<usize>, stream: usize) -> Outcome<()> {
-        let staging = std::mem::take(&mut self.staging[stream]);
-        let sent = self.upload(to, &bytemuck::cast_slice(&staging)[part], stream);
-        self.staging[stream] = staging;
-        sent
-    }
-
-    fn upload(&mut self, to: Address, bytes: &[u8], _: usize) -> Outcome<()> {
+    fn upload(&mut self, to: Address, bytes: &[u8]) -> Outcome<()> {
         self.uploads += 1;
         if self.faults.upload == Some(self.uploads) {
             return Err(Fault::Failed("a copy failed on purpose".into()));
@@ -131,13 +109,13 @@ impl Device for Emulated {
         Ok(())
     }
 
-    fn download(&mut self, from: Address, bytes: &mut [u8], _: usize) -> Outcome<()> {
+    fn download(&mut self, from: Address, bytes: &mut [u8]) -> Outcome<()> {
         let len = bytes.len();
         bytes.copy_from_slice(self.at(from, len)?);
         Ok(())
     }
 
-    fn launch(&mut self, launch: &Launch<'_>, _: usize) -> Outcome<()> {
+    fn launch(&mut self, launch: &Launch<'_>) -> Outcome<()> {
         self.launches += 1;
         if self.faults.launch == Some(self.launches) {
             return Err(Fault::Failed(format!("{} failed on purpose", launch.kernel)));
@@ -167,7 +145,7 @@ impl Device for Emulated {
         }
     }
 
-    fn wait(&mut self, _: usize) -> Outcome<()> {
+    fn wait(&mut self) -> Outcome<()> {
         Ok(())
     }
 }

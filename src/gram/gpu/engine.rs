@@ -1,19 +1,14 @@
 //! The engine on a device: what lies there, what is sent when, how sums come back.
 //!
-//! Beside c2 itself a device holds, per tile, 40 bytes that say what it is and 448 bytes of sums for every point of a launch,
-//! and the integrals of the points, 128 bytes a frame. Levels lie there whole, coarse ones first, as long as the budget lasts;
-//! of the others batches of tiles are sent in every pass: while one is gathered by the threads of the host another is on its way and a
-//! third is worked on.
-
-use std::ops::Range;
+//! All pairs of a rank lie there. Beside c2 itself a device holds, per tile, 40 bytes that say what it is and 448 bytes of sums for every
+//! point of a launch, and the integrals of the points, 128 bytes a frame. Where the pairs find no room the CPU's nodes serve.
 
 use bytemuck::{bytes_of, cast_slice, cast_slice_mut};
 
 use super::super::{CpuEngine, ENTRIES, Gram, Pass, Point, Shard, tree};
-use super::arguments::{self, Angle, INTEGRALS, Node, SUMS, TREE_THREADS, Trees};
-use super::device::{Address, Device, Fault, Launch, Outcome, STREAMS, Usage};
+use super::arguments::{self, Angle, INTEGRALS, Node, SUMS, TREE_THREADS, Tile, Trees};
+use super::device::{Address, Device, Fault, Launch, Outcome, Usage};
 use super::launches::{Kernel, MOST_BLOCKS, angles, axis, loss_number};
-use super::tiles::Tiles;
 use crate::arithmetic::{LANES, Lane};
 use crate::{Error, Result};
 
@@ -23,13 +18,6 @@ const STEPS: usize = 3;
 const CHAIN: usize = 64;
 /// Share of the budget for what points need: integrals and sums.
 const FOR_POINTS: usize = 8;
-/// Smallest batch that is tried when memory is short.
-const SMALLEST_BATCH: usize = 1 << 16;
-/// Largest: enough blocks for all of any device several times, and little beside the host's memory.
-const LARGEST_BATCH: usize = 1 << 26;
-/// Bytes of the host's memory from which batches are copied.
-pub const STAGING: usize = STREAMS * LARGEST_BATCH;
-
 /// Memory that grows when it must.
 #[derive(Debug, Clone, Copy, Default)]
 struct Buffer {
@@ -39,11 +27,12 @@ struct Buffer {
 
 /// What a level is on the device.
 struct OnDevice {
-    order: Tiles,
-    /// All tiles, as they lie there.
-    tiles: Buffer,
-    /// c2, and σ of every pair where they have their own, if they stay there.
-    resident: Option<(Buffer, Buffer)>,
+    /// Its strips, and how many.
+    strips: Buffer,
+    n_strips: usize,
+    /// c2, and σ of every pair where they have their own.
+    data: Buffer,
+    sigma: Buffer,
     /// The steps of completing trees: the nodes that each leaves, as they lie there, and how many.
     steps: [(Buffer, usize); STEPS],
 }
@@ -56,7 +45,6 @@ struct Work {
     sums: Buffer,
     /// What the steps leave.
     steps: [Buffer; STEPS],
-    batches: [(Buffer, Buffer); STREAMS],
     values: Buffer,
 }
 
@@ -65,8 +53,6 @@ pub struct GpuEngine<D: Device> {
     device: D,
     levels: Vec<OnDevice>,
     work: Work,
-    /// Bytes of a batch.
-    batch: usize,
     /// Bytes that integrals and sums of the points of a launch may take.
     for_points: usize,
 }
@@ -75,17 +61,20 @@ impl<D: Device> GpuEngine<D> {
     /// An engine for the tiles of the host's that uses up to `budget` bytes of a device.
     ///
     /// # Errors
-    /// [`Error::Device`] where it fails or has too little memory even for batches.
+    /// [`Error::Device`] where it fails or has too little memory.
     pub fn new(mut device: D, host: &CpuEngine, budget: usize) -> Result<Self> {
         let for_points = budget / FOR_POINTS;
-        let mut room = budget - for_points;
-        let mut levels = Vec::new();
-        for shard in host.shards().iter().rev() {
-            levels.push(prepare(&mut device, (host, shard), &mut room).map_err(|fault| told(&fault, &device))?);
+        let shards = host.shards().iter();
+        let bytes = shards.flat_map(|shard| [Some(&shard.store), shard.sigma.as_ref()]).flatten().map(|s| s.bytes());
+        let bytes: usize = bytes.sum();
+        if bytes > budget - for_points {
+            return Err(told(&Fault::OutOfMemory { bytes }, &device));
         }
-        levels.reverse();
-        let batch = (room / (2 * STREAMS)).clamp(SMALLEST_BATCH, LARGEST_BATCH);
-        Ok(Self { device, levels, work: Work::default(), batch, for_points })
+        let levels: Outcome<_> = host.shards().iter().map(|shard| prepare(&mut device, shard)).collect();
+        match levels {
+            Ok(levels) => Ok(Self { device, levels, work: Work::default(), for_points }),
+            Err(fault) => Err(told(&fault, &device)),
+        }
     }
 
     /// What the device is.
@@ -103,11 +92,6 @@ impl<D: Device> GpuEngine<D> {
         self.device.usage()
     }
 
-    /// Whether a level lies on the device.
-    pub fn holds(&self, level: usize) -> bool {
-        self.levels[level].resident.is_some()
-    }
-
     /// Sums of the maximal nodes of a level's tiles, point after point, as [`super::super::Engine::evaluate`] gives them.
     ///
     /// # Errors
@@ -115,7 +99,7 @@ impl<D: Device> GpuEngine<D> {
     pub fn evaluate(&mut self, host: &CpuEngine, level: usize, points: &[Point], pass: Pass) -> Result<Vec<Gram>> {
         let per_point = {
             let own = &self.levels[level];
-            let sums = own.order.n_strips() + own.steps.iter().map(|(_, n)| n).sum::<usize>();
+            let sums = own.n_strips + own.steps.iter().map(|(_, n)| n).sum::<usize>();
             let frames = host.shards()[level].level.frames.len();
             2 * 8 * INTEGRALS * frames + size_of::<Angle>() * host.experiment.n_angles() + SUMS * sums
         };
@@ -128,12 +112,12 @@ impl<D: Device> GpuEngine<D> {
                     out.extend(sums);
                     done += now.len();
                 }
-                Err(Fault::OutOfMemory { .. }) if together > 1 || self.batch > SMALLEST_BATCH => {
-                    // as much less as can be
-                    together = (together / 2).max(1);
-                    self.batch = (self.batch / 2).max(SMALLEST_BATCH);
+                Err(Fault::OutOfMemory { .. }) if together > 1 => {
+                    together /= 2;
+                    // from now on, too
+                    self.for_points = together * per_point;
                     self.forget();
-                    log::info!("{}: too little memory; batches are halved", self.device.name());
+                    log::info!("{}: too little memory; fewer points at once", self.device.name());
                 }
                 Err(fault) => return Err(told(&fault, &self.device)),
             }
@@ -154,33 +138,26 @@ impl<D: Device> GpuEngine<D> {
     fn form(&mut self, host: &CpuEngine, level: usize, point: &Point, wanted: bool) -> Outcome<Vec<Lane>> {
         let Self { device, levels, work, .. } = self;
         let own = &levels[level];
-        let mut argument = begin(
-            device,
-            work,
-            (host, &host.shards()[level]),
-            std::slice::from_ref(point),
-            (Pass::Chi2, own.order.n_strips()),
-        )?;
-        grow(device, &mut work.values, own.order.bytes())?;
+        let shard = &host.shards()[level];
+        let bytes = shard.level.plan.lanes_of(&shard.range) * size_of::<Lane>();
+        let mut argument = begin(device, work, (host, shard), std::slice::from_ref(point), (Pass::Chi2, own.n_strips))?;
+        grow(device, &mut work.values, bytes)?;
         argument.values = work.values.address.0;
-        (argument.tiles, argument.n_tiles) = (own.tiles.address.0, own.order.n_strips() as u32);
-        Kernel::of_model(host).launch(device, argument, 0)?;
+        (argument.tiles, argument.n_tiles) = (own.strips.address.0, own.n_strips as u32);
+        Kernel::of_model(host).launch(device, argument)?;
         let mut values = Vec::new();
         if wanted {
-            values.resize(own.order.bytes() / size_of::<Lane>(), Lane([0.0; LANES]));
-            device.download(work.values.address, cast_slice_mut(&mut values), 0)?;
+            values.resize(bytes / size_of::<Lane>(), Lane([0.0; LANES]));
+            device.download(work.values.address, cast_slice_mut(&mut values))?;
         }
-        device.wait(0)?;
+        device.wait()?;
         Ok(values)
     }
 
     /// Gives back what comes with every pass.
     fn forget(&mut self) {
-        let Work { axis, angles, sums, steps, batches, values } = std::mem::take(&mut self.work);
-        let batches = batches.into_iter().flat_map(|(data, sigma)| [data, sigma]);
-        for buffer in
-            [axis, angles, sums, values].into_iter().chain(steps).chain(batches).filter(|buffer| buffer.bytes > 0)
-        {
+        let Work { axis, angles, sums, steps, values } = std::mem::take(&mut self.work);
+        for buffer in [axis, angles, sums, values].into_iter().chain(steps).filter(|buffer| buffer.bytes > 0) {
             self.device.free(buffer.address);
         }
     }
@@ -189,7 +166,7 @@ impl<D: Device> GpuEngine<D> {
     fn together(&mut self, (host, level): (&CpuEngine, usize), points: &[Point], pass: Pass) -> Outcome<Vec<Gram>> {
         let shard = &host.shards()[level];
         let own = &self.levels[level];
-        let n_tiles = own.order.n_strips();
+        let n_tiles = own.n_strips;
         if n_tiles == 0 {
             return Ok(Vec::new());
         }
@@ -198,32 +175,9 @@ impl<D: Device> GpuEngine<D> {
         grow(device, &mut work.sums, points.len() * n_tiles * SUMS)?;
         argument.sums = work.sums.address.0;
         argument.loss = loss_number(pass);
-        let kernel = Kernel::of(host, pass, shard.sigma.is_some());
-        if let Some((data, sigma)) = own.resident {
-            (argument.data, argument.sigma) = (data.address.0, sigma.address.0);
-            (argument.tiles, argument.n_tiles) = (own.tiles.address.0, n_tiles as u32);
-            kernel.launch(device, argument, 0)?;
-        } else {
-            for (k, tiles) in own.order.batches(self.batch).into_iter().enumerate() {
-                let stream = k % STREAMS;
-                // what this queue did before is done with its buffers
-                device.wait(stream)?;
-                let (lanes, (data, sigma)) = (own.order.lanes(&tiles), &mut work.batches[stream]);
-                let bytes = lanes.len() * size_of::<Lane>();
-                grow(device, data, bytes)?;
-                grow(device, sigma, if shard.sigma.is_some() { bytes } else { 0 })?;
-                send(device, (host, shard), (&own.order, &tiles), (data.address, sigma.address), stream)?;
-                // tiles name their lanes among all
-                let before = (lanes.start * size_of::<Lane>()) as u64;
-                argument.data = data.address.0.wrapping_sub(before);
-                argument.sigma = if shard.sigma.is_some() { sigma.address.0.wrapping_sub(before) } else { 0 };
-                let strips = own.order.strips(&tiles);
-                argument.tiles = own.tiles.address.0 + (strips.start * size_of::<arguments::Tile>()) as u64;
-                argument.n_tiles = strips.len() as u32;
-                kernel.launch(device, argument, stream)?;
-            }
-            (0..STREAMS).try_for_each(|stream| device.wait(stream))?;
-        }
+        (argument.data, argument.sigma) = (own.data.address.0, own.sigma.address.0);
+        (argument.tiles, argument.n_tiles) = (own.strips.address.0, n_tiles as u32);
+        Kernel::of(host, pass, shard.sigma.is_some()).launch(device, argument)?;
         let (mut from, mut n_from) = (work.sums, n_tiles);
         for ((jobs, n_jobs), into) in own.steps.iter().zip(&mut work.steps) {
             grow(device, into, points.len() * n_jobs * SUMS)?;
@@ -238,12 +192,11 @@ impl<D: Device> GpuEngine<D> {
             };
             let blocks = (*n_jobs as u64 * points.len() as u64).min(MOST_BLOCKS) as u32;
             let argument = bytes_of(&trees);
-            device
-                .launch(&Launch { kernel: "complete_trees", blocks, threads: TREE_THREADS, shared: 0, argument }, 0)?;
+            device.launch(&Launch { kernel: "complete_trees", blocks, threads: TREE_THREADS, shared: 0, argument })?;
             (from, n_from) = (*into, *n_jobs);
         }
         let mut sums = vec![0.0f64; points.len() * n_from * ENTRIES];
-        device.download(from.address, cast_slice_mut(&mut sums), 0)?;
+        device.download(from.address, cast_slice_mut(&mut sums))?;
         let gram = |numbers: &[f64]| {
             let mut gram = Gram::default();
             gram.0.copy_from_slice(numbers);
@@ -263,11 +216,9 @@ fn begin(
     (pass, n_strips): (Pass, usize),
 ) -> Outcome<arguments::Pass> {
     let (axis, angles) = (axis(host, shard, points, pass), angles(host, points, pass));
-    // a pass that was left may still be at work with what is overwritten here
-    (0..STREAMS).try_for_each(|stream| device.wait(stream))?;
-    upload(device, &mut work.axis, cast_slice(&axis), 0)?;
-    upload(device, &mut work.angles, cast_slice(&angles), 0)?;
-    device.wait(0)?;
+    upload(device, &mut work.axis, cast_slice(&axis))?;
+    upload(device, &mut work.angles, cast_slice(&angles))?;
+    device.wait()?;
     Ok(arguments::Pass {
         axis: work.axis.address.0,
         angles: work.angles.address.0,
@@ -297,21 +248,26 @@ fn grow(device: &mut impl Device, buffer: &mut Buffer, bytes: usize) -> Outcome<
 }
 
 /// The same with these.
-fn upload(device: &mut impl Device, buffer: &mut Buffer, bytes: &[u8], stream: usize) -> Outcome<()> {
+fn upload(device: &mut impl Device, buffer: &mut Buffer, bytes: &[u8]) -> Outcome<()> {
     grow(device, buffer, bytes.len())?;
-    device.upload(buffer.address, bytes, stream)
+    if bytes.is_empty() { Ok(()) } else { device.upload(buffer.address, bytes) }
 }
 
-/// Puts a level on the device: its tiles and trees, and its data where there is room for them.
-fn prepare(device: &mut impl Device, (host, shard): (&CpuEngine, &Shard), room: &mut usize) -> Outcome<OnDevice> {
+/// Puts a level on the device: its data, strips and trees.
+fn prepare(device: &mut impl Device, shard: &Shard) -> Outcome<OnDevice> {
     let (plan, range) = (&shard.level.plan, &shard.range);
     let n = plan.per_angle();
-    let order = Tiles::new(shard);
-    let tile = |tile: usize| {
-        let strips = order.strips(&(tile..tile + 1));
-        Node { first: strips.start as u32, count: strips.len() as u32, into: tile as u32 }
-    };
-    let tiles: Vec<Node> = (0..order.len()).map(tile).collect();
+    let (mut strips, mut tiles) = (Vec::new(), Vec::new());
+    let mut lane = 0;
+    for number in range.clone() {
+        let first = strips.len();
+        for strip in &plan.tiles[number % n].strips {
+            strips.push(Tile::new(strip, lane, number / n, strips.len()));
+            lane += strip.n_lanes;
+        }
+        let into = tiles.len() as u32;
+        tiles.push(Node { first: first as u32, count: (strips.len() - first) as u32, into });
+    }
     let (mut chains, mut nodes) = (Vec::new(), Vec::new());
     for angle in 0..plan.n_angles {
         for node in tree::owned_nodes(n, &plan.within_angle(range, angle), u32::MAX) {
@@ -327,76 +283,19 @@ fn prepare(device: &mut impl Device, (host, shard): (&CpuEngine, &Shard), room: 
     }
     let mut put = |bytes: &[u8]| {
         let mut buffer = Buffer::default();
-        if !bytes.is_empty() {
-            upload(device, &mut buffer, bytes, 0)?;
-        }
-        Ok::<Buffer, Fault>(buffer)
+        upload(device, &mut buffer, bytes).map(|()| buffer)
     };
     let mut steps = [(Buffer::default(), 0); STEPS];
     for (step, nodes) in steps.iter_mut().zip([&tiles, &chains, &nodes]) {
         *step = (put(cast_slice(nodes))?, nodes.len());
     }
-    let tiles = put(cast_slice(&order.arguments(shard)))?;
-    device.wait(0)?;
-    *room = room.saturating_sub(tiles.bytes + steps.iter().map(|(jobs, ..)| jobs.bytes).sum::<usize>());
-    let mut own = OnDevice { order, tiles, resident: None, steps };
-    let bytes = own.order.bytes();
-    let all = if shard.sigma.is_some() { 2 * bytes } else { bytes };
-    // two batches at least must find room beside it
-    if all > 0 && all + 2 * STREAMS * SMALLEST_BATCH <= *room {
-        own.resident = resident(device, (host, shard), &own.order)?;
-        *room -= if own.resident.is_some() { all } else { 0 };
-    }
-    Ok(own)
-}
-
-/// Puts a level's data on the device; nothing where somebody else has taken the room.
-fn resident(
-    device: &mut impl Device,
-    (host, shard): (&CpuEngine, &Shard),
-    order: &Tiles,
-) -> Outcome<Option<(Buffer, Buffer)>> {
-    let (mut data, mut sigma) = (Buffer::default(), Buffer::default());
-    let bytes = order.bytes();
-    let mut fill = || {
-        grow(device, &mut data, bytes)?;
-        grow(device, &mut sigma, if shard.sigma.is_some() { bytes } else { 0 })?;
-        for (k, tiles) in order.batches(LARGEST_BATCH).into_iter().enumerate() {
-            let stream = k % STREAMS;
-            device.wait(stream)?;
-            let before = (order.lanes(&tiles).start * size_of::<Lane>()) as u64;
-            let to = (Address(data.address.0 + before), Address(sigma.address.0 + before));
-            send(device, (host, shard), (order, &tiles), to, stream)?;
-        }
-        (0..STREAMS).try_for_each(|stream| device.wait(stream))
+    let own = OnDevice {
+        strips: put(cast_slice(&strips))?,
+        n_strips: strips.len(),
+        data: put(cast_slice(shard.store.lanes()))?,
+        sigma: put(shard.sigma.as_ref().map_or(&[], |sigma| cast_slice(sigma.lanes())))?,
+        steps,
     };
-    match fill() {
-        Ok(()) => Ok(Some((data, sigma))),
-        Err(Fault::OutOfMemory { .. }) => {
-            (0..STREAMS).try_for_each(|stream| device.wait(stream))?;
-            for buffer in [data, sigma].into_iter().filter(|buffer| buffer.bytes > 0) {
-                device.free(buffer.address);
-            }
-            Ok(None)
-        }
-        Err(fault) => Err(fault),
-    }
-}
-
-/// Gathers tiles and sends c2, and σ of every pair where they have their own, on their way; the queue must have been waited for.
-fn send(
-    device: &mut impl Device,
-    (host, shard): (&CpuEngine, &Shard),
-    (order, tiles): (&Tiles, &Range<usize>),
-    (data, sigma): (Address, Address),
-    stream: usize,
-) -> Outcome<()> {
-    let bytes = order.lanes(tiles).len() * size_of::<Lane>();
-    let staged = if shard.sigma.is_some() { 2 * bytes } else { bytes };
-    order.gather((host, shard), tiles, device.staging(staged, stream)?);
-    device.send(data, 0..bytes, stream)?;
-    if shard.sigma.is_some() {
-        device.send(sigma, bytes..staged, stream)?;
-    }
-    Ok(())
+    device.wait()?;
+    Ok(own)
 }

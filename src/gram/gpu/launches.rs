@@ -45,10 +45,10 @@ impl Kernel {
         Self { name, shared: shared(size_of::<f64>()) }
     }
 
-    pub fn launch(self, device: &mut impl Device, pass: arguments::Pass, stream: usize) -> Outcome<()> {
+    pub fn launch(self, device: &mut impl Device, pass: arguments::Pass) -> Outcome<()> {
         let blocks = (u64::from(pass.n_tiles) * u64::from(pass.n_points)).min(MOST_BLOCKS) as u32;
         let Self { name: kernel, shared } = self;
-        device.launch(&Launch { kernel, blocks, threads: THREADS, shared, argument: bytes_of(&pass) }, stream)
+        device.launch(&Launch { kernel, blocks, threads: THREADS, shared, argument: bytes_of(&pass) })
     }
 }
 

@@ -12,7 +12,6 @@ mod launches;
 mod limits;
 #[cfg(test)]
 mod tests;
-mod tiles;
 
 use std::path::PathBuf;
 
@@ -21,9 +20,9 @@ use serde::{Deserialize, Serialize};
 pub use accelerated::{Accelerated, distance};
 pub use cache::clear_cache;
 pub use cuda::{Cuda, DeviceInfo, devices, nvrtc_version};
-pub use device::{Address, Device, Fault, Launch, Outcome, STREAMS, Usage};
+pub use device::{Address, Device, Fault, Launch, Outcome, Usage};
 pub use emulated::{Emulated, Faults};
-pub use engine::{GpuEngine, STAGING};
+pub use engine::GpuEngine;
 pub use limits::{COUNTS, Count};
 
 use crate::{Error, Result};
