@@ -7,7 +7,7 @@
 #     sbatch --nodes=8 streaming.sh config.yaml [options of homodyne-mpi]
 #     MAX_RESTARTS=100 sbatch streaming.sh config.yaml
 #
-# Checkpoints and packed data go to `optimization.streaming.checkpoint_dir` of the configuration, by default `checkpoints` in the
+# Checkpoints and nodes go to `optimization.streaming.checkpoint_dir` of the configuration, by default `checkpoints` in the
 # folder of results: it must be on a file system that all nodes see.
 # Edit: account, partition, the shape of a node, modules.
 #SBATCH --job-name=homodyne-streaming

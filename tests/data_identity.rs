@@ -58,16 +58,16 @@ fn arrays_of_a_file_that_has_changed_since_it_was_fitted_are_left_out() {
     fit("before", "chunked").success();
     assert!(folder.join("before/nlsq/fitted_data.npz").exists());
     // read to the end, while each of eight passes waits
-    let changed = |output: &'static str, strategy: &'static str| {
+    let changed = |output: &'static str, strategy: &'static str, change: &dyn Fn(&Path)| {
         let mut run = fit(output, strategy).env("HOMODYNE_FAULT", "0:2:wait=250").start();
         run.wait_for("a checkpoint", || {
             let files = std::fs::read_dir(folder.join(output).join("checkpoints")).into_iter().flatten().flatten();
             files.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with("checkpoint-"))
         });
-        raise(&folder.join("data.hdf"));
+        change(&folder.join("data.hdf"));
         run.outcome()
     };
-    let outcome = changed("after", "chunked");
+    let outcome = changed("after", "chunked", &raise);
     assert_eq!(outcome.code, Some(0), "{outcome}");
     let said = "warn: fitted_data.npz is left out";
     let line = outcome.stderr.lines().find(|line| line.starts_with(said)).unwrap_or_default();
@@ -75,8 +75,13 @@ fn arrays_of_a_file_that_has_changed_since_it_was_fitted_are_left_out() {
     assert!(!folder.join("after/nlsq/fitted_data.npz").exists());
     assert_eq!(parameters(&folder.join("after")), parameters(&folder.join("before")), "the fit is of what was read");
     // what is read again must be what was read first
-    changed("again", "streaming")
-        .assert_error(3, &["data.hdf", "/c2[", "has changed since this run has read it first"]);
+    changed("again", "streaming", &raise)
+        .assert_error(3, &["data.hdf", "/c2[", "has changed since this run has read it first", "--resume never"]);
+    let cut = |file: &Path| {
+        let file = std::fs::File::options().write(true).open(file).unwrap();
+        file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+    };
+    changed("cut", "streaming", &cut).assert_error(3, &["data.hdf", "has become shorter while it was read"]);
 }
 
 #[test]

@@ -76,6 +76,9 @@ fn what_cannot_be_read_is_left_out_on_any_ranks_and_strategy() {
     let parallel = ["--set", "distributed.io=parallel"];
     let outcome = faulty(2, "3:1", &[&BEAR_TWO, &STREAMING, &parallel]);
     assert_lost(&outcome, folder, &[2, 9]);
+    // the same in the second look, of which the other ranks expect sums
+    let outcome = faulty(2, "9:1", &[&BEAR_TWO, &STREAMING, &parallel]);
+    assert_lost(&outcome, folder, &[1, 8]);
 }
 
 #[test]

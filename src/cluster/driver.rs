@@ -161,7 +161,7 @@ impl<'w> Driver<'w> {
         let before = &self.digests;
         let keep = |angle: usize, digests: &[Digest], judged: Option<&Judged>| {
             if before.get(angle).is_some_and(|before| before != digests) {
-                let message = "has changed since this run has read it first: start the fit again";
+                let message = "has changed since this run has read it first; begin anew with `--resume never`";
                 return Err(Error::data_at(&dataset.file, &*dataset.slots[dataset.selected[angle]].path, message));
             }
             if let (Some(files), Some(judged)) = (&files, judged) {

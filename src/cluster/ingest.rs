@@ -373,9 +373,10 @@ pub(super) fn lead(
         })
     })();
     let word = match led {
-        Ok(true) => operation::DONE,
+        Ok(true) if lost.is_empty() => operation::DONE,
         Ok(false) => operation::AGAIN,
-        Err(_) => operation::LEAVE,
+        // nobody waits for what was to come of it
+        _ => operation::LEAVE,
     };
     world.broadcast_words(&mut [word, 0, 0, 0]);
     led?;

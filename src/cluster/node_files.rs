@@ -52,12 +52,14 @@ impl NodeFiles {
 
     /// Writes what is known of a matrix; its nodes must be written.
     pub(super) fn save_found(&self, angle: usize, judged: &Judged) {
-        save(&self.found(angle), judged);
+        save(&self.found(angle), &(angle, judged));
     }
 
     /// What is known of the matrices of earlier runs, by angle.
     pub(super) fn load_found(&self, n_angles: usize) -> BTreeMap<usize, Judged> {
-        (0..n_angles).filter_map(|angle| Some((angle, load(&self.found(angle))?))).collect()
+        // a file may have been given another's name
+        let of = |angle: usize| load(&self.found(angle)).filter(|(own, _): &(usize, Judged)| *own == angle);
+        (0..n_angles).filter_map(of).collect()
     }
 
     /// Writes what a rank holds of an angle.

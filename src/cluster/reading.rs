@@ -92,6 +92,13 @@ impl Source<'_> {
         let mut tried = 1;
         loop {
             let found = fault::check(file).and_then(|()| self.read_once(angle, matrix, sigma));
+            // beyond the end of a file the library reads zeros
+            if std::fs::metadata(file).is_ok_and(|now| now.len() < self.dataset.identity.size) {
+                return Err(Error::data(
+                    file,
+                    "has become shorter while it was read; fit it when it is complete again",
+                ));
+            }
             let (path, message) = match found {
                 Err(Error::Data { path, message, .. }) if may_pass(&message) => (path, message),
                 Err(Error::Io { message, .. }) if may_pass(&message) => (None, message),

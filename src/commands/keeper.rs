@@ -60,6 +60,8 @@ pub(super) struct Keeper<'a> {
     about: Value,
     /// In units of which they tell of χ².
     sigma: f64,
+    /// Folders of nodes of this run.
+    nodes: Vec<PathBuf>,
     /// When the results of the fit were made, where this run has written them.
     written: Option<String>,
     /// Matrices that couldn't be read, by their number among all that were selected.
@@ -107,6 +109,7 @@ impl<'a> Keeper<'a> {
             resumed,
             about: json!({}),
             sigma: 1.0,
+            nodes: Vec::new(),
             written: None,
             shelf,
             last_save: now,
@@ -128,6 +131,8 @@ impl<'a> Keeper<'a> {
 
     /// The fit begins anew without more of the `all` matrices: these of those that were left.
     pub fn begin_without(&mut self, more: &[usize], all: usize) {
+        // they are of other angles
+        self.remove_nodes();
         let left: Vec<usize> = (0..all).filter(|number| !self.lost.contains(number)).collect();
         self.lost.extend(more.iter().map(|&number| left[number]));
         self.lost.sort_unstable();
@@ -135,7 +140,7 @@ impl<'a> Keeper<'a> {
     }
 
     /// The folder for nodes of data that memory doesn't hold, where checkpoints may be; its name tells the nodes of these data from all
-    /// others, which are removed.
+    /// others.
     pub fn nodes(&mut self) -> Option<NodeFiles> {
         let root = &self.config.streaming.directory;
         self.shelf.as_ref()?;
@@ -143,7 +148,7 @@ impl<'a> Keeper<'a> {
         // ranks needn't have the same working directory
         let root = std::path::absolute(root).unwrap_or_else(|_| root.clone());
         let folder = root.join(format!("{NODES}{}", &hash[..16]));
-        self.remove_nodes(Some(&folder));
+        self.nodes.push(folder.clone());
         if let Err(error) = fs::create_dir_all(&folder) {
             log::warn!("{}: {error}; a run that goes on will read the data again", folder.display());
             return None;
@@ -151,13 +156,15 @@ impl<'a> Keeper<'a> {
         Some(NodeFiles { folder })
     }
 
-    /// Removes all folders of nodes but one; whether there were any.
-    fn remove_nodes(&self, but: Option<&Path>) -> bool {
+    /// Removes the nodes of this run; whether there were any. Those of others stay.
+    fn remove_nodes(&self) -> bool {
         let mut any = false;
         for entry in fs::read_dir(&self.config.streaming.directory).into_iter().flatten().flatten() {
-            let is_one = entry.file_name().to_string_lossy().starts_with(NODES);
-            if is_one && but.and_then(Path::file_name) != Some(&entry.file_name()) {
-                any |= fs::remove_dir_all(entry.path()).is_ok();
+            let (path, name) = (entry.path(), entry.file_name());
+            if self.nodes.iter().any(|own| own.file_name() == Some(&name)) {
+                any |= fs::remove_dir_all(path).is_ok();
+            } else if name.to_string_lossy().starts_with(NODES) {
+                log::info!("{}: nodes of another run; remove them if it won't go on", path.display());
             }
         }
         any
@@ -344,17 +351,18 @@ impl<'a> Keeper<'a> {
         self.shelf.as_ref().map(|shelf| shelf.saver.statistics()).unwrap_or_default()
     }
 
-    /// The run ends without results. Nodes stay where the next run can use them: when this one was stopped, or failed for no fault of
-    /// configuration or data.
-    pub fn leave(self, error: &Error) {
-        if !matches!(error, Error::Stopped(_) | Error::Io { .. } | Error::Rank { .. }) {
-            self.remove_nodes(None);
+    /// The run ends without results. Nodes stay, where the data aren't at fault: the next run can use them.
+    pub fn leave(mut self, error: &Error) {
+        if matches!(error, Error::Data { .. }) && self.remove_nodes() {
+            // its lock lies there
+            drop(self.shelf.take());
+            let _ = fs::remove_dir(&self.config.streaming.directory);
         }
     }
 
     /// The results are written: checkpoints have done their work.
     pub fn finish(mut self) {
-        let had_nodes = self.shelf.is_some() && self.remove_nodes(None);
+        let had_nodes = self.remove_nodes();
         // a run that was killed may have made the folder; anything else in it keeps it
         if self.shelf.take().is_some_and(Shelf::clear) || had_nodes {
             let _ = fs::remove_dir(&self.config.streaming.directory);
