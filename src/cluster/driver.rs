@@ -170,8 +170,8 @@ impl<'w> Driver<'w> {
             Ok(())
         };
         let mut once = |data: &mut RankData, parallel: bool| {
-            data.take_in(self.world, |place, shelves, _| {
-                ingest::lead(place, shelves, (dataset, angles, judges), parallel, (&note, &keep), between)
+            data.take_in(self.world, |rank, shelves, _| {
+                ingest::lead(rank, shelves, (dataset, angles, judges), parallel, (&note, &keep), between)
             })?
         };
         let Looked { mut judged, mut lost, unseen } = once(&mut self.data, self.parallel)?;

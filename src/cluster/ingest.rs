@@ -129,7 +129,7 @@ impl Shelves<'_> {
 
 /// A rank and what it needs to take part.
 #[derive(Clone, Copy)]
-pub(super) struct Place<'a> {
+pub(super) struct Rank<'a> {
     pub world: &'a World,
     pub dealing: &'a Dealing,
     pub pool: &'a rayon::ThreadPool,
@@ -140,7 +140,7 @@ pub(super) struct Place<'a> {
 
 /// A rank's part in reading.
 struct Part<'a, 's> {
-    place: Place<'a>,
+    rank: Rank<'a>,
     shelves: Shelves<'s>,
     readers: &'a [Vec<usize>],
     /// What is packed for another rank.
@@ -162,7 +162,7 @@ impl Part<'_, '_> {
 
     /// Reads and sends this rank's matrix of a round, if it has one, and takes in what others send.
     fn round(&mut self, round: usize, ahead: Option<&mut Ahead>) -> Outcome {
-        let Place { world, dealing, pool, .. } = self.place;
+        let Rank { world, dealing, pool, .. } = self.rank;
         let me = world.rank();
         let of_round = |rank: usize| self.readers[rank].get(round).copied();
         let own = of_round(me);
@@ -252,7 +252,7 @@ impl Part<'_, '_> {
     /// Tells rank 0 how a round went, and the signal that came; there, what everybody tells.
     fn tell(&self, signal: u8, outcome: &Outcome) -> Vec<(u8, Outcome)> {
         // numbers and texts always have a form
-        let all = self.place.world.gather_bytes(&postcard::to_stdvec(&(signal, outcome)).unwrap_or_default());
+        let all = self.rank.world.gather_bytes(&postcard::to_stdvec(&(signal, outcome)).unwrap_or_default());
         let read = |(rank, bytes): (usize, &Vec<u8>)| {
             postcard::from_bytes(bytes).unwrap_or_else(|error| {
                 let message = format!("rank {rank} can't be understood: {error}");
@@ -281,7 +281,7 @@ fn runs_of<'s>(
     }
 }
 
-impl<'a> Place<'a> {
+impl<'a> Rank<'a> {
     fn source(self, dataset: &'a Dataset, judges: bool) -> Source<'a> {
         let Reading { plateaus, retries, .. } = *self.reading;
         Source { dataset, judges, plateaus, retries, retried: self.retried }
@@ -306,19 +306,19 @@ pub(super) struct Looked {
 /// # Errors
 /// The first in the order of ranks that [`Dataset::read`] gives, and what `between` ends with. The others wait for a command then.
 pub(super) fn lead(
-    place: Place,
+    rank: Rank,
     shelves: Shelves,
     (dataset, angles, judges): (&Dataset, &[usize], bool),
     parallel: bool,
     (note, keep): (&dyn Fn(usize, u8), Keep),
     between: &mut dyn FnMut(usize) -> Result<()>,
 ) -> Result<Looked> {
-    let Place { world, dealing, pool, reading, .. } = place;
+    let Rank { world, dealing, pool, reading, .. } = rank;
     let mut words: Vec<u64> = angles.iter().map(|&angle| angle as u64).collect();
     world.broadcast_words(&mut [operation::READ, words.len() as u64, judges.into(), parallel.into()]);
     world.broadcast_words(&mut words);
     let readers = readers(dealing, angles, parallel);
-    let mut part = Part { place, shelves, readers: &readers, buffer: Vec::new() };
+    let mut part = Part { rank, shelves, readers: &readers, buffer: Vec::new() };
     let most_lost = reading.may_lose;
     let mut judged: Vec<(usize, Judged)> = Vec::new();
     let mut lost: Vec<usize> = Vec::new();
@@ -361,7 +361,7 @@ pub(super) fn lead(
             let n_readers = readers.iter().filter(|own| !own.is_empty()).count();
             log::info!("{n_readers} of {} ranks read {} matrices", readers.len(), angles.len());
         }
-        let source = place.source(dataset, judges);
+        let source = rank.source(dataset, judges);
         read_ahead(pool, source, &readers[0], reading.on_their_way, |ahead| {
             for round in 0..part.n_rounds() {
                 world.broadcast_words(&mut [operation::ROUND, round as u64, 0, 0]);
@@ -385,19 +385,19 @@ pub(super) fn lead(
 
 /// On the other ranks: takes part, after the command. The file is opened at the first look at which this rank has something to read.
 pub(super) fn follow(
-    place: Place,
+    rank: Rank,
     shelves: Shelves,
     (dataset, experiment): (&mut Option<Dataset>, &Experiment),
     (n_angles, judges, parallel): (usize, bool, bool),
     signal: &dyn Fn() -> u8,
 ) -> Ended {
-    let Place { world, dealing, pool, reading, .. } = place;
+    let Rank { world, dealing, pool, reading, .. } = rank;
     let mut words = vec![0; n_angles];
     world.broadcast_words(&mut words);
     let angles: Vec<usize> = words.into_iter().map(|angle| angle as usize).collect();
     let readers = readers(dealing, &angles, parallel);
     let own = &readers[world.rank()];
-    let mut part = Part { place, shelves, readers: &readers, buffer: Vec::new() };
+    let mut part = Part { rank, shelves, readers: &readers, buffer: Vec::new() };
     let mut outcome = Outcome::Nothing;
     if !own.is_empty() && dataset.is_none() {
         match open_as(reading, experiment) {
@@ -417,7 +417,7 @@ pub(super) fn follow(
     };
     let word = match dataset {
         Some(dataset) if !own.is_empty() => {
-            read_ahead(pool, place.source(dataset, judges), own, reading.on_their_way, |ahead| rounds(Some(ahead)))
+            read_ahead(pool, rank.source(dataset, judges), own, reading.on_their_way, |ahead| rounds(Some(ahead)))
         }
         _ => rounds(None),
     };

@@ -36,7 +36,7 @@ struct Held<T, L> {
 }
 
 /// As it is read.
-type Loaded = Held<Vec<Option<(TileNodes, u32)>>, Vec<f32>>;
+type HeldBefore = Held<Vec<Option<(TileNodes, u32)>>, Vec<f32>>;
 
 /// The folder of the files.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -112,7 +112,7 @@ impl NodeFiles {
             if missing == 0 {
                 break;
             }
-            let Some(held): Option<Loaded> = load(&path) else { continue };
+            let Some(held): Option<HeldBefore> = load(&path) else { continue };
             for (k, tile) in held.tiles.into_iter().enumerate() {
                 let number = held.first + k;
                 if own.contains(&number) && !seen[number - own.start] && compressor.restore(number, tile) {

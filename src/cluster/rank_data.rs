@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::ingest::{self, Ended, Passing, Place, Reading, Shelves};
+use super::ingest::{self, Ended, Passing, Rank, Reading, Shelves};
 use super::memory::Samples;
 use super::setup::{Dealing, Setup, thread_pool};
 use super::{ThreadPlan, World, engine};
@@ -36,7 +36,7 @@ enum Look {
     /// To become nodes.
     First(Box<Compressor>),
     /// For the sums of a pass, to be looked at, or both.
-    Passing { sums: bool, view: bool },
+    Later { sums: bool, view: bool },
 }
 
 /// The data of one rank.
@@ -78,7 +78,7 @@ impl RankData {
         let stores = dealing.stores(rank, setup.keeps)?;
         let sigma = if setup.weighted { dealing.stores(rank, true)? } else { Vec::new() };
         let look = if setup.keeps {
-            Look::Passing { sums: false, view: false }
+            Look::Later { sums: false, view: false }
         } else {
             let range = dealing.ranges[0][rank].clone();
             Look::First(Box::new(Compressor::new(InstructionSet::select()?, &dealing.levels[0].plan, range, true)))
@@ -132,7 +132,7 @@ impl RankData {
     pub fn take_in<T>(
         &mut self,
         world: &World,
-        look: impl FnOnce(Place, Shelves, &mut Option<Dataset>) -> T,
+        look: impl FnOnce(Rank, Shelves, &mut Option<Dataset>) -> T,
     ) -> Result<T> {
         let Some(reading) = self.setup.reading.clone() else {
             return Err(Error::Rank { rank: self.rank, message: "there is no file to be read".into() });
@@ -147,16 +147,14 @@ impl RankData {
         let mut pass_by = |angle: usize, tiles: TileStore, others: &[TileStore]| {
             match (&mut *what, engine.as_mut(), sums.as_mut(), seen.as_mut()) {
                 (Look::First(compressor), ..) => pool.install(|| {
-                    let data = |number| {
-                        let tile = tiles.tile(number);
-                        (tile.lanes, tile.n_finite)
-                    };
-                    compressor.take(tiles.range.clone(), data);
+                    tiles.compress(compressor);
                     if let Some(files) = &setup.nodes {
                         files.save(rank, angle, compressor, others, dealing);
                     }
                 }),
-                (Look::Passing { sums: of_sums, view: of_view }, Some(engine), sums, seen) => {
+                // of many a matrix a rank holds nothing
+                (Look::Later { .. }, ..) if tiles.range.is_empty() => {}
+                (Look::Later { sums: of_sums, view: of_view }, Some(engine), sums, seen) => {
                     engine.with_pairs(tiles, |engine| {
                         if let Some(Sums { points, pass, partial }) = sums.filter(|_| *of_sums) {
                             engine.complete(partial, points, *pass, angle);
@@ -174,8 +172,8 @@ impl RankData {
         };
         let passing: Option<Passing> = if setup.keeps { None } else { Some(&mut pass_by) };
         let shelves = Shelves { stores: &mut stores, sigma: &mut sigma, passing };
-        let place = Place { world, dealing, pool: &pool, reading, retried: &retried };
-        let out = look(place, shelves, &mut dataset);
+        let own = Rank { world, dealing, pool: &pool, reading, retried: &retried };
+        let out = look(own, shelves, &mut dataset);
         (self.stores, self.sigma, self.dataset, self.retried) = (stores, sigma, dataset, retried);
         Ok(out)
     }
@@ -194,7 +192,7 @@ impl RankData {
     /// When threads can't be started; [`Error::Device`] where a GPU must be used and can't be.
     pub fn begin_passes(&mut self, world: &World) -> Result<()> {
         let (stores, sigma) = (std::mem::take(&mut self.stores), std::mem::take(&mut self.sigma));
-        let nodes = match std::mem::replace(&mut self.look, Look::Passing { sums: false, view: false }) {
+        let nodes = match std::mem::replace(&mut self.look, Look::Later { sums: false, view: false }) {
             Look::First(compressor) => Some(compressor.finish()),
             _ => None,
         };
@@ -219,7 +217,7 @@ impl RankData {
             (Some(view), Pass::Exact, [point]) => Some(View { point: point.clone(), ..view.clone() }),
             _ => None,
         };
-        self.look = Look::Passing { sums: true, view: view.is_some() };
+        self.look = Look::Later { sums: true, view: view.is_some() };
         self.seen = view.map(|view| Seen { view, angles: Vec::new() }).or(self.seen.take());
         self.sums = Some(Sums { points, pass, partial });
         Ok(waiting)
@@ -246,7 +244,7 @@ impl RankData {
         let keeps = self.setup.keeps;
         let engine = self.engine_mut()?;
         let angles = if keeps { engine.overview(&view, engine.angles()) } else { Vec::new() };
-        self.look = Look::Passing { sums: false, view: true };
+        self.look = Look::Later { sums: false, view: true };
         self.seen = Some(Seen { view, angles });
         Ok(!keeps)
     }
@@ -262,8 +260,8 @@ impl RankData {
     /// [`Error::Rank`] where there is nothing to be read.
     pub fn follow(&mut self, world: &World, what: (usize, bool, bool), signal: &dyn Fn() -> u8) -> Result<Ended> {
         let experiment = self.setup.experiment.clone();
-        self.take_in(world, |place, shelves, dataset| {
-            ingest::follow(place, shelves, (dataset, &experiment), what, signal)
+        self.take_in(world, |rank, shelves, dataset| {
+            ingest::follow(rank, shelves, (dataset, &experiment), what, signal)
         })
     }
 }

@@ -14,7 +14,8 @@ use crate::{Error, Result};
 
 /// Memory of a rank without data: libraries, threads, results.
 const RANK: f64 = 64e6;
-/// Memory of the tables of a pass per frame, at several points at once, and what an angle adds with frames of its own that live.
+/// Memory of the tables of a pass per frame, some 250 bytes a point at eight of them, and what an angle adds with frames of its own that
+/// live: both from the sizes of what they hold.
 const TABLES: [f64; 2] = [2000.0, 60.0];
 /// Memory of the host that drivers of a GPU are known to take.
 const GPU: f64 = 300e6;

@@ -268,10 +268,7 @@ impl CpuEngine {
             let _span = trace::span("compressing");
             let shard = &self.shards[0];
             let mut compressor = Compressor::new(self.set, &shard.level.plan, shard.range.clone(), false);
-            compressor.take(shard.store.range.clone(), |number| {
-                let TileData { lanes, n_finite } = shard.store.tile(number);
-                (lanes, n_finite)
-            });
+            shard.store.compress(&mut compressor);
             compressor.finish()
         })
     }

@@ -8,6 +8,7 @@ use std::ops::{Deref, DerefMut, Range};
 use rayon::prelude::*;
 
 use crate::arithmetic::{LANES, Lane};
+use crate::nodes::compressor::Compressor;
 use crate::nodes::plan::{BrickKind, Level, Tile, TilePlan};
 
 /// The lanes as plain numbers, for sending and hashing.
@@ -112,6 +113,14 @@ impl TileStore {
     /// Bytes held.
     pub fn bytes(&self) -> usize {
         self.lanes.len() * size_of::<Lane>() + size_of_val(&self.finite[..])
+    }
+
+    /// Compresses all tiles held, by all threads of the rayon pool in which it is called.
+    pub(crate) fn compress(&self, compressor: &mut Compressor) {
+        compressor.take(self.range.clone(), |number| {
+            let TileData { lanes, n_finite } = self.tile(number);
+            (lanes, n_finite)
+        });
     }
 
     /// The lanes of all tiles held, one after another.

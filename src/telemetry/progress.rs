@@ -61,16 +61,16 @@ struct State {
     made_before: usize,
 }
 
-/// How a look at the matrices goes on, from its first report on.
+/// How far a look at the matrices is, from its first report on.
 #[derive(Debug, Clone, Copy)]
-struct Look {
+struct Course {
     /// Matrices done then, and now.
     first: usize,
     last: usize,
     begin: Instant,
 }
 
-impl Look {
+impl Course {
     /// So many matrices are done; where they are no more than before, another look has begun.
     fn at(self, done: usize, now: Instant) -> Self {
         if done <= self.last { Self { first: done, last: done, begin: now } } else { Self { last: done, ..self } }
@@ -247,7 +247,7 @@ impl Progress {
     pub fn teller(&self, what: &'static str, n_frames: usize) -> impl Fn(usize, usize) + 'static {
         let pairs = n_frames as u64 * n_frames.saturating_sub(1) as u64 / 2;
         let shared = Arc::clone(&self.shared);
-        let look = Cell::new(Look { first: usize::MAX, last: usize::MAX, begin: Instant::now() });
+        let look = Cell::new(Course { first: usize::MAX, last: usize::MAX, begin: Instant::now() });
         move |done: usize, total: usize| {
             if shared.state().work != what {
                 shared.begin(what.into());
@@ -394,7 +394,7 @@ mod tests {
     #[test]
     fn a_look_tells_its_rate_and_the_time_left() {
         let begin = Instant::now();
-        let mut look = Look { first: usize::MAX, last: usize::MAX, begin };
+        let mut look = Course { first: usize::MAX, last: usize::MAX, begin };
         for (done, seconds) in [(1, 1), (7, 8), (1, 10), (2, 12), (3, 14)] {
             look = look.at(done, begin + Duration::from_secs(seconds));
         }

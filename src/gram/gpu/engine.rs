@@ -18,6 +18,7 @@ const STEPS: usize = 3;
 const CHAIN: usize = 64;
 /// Share of the budget for what points need: integrals and sums.
 const FOR_POINTS: usize = 8;
+
 /// Memory that grows when it must.
 #[derive(Debug, Clone, Copy, Default)]
 struct Buffer {
